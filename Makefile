@@ -1,0 +1,61 @@
+# Two commands: `make book` and `make test`. Both work from a clean clone with Python 3.11 and make.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+BOOK_FLAGS ?=
+SITE := _build/html
+PYTEST_FLAGS ?=
+
+# Nothing downloads while the course runs; keys and telemetry of other tools play no part.
+export HF_HUB_OFFLINE ?= 1
+export HF_HUB_DISABLE_TELEMETRY = 1
+export TOKENIZERS_PARALLELISM = false
+export MPLBACKEND = agg
+
+.PHONY: help setup book test test-library test-chapters lint nano clean
+.DEFAULT_GOAL := help
+
+help: ## Show the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+
+setup: .venv/installed ## Make .venv and install the course into it
+
+.venv/installed: pyproject.toml constraints.txt
+	@echo "==> Installing into .venv with $(PYTHON) (once; a few minutes)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "The pinned versions are for Python 3.11; this is " + sys.version.split()[0] + ". Give one: make setup PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[course,dev]'
+	@touch $@
+
+book: .venv/installed ## Execute the chapters and build the static book
+	@echo "==> Building the book: every chapter is executed (several minutes)"
+	@rm -rf $(SITE)
+	@$(BIN)/jupyter-book build . --path-output . --all $(BOOK_FLAGS)
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(SITE)/_static .
+	@$(BIN)/python -m pytest --quiet $(PYTEST_FLAGS) -m book tests
+	@echo "==> Done. Open $(SITE)/index.html in a browser, or run: $(BIN)/python -m http.server --bind 127.0.0.1 --directory $(SITE)"
+
+test: lint test-library test-chapters ## Check style and types, test the library and every chapter
+	@echo "==> All tests passed. Next: make book"
+
+lint: .venv/installed ## ruff and mypy
+	@echo "==> Style and types"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+test-library: .venv/installed ## pytest: the library and its doctests
+	@echo "==> Library tests and doctests"
+	@$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not book" --durations 5
+
+test-chapters: .venv/installed ## nbval: run every chapter and compare with the stored outputs
+	@echo "==> Chapters (each is run from its first cell to its last)"
+	@test -f ftlib/assets/nano/model.safetensors || echo "    none: they need nano's weights, which are still being pretrained"
+	@test ! -f ftlib/assets/nano/model.safetensors || $(BIN)/python -m pytest $(PYTEST_FLAGS) --nbval --nbval-cell-timeout 900 -p no:doctest chapters --durations 5
+
+nano: .venv/installed ## Repeat nano's pretraining (hours; a second call resumes)
+	@echo "==> Pretraining nano. Checkpoints go to runs/nano; stop with Ctrl-C and call again to go on"
+	@$(BIN)/ftlib pretrain --run-folder runs/nano --out runs/nano/model --packages constraints.txt
+
+clean: ## Remove what was built (not .venv, not runs)
+	@rm -rf _build .pytest_cache .mypy_cache .ruff_cache
