@@ -1,0 +1,25 @@
+"""Every exception that ftlib raises on purpose: one tree, so that one ``except`` is enough."""
+
+
+class FtlibError(Exception):
+    """Something the caller can mend. The message names the thing, what was expected and what to do."""
+
+
+class DataError(FtlibError):
+    """A data file or row can't be used as it is."""
+
+
+class ModelError(FtlibError):
+    """A model name or folder can't be loaded."""
+
+
+class PromptTooLongError(FtlibError):
+    """A prompt leaves no room in the model's context for an answer."""
+
+
+class MissingExtraError(FtlibError, ImportError):
+    """An optional dependency is not installed; the message holds the install command."""
+
+
+class TruncationWarning(UserWarning):
+    """Some rows were longer than allowed; the message counts the rows and the tokens that were cut."""

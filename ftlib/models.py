@@ -1,0 +1,172 @@
+"""One name, one model: nano, a model of the Hugging Face Hub, or a folder of yours."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from ftlib.errors import ModelError
+
+NANO_FOLDER = Path(__file__).resolve().parent / "assets" / "nano"
+MODEL_VARIABLE = "FTLIB_MODEL"
+# Models from the early days of the Hub, whose id has no owner in front of a slash.
+_HUB_IDS_WITHOUT_OWNER = ("distilgpt2", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
+_PYTHIA_PADDING = "<|padding|>"
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+def load_model(
+    name: str | Path = "auto", *, device: str | None = None, dtype: Precision = "float32"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a causal language model and its tokenizer.
+
+    Args:
+        name: ``"auto"`` (the environment variable FTLIB_MODEL, or else nano), ``"nano"``, a Hub id such
+            as ``"EleutherAI/pythia-70m"``, or a folder that ``save_pretrained`` wrote. Only a Hub id
+            can cause a download, and HF_HUB_OFFLINE=1 forbids even that.
+        device: ``"cpu"``, ``"cuda"`` or ``"mps"``; default: the best one that is there.
+        dtype: Precision of the weights in memory.
+
+    Returns:
+        ``(model, tokenizer)``; the model is in evaluation mode, the tokenizer has a padding token.
+
+    Raises:
+        ModelError: The name is unknown, the folder holds no model, or the Hub can't be reached.
+
+    >>> model, tokenizer = load_model("nano")
+    >>> model.config.vocab_size, tokenizer.pad_token
+    (4096, '<|padding|>')
+
+    Taught in: chapters/02_pretraining.ipynb
+    """
+    place = resolve_name(name)
+    tokenizer = load_tokenizer(place)
+    try:
+        with _no_progress_bar():
+            model: Any = AutoModelForCausalLM.from_pretrained(place, dtype=getattr(torch, dtype), use_safetensors=True)
+    except (OSError, ValueError) as error:
+        raise ModelError(_reason(place, error)) from error
+    return model.to(device or default_device()).eval(), tokenizer
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> Path:
+    """Write model and tokenizer into a folder that :func:`load_model` reads; weights as safetensors.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer: a model is of no use with another one.
+        folder: Made if it isn't there.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ModelError: The folder holds a model already; nothing is overwritten.
+
+    Taught in: chapters/07_training_pythia_70m.ipynb
+    """
+    place = Path(folder).expanduser()
+    if (place / "config.json").exists():
+        raise ModelError(f"{place}: the folder holds a model already: choose another one, or delete it first")
+    with _no_progress_bar():
+        model.save_pretrained(place)
+    tokenizer.save_pretrained(place)
+    return place
+
+
+def load_tokenizer(name: str | Path = "auto") -> PreTrainedTokenizerBase:
+    """Load only the tokenizer of a model; the names are those of :func:`load_model`.
+
+    >>> load_tokenizer("nano")("padding")["input_ids"] != []
+    True
+
+    Taught in: chapters/04_tokens_padding_truncation.ipynb
+    """
+    place = resolve_name(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place)
+    except (OSError, ValueError) as error:
+        raise ModelError(_reason(place, error)) from error
+    if tokenizer.pad_token_id is None:
+        # Pythia's tokenizer knows a padding token but doesn't name it. Models without one pad with their
+        # end token: safe here, because padding is masked by position and never by the token's id.
+        known = tokenizer.get_vocab()
+        tokenizer.pad_token = _PYTHIA_PADDING if _PYTHIA_PADDING in known else tokenizer.eos_token
+    return tokenizer
+
+
+def resolve_name(name: str | Path) -> str:
+    """Turn a name into what transformers loads: a folder's path or a Hub id.
+
+    Raises:
+        ModelError: The name is neither, or the folder holds no model.
+
+    >>> resolve_name("EleutherAI/pythia-70m")
+    'EleutherAI/pythia-70m'
+    """
+    text = str(name)
+    if text == "auto":
+        text = os.environ.get(MODEL_VARIABLE) or "nano"
+    if text == "nano":
+        return str(NANO_FOLDER)
+    folder = Path(text).expanduser()
+    if text and folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"{folder}: the folder holds no model (no config.json): save one with save_pretrained")
+        return str(folder)
+    if text in _HUB_IDS_WITHOUT_OWNER or (text.count("/") == 1 and text[0] not in "./~" and not text.endswith("/")):
+        return text
+    near = difflib.get_close_matches(text, ["nano", "auto", *_HUB_IDS_WITHOUT_OWNER], n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ModelError(
+        f"unknown model {text!r}.{hint} Give 'nano', a Hub id such as 'EleutherAI/pythia-70m', or an existing folder"
+    )
+
+
+def default_device() -> str:
+    """Name the best device that is there: ``"cuda"``, ``"mps"`` or ``"cpu"``."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def context_length(model: PreTrainedModel) -> int:
+    """Tokens that a model can see at once (prompt and answer together)."""
+    for field in ("max_position_embeddings", "n_positions"):
+        if tokens := getattr(model.config, field, None):
+            return int(tokens)
+    raise ModelError(f"{type(model).__name__}: the configuration names no context length (max_position_embeddings)")
+
+
+@contextlib.contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    # A bar for a file of 15 MB is noise in a notebook. Other calls of the caller keep theirs.
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+def _reason(place: str, error: Exception) -> str:
+    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if Path(place).is_dir():
+        expected = "config.json, model.safetensors and a tokenizer"
+        return f"{place}: the folder can't be loaded: {first_line}. Expected {expected}"
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
+    cause = "HF_HUB_OFFLINE forbids the network" if offline else "the Hub can't be reached or has no such model"
+    return (
+        f"model {place!r} is not in the local cache, and {cause}. Go online once to download it, check the "
+        f"spelling, or use 'nano', which needs no network. ({first_line})"
+    )

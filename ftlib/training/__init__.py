@@ -1,0 +1,1 @@
+"""Engines that fine-tune a model on tokenised rows."""

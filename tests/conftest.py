@@ -1,0 +1,58 @@
+"""Small things that every test may use. Nothing here needs a network, a key or a GPU."""
+
+from __future__ import annotations
+
+import copy
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import pytest
+
+from ftlib.corpus import train_tokenizer
+from ftlib.pretrain import Recipe, new_model
+
+TINY = Recipe(
+    vocabulary_size=320,
+    layers=2,
+    width=32,
+    heads=2,
+    context=64,
+    batch_windows=4,
+    micro_windows=2,
+    total_tokens=4 * 64 * 6,
+    warmup_fraction=0.2,
+)
+TEXTS = [
+    "Question: why is a batch padded? Answer: because all rows of a tensor have the same length.",
+    "A tokenizer turns text into ids. The labels are -100 on the prompt.",
+    "### Question:\nWhat is a token?\n\n### Answer:\nA piece of text.",
+]
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer():
+    return train_tokenizer(TEXTS * 3, TINY.vocabulary_size, TINY.context)
+
+
+@pytest.fixture(scope="session")
+def _tiny_model(tiny_tokenizer):
+    return new_model(TINY, tiny_tokenizer).eval()
+
+
+@pytest.fixture
+def tiny_model(_tiny_model):
+    return copy.deepcopy(_tiny_model)
+
+
+@pytest.fixture
+def conversations():
+    from ftlib.data import to_conversations
+
+    pairs = [
+        ("Why?", "Because."),
+        ("What is a token?", "A piece of text."),
+        ("How long is it?", "Not very long at all."),
+    ]
+    return to_conversations([{"question": q, "answer": a} for q, a in pairs])

@@ -1,0 +1,84 @@
+import copy
+import math
+
+import pytest
+import torch
+
+from ftlib.data import to_conversations
+from ftlib.errors import DataError
+from ftlib.tokenization import tokenize
+from ftlib.training.loop import finetune, schedule
+
+
+@pytest.fixture
+def rows(tiny_tokenizer):
+    pairs = [(f"Question {i}?", "word " * (i % 5 + 1)) for i in range(12)]
+    return tokenize(to_conversations([{"question": q, "answer": a} for q, a in pairs]), tiny_tokenizer)
+
+
+def weights(model):
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def test_training_lowers_the_loss_and_repeats_with_its_seed(tiny_model, rows):
+    twin = copy.deepcopy(tiny_model)
+    history = finetune(tiny_model, rows, pad_token_id=1, max_steps=30, learning_rate=1e-2, batch_size=4, seed=1)
+    again = finetune(twin, rows, pad_token_id=1, max_steps=30, learning_rate=1e-2, batch_size=4, seed=1)
+    assert history[-1].loss < history[0].loss / 2
+    assert torch.equal(weights(tiny_model), weights(twin))
+    assert [step.loss for step in history] == [step.loss for step in again]
+
+
+def test_accumulation_gives_the_same_step_as_one_large_batch(tiny_model, rows):
+    """Rows of unequal length: only a mean over the tokens of the whole step comes out the same."""
+    whole, parts = tiny_model, copy.deepcopy(tiny_model)
+    options = {"pad_token_id": 1, "max_steps": 1, "learning_rate": 1e-3}
+    one = finetune(whole, rows, batch_size=12, **options)
+    four = finetune(parts, rows, batch_size=3, accumulation_steps=4, **options)
+    assert one[0].loss == pytest.approx(four[0].loss, rel=1e-5)
+    assert one[0].gradient_norm == pytest.approx(four[0].gradient_norm, rel=1e-4)
+    assert one[0].tokens == four[0].tokens == sum(len(ids) for ids in rows["input_ids"])
+    assert torch.allclose(weights(whole), weights(parts), atol=1e-5)
+
+
+def test_three_steps_with_one_of_warmup_all_use_a_rate_above_zero(tiny_model, rows):
+    steps = finetune(tiny_model, rows, pad_token_id=1, max_steps=3, learning_rate=1e-5, warmup_steps=1, batch_size=4)
+    assert [step.learning_rate for step in steps] == pytest.approx([1e-5, 1e-5, 0.5e-5])
+
+
+def test_schedule_rises_then_falls_and_never_reaches_zero():
+    factors = [schedule(number, 4, 20) for number in range(1, 21)]
+    assert factors[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert factors[4:] == sorted(factors[4:], reverse=True)
+    assert factors[-1] == pytest.approx(1 / 16)
+
+
+def test_evaluation_happens_when_asked_and_at_the_end(tiny_model, rows):
+    seen = []
+    options = {"pad_token_id": 1, "max_steps": 5, "batch_size": 4, "eval_rows": rows, "on_step": seen.append}
+    history = finetune(tiny_model, rows, eval_every=2, **options)
+    assert [step.number for step in history if step.eval_loss is not None] == [2, 4, 5]
+    assert seen == history
+    assert not tiny_model.training
+
+
+def test_the_gradient_is_clipped_but_reported_as_it_was(tiny_model, rows):
+    free, held = tiny_model, copy.deepcopy(tiny_model)
+    one = finetune(free, rows, pad_token_id=1, max_steps=1, batch_size=12)
+    two = finetune(held, rows, pad_token_id=1, max_steps=1, batch_size=12, max_gradient_norm=1e-3)
+    assert one[0].gradient_norm == pytest.approx(two[0].gradient_norm)
+    assert one[0].gradient_norm > 1e-3
+
+
+def test_the_first_loss_is_about_ln_of_the_vocabulary(tiny_model, rows):
+    step = finetune(tiny_model, rows, pad_token_id=1, max_steps=1, batch_size=12)[0]
+    assert step.loss == pytest.approx(math.log(320), abs=0.3)
+
+
+def test_bad_arguments_are_named(tiny_model, rows):
+    with pytest.raises(DataError, match="max_steps must be at least 1, not 0"):
+        finetune(tiny_model, rows, pad_token_id=1, max_steps=0)
+    with pytest.raises(DataError, match="no rows to train on"):
+        finetune(tiny_model, rows.select([]), pad_token_id=1, max_steps=1)
+    with pytest.raises(DataError, match=r"lack the columns \['labels'\]"):
+        finetune(tiny_model, rows.remove_columns("labels"), pad_token_id=1, max_steps=1)

@@ -1,0 +1,61 @@
+import math
+
+import pytest
+import torch
+
+from ftlib.errors import DataError
+from ftlib.metrics import answer_loss, bits_per_byte, perplexity, rouge_l, summed_target_loss
+from ftlib.tokenization import pad_batch, padded_batches, tokenize
+
+
+def test_target_loss_is_the_models_own(tiny_model, tiny_tokenizer, conversations):
+    batch = pad_batch(tokenize(conversations, tiny_tokenizer), tiny_tokenizer.pad_token_id)
+    with torch.no_grad():
+        loss, targets = summed_target_loss(tiny_model, batch)
+    own = tiny_model(**batch).loss.detach()
+    assert targets == int((batch["labels"] != -100).sum())
+    assert math.isclose(float(loss) / targets, float(own), rel_tol=1e-5)
+
+
+def test_answer_loss_does_not_depend_on_the_batches(tiny_model, tiny_tokenizer, conversations):
+    rows = tokenize(conversations, tiny_tokenizer)
+    losses = [answer_loss(tiny_model, padded_batches(rows, size, pad_token_id=1)) for size in (1, 2, 3)]
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
+
+
+def test_answer_loss_restores_training_mode(tiny_model, tiny_tokenizer, conversations):
+    tiny_model.train()
+    answer_loss(tiny_model, padded_batches(tokenize(conversations, tiny_tokenizer), 2, pad_token_id=1))
+    assert tiny_model.training
+
+
+def test_answer_loss_without_targets_is_an_error(tiny_model):
+    batch = pad_batch([{"input_ids": [5, 6], "labels": [-100, -100]}], 1)
+    with pytest.raises(DataError, match="no target tokens"):
+        answer_loss(tiny_model, [batch])
+
+
+def test_the_position_before_a_token_predicts_it(tiny_model):
+    """By hand: two tokens, one target, and the loss is minus the log of its probability."""
+    batch = pad_batch([{"input_ids": [5, 6], "labels": [-100, 6]}], 1)
+    probability = torch.softmax(tiny_model(torch.tensor([[5]])).logits[0, 0], dim=-1)[6]
+    with torch.no_grad():
+        loss, targets = summed_target_loss(tiny_model, batch)
+    assert targets == 1
+    assert math.isclose(float(loss), -math.log(float(probability.detach())), rel_tol=1e-4)
+
+
+def test_perplexity_and_bits_per_byte_by_hand():
+    assert perplexity(0.0) == 1.0
+    assert bits_per_byte(math.log(4), tokens=3, text_bytes=6) == pytest.approx(1.0)
+
+
+def test_rouge_l_by_hand():
+    assert rouge_l(["the cat sat"], ["the cat slept"]) == [pytest.approx(2 / 3)]
+    assert rouge_l(["cat the"], ["the cat"]) == [pytest.approx(1 / 2)]
+    assert rouge_l(["", "Same text."], ["words", "same text"]) == [0.0, 1.0]
+
+
+def test_rouge_l_wants_one_reference_each():
+    with pytest.raises(DataError, match="1 predictions but 2 references"):
+        rouge_l(["a"], ["a", "b"])

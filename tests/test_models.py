@@ -1,0 +1,128 @@
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from ftlib.errors import ModelError
+from ftlib.models import (
+    MODEL_VARIABLE,
+    NANO_FOLDER,
+    context_length,
+    load_model,
+    load_tokenizer,
+    resolve_name,
+    save_model,
+)
+
+
+@pytest.fixture
+def saved(tmp_path, tiny_model, tiny_tokenizer):
+    tiny_model.save_pretrained(tmp_path / "mine")
+    tiny_tokenizer.save_pretrained(tmp_path / "mine")
+    return tmp_path / "mine"
+
+
+def test_a_folder_loads_in_evaluation_mode_and_float32(saved, tiny_model):
+    model, tokenizer = load_model(saved, device="cpu")
+    assert not model.training
+    assert model.dtype == torch.float32
+    assert context_length(model) == 64
+    assert tokenizer.pad_token_id != tokenizer.eos_token_id
+    for (name, ours), theirs in zip(model.state_dict().items(), tiny_model.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs), name
+
+
+def test_save_model_writes_safetensors_and_overwrites_nothing(tmp_path, tiny_model, tiny_tokenizer):
+    folder = save_model(tiny_model, tiny_tokenizer, tmp_path / "runs" / "mine")
+    assert (folder / "model.safetensors").is_file()
+    assert load_model(folder, device="cpu")[0].num_parameters() == tiny_model.num_parameters()
+    with pytest.raises(ModelError, match="holds a model already"):
+        save_model(tiny_model, tiny_tokenizer, folder)
+
+
+def test_dtype_is_what_was_asked_for(saved):
+    assert load_model(saved, device="cpu", dtype="bfloat16")[0].dtype == torch.bfloat16
+
+
+def test_auto_reads_the_environment(saved, monkeypatch):
+    monkeypatch.setenv(MODEL_VARIABLE, str(saved))
+    assert resolve_name("auto") == str(saved)
+    monkeypatch.delenv(MODEL_VARIABLE)
+    assert resolve_name("auto") == str(NANO_FOLDER)
+
+
+@pytest.mark.parametrize("name", ["EleutherAI/pythia-70m", "distilgpt2", "microsoft/DialoGPT-medium"])
+def test_hub_ids_pass_through(name):
+    assert resolve_name(name) == name
+
+
+def test_an_unknown_name_suggests_the_nearest():
+    with pytest.raises(ModelError, match=r"unknown model 'nanno'.*Did you mean 'nano'\?"):
+        load_model("nanno")
+
+
+@pytest.mark.parametrize("name", ["./runs/none", "/no/such/folder", "a/b/c", " "])
+def test_a_missing_folder_is_not_taken_for_a_hub_id(name):
+    with pytest.raises(ModelError, match="unknown model"):
+        load_model(name)
+
+
+def test_a_folder_without_a_model(tmp_path):
+    with pytest.raises(ModelError, match=r"holds no model \(no config\.json\)"):
+        load_model(tmp_path)
+
+
+def test_a_folder_with_a_broken_model(saved):
+    (saved / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"mine: the folder can't be loaded.*model\.safetensors"):
+        load_model(saved)
+
+
+def test_a_folder_with_pickled_weights_only_is_refused(saved, tiny_model):
+    (saved / "model.safetensors").unlink()
+    torch.save(tiny_model.state_dict(), saved / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="safetensors"):
+        load_model(saved)
+
+
+def test_a_hub_id_without_network_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match=r"'EleutherAI/pythia-70m' is not in the local cache.*HF_HUB_OFFLINE"):
+        load_model("EleutherAI/pythia-70m")
+
+
+def test_a_model_in_the_hub_cache_loads_by_its_id_offline(saved, tmp_path):
+    """The cache is laid out as the Hub client lays it out; the load happens in a process that starts offline."""
+    entry = tmp_path / "hub" / "models--someone--tiny-pythia"
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    snapshot = entry / "snapshots" / commit
+    snapshot.parent.mkdir(parents=True)
+    saved.rename(snapshot)
+    (entry / "refs").mkdir()
+    (entry / "refs" / "main").write_text(commit)
+    config = json.loads((snapshot / "config.json").read_text())
+    code = (
+        "from ftlib.models import load_model\n"
+        "model, tokenizer = load_model('someone/tiny-pythia', device='cpu')\n"
+        "print(model.config.vocab_size, tokenizer.decode(tokenizer('padded')['input_ids']))"
+    )
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "hub")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(config["vocab_size"]), "padded"]
+
+
+def test_a_tokenizer_without_padding_gets_one(saved):
+    config = json.loads((saved / "tokenizer_config.json").read_text())
+    config.pop("pad_token")
+    (saved / "tokenizer_config.json").write_text(json.dumps(config))
+    assert load_tokenizer(saved).pad_token == "<|padding|>"
+
+
+def test_a_config_without_context_length_is_an_error():
+    with pytest.raises(ModelError, match="names no context length"):
+        context_length(SimpleNamespace(config=SimpleNamespace(n_positions=None)))

@@ -1,0 +1,27 @@
+import math
+
+import pytest
+from transformers import AutoModelForCausalLM
+
+from ftlib.data import load_conversations
+from ftlib.estimate import architecture, estimate
+from ftlib.tokenization import tokenize
+from ftlib.training.loop import finetune
+from tests.conftest import TINY
+
+
+@pytest.mark.slow
+def test_three_training_steps_at_pythia_70m_size(tiny_tokenizer):
+    """The steps of chapter 7 with the full architecture; its speed and memory don't depend on what it knows."""
+    config = architecture("EleutherAI/pythia-70m")
+    model = AutoModelForCausalLM.from_config(config)
+    assert model.num_parameters() == estimate(config).parameters == 70_426_624
+    rows = tokenize(load_conversations("faq", split="train").select(range(12)), tiny_tokenizer, max_length=512)
+    assert TINY.context < max(len(ids) for ids in rows["input_ids"]) < config.max_position_embeddings
+    steps = finetune(
+        model, rows, pad_token_id=1, max_steps=3, learning_rate=1e-5, warmup_steps=1, batch_size=1, accumulation_steps=4
+    )
+    assert len(steps) == 3
+    assert steps[0].loss == pytest.approx(math.log(50_304), abs=1)
+    assert steps[2].loss < steps[0].loss
+    assert sum(step.tokens for step in steps) == sum(len(ids) for ids in rows["input_ids"])
