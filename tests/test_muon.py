@@ -1,0 +1,39 @@
+import pytest
+import torch
+
+from ftlib.muon import Muon, orthogonalize
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (4, 16), (16, 4)])
+def test_singular_values_come_near_one(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonalize(matrix))
+    assert values.min() > 0.5
+    assert values.max() < 1.4
+
+
+def test_directions_stay():
+    u, _, v = torch.linalg.svd(torch.randn(6, 6, generator=torch.Generator().manual_seed(1)))
+    matrix = u @ torch.diag(torch.tensor([5.0, 4, 3, 2, 1, 0.5])) @ v
+    inner = u.T @ orthogonalize(matrix) @ v.T
+    assert torch.allclose(inner, torch.diag(inner.diag()), atol=1e-4)
+
+
+def test_it_agrees_with_torchs_own_up_to_bfloat16():
+    start = torch.randn(8, 12, generator=torch.Generator().manual_seed(2))
+    ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    mine = Muon([ours], learning_rate=0.1, momentum=0.9, weight_decay=0.1)
+    reference = torch.optim.Muon([theirs], lr=0.1, momentum=0.9, weight_decay=0.1)
+    for step in range(3):
+        gradient = torch.randn(8, 12, generator=torch.Generator().manual_seed(step))
+        ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+        mine.step()
+        reference.step()
+    moved = (theirs - start).norm()
+    assert (ours - theirs).norm() < 0.05 * moved
+
+
+def test_a_parameter_without_gradient_stays():
+    parameter = torch.nn.Parameter(torch.ones(2, 2))
+    Muon([parameter], learning_rate=1.0).step()
+    assert torch.equal(parameter, torch.ones(2, 2))

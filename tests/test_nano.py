@@ -1,0 +1,31 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+
+from ftlib.models import load_model
+from ftlib.nano import make_nano
+from tests.conftest import TINY
+
+
+def test_the_whole_recipe_at_toy_size(tmp_path, capsys):
+    """Harvest, tokenizer, training in two sittings, export; then the folder loads like any model."""
+    recipe = replace(TINY, vocabulary_size=512, total_tokens=TINY.batch_windows * TINY.context * 20)
+    packages, folder = ["jsonlines", "typer"], tmp_path / "model"
+    assert make_nano(packages, recipe, tmp_path / "run", folder, stop_after_steps=4) is None
+    report = make_nano(packages, recipe, tmp_path / "run", folder)
+    assert report["held_out_loss_nats_per_token"] < np.log(512)
+    assert report["training_tokens_seen"] == recipe.total_tokens
+    capsys.readouterr()
+
+    model, tokenizer = load_model(folder, device="cpu")
+    assert model.num_parameters() == report["parameters"]
+    assert tokenizer.pad_token_id == 1
+    manifest = json.loads((folder / "corpus.json").read_text())
+    assert [source["name"] for source in manifest["sources"]] == packages
+    assert all(len(source["sha256"]) == 64 for source in manifest["sources"])
+    card = (folder / "README.md").read_text()
+    assert f"{report['bits_per_byte']} bits per byte" in card
+    assert report["weights_sha256"] in card
+    stored = json.loads((folder / "tokenizer_config.json").read_text())
+    assert stored["tokenizer_class"] == "PreTrainedTokenizerFast"
