@@ -1,0 +1,61 @@
+"""The course's own data, held to what its card says."""
+
+import csv
+import re
+from collections import Counter
+
+from ftlib.data import read_rows, shipped_datasets
+
+TRAIN, TEST = read_rows("faq", split="train"), read_rows("faq", split="test")
+ROWS = [*TRAIN, *TEST]
+
+
+def shingles(row):
+    words = re.findall(r"\w+", f"{row['question']} {row['answer']}".lower())
+    return {tuple(words[i : i + 3]) for i in range(len(words) - 2)}
+
+
+def test_sizes_and_fields():
+    assert (len(TRAIN), len(TEST)) == (336, 107)
+    assert all(set(row) == {"question", "answer", "topic", "fact"} for row in ROWS)
+
+
+def test_no_question_and_no_answer_twice():
+    for field in ("question", "answer"):
+        seen = Counter(re.sub(r"\W+", " ", row[field].lower()).strip() for row in ROWS)
+        assert [text for text, count in seen.items() if count > 1] == []
+
+
+def test_every_known_fact_is_taught_in_four_wordings_and_tested_in_a_fifth():
+    taught = Counter(row["fact"] for row in TRAIN)
+    tested = Counter(row["fact"] for row in TEST)
+    assert set(taught.values()) == {4}
+    assert all(count == 1 for count in tested.values())
+    assert set(taught) < set(tested)
+    assert len(set(tested) - set(taught)) == 23
+
+
+def test_no_unseen_fact_is_near_a_training_row():
+    taught = {row["fact"] for row in TRAIN}
+    training = [shingles(row) for row in TRAIN]
+    for row in TEST:
+        if row["fact"] not in taught:
+            own = shingles(row)
+            assert max(len(own & other) / len(own | other) for other in training) < 0.2, row["question"]
+
+
+def test_every_fact_has_a_statement_and_a_source():
+    with (shipped_datasets() / "faq" / "facts.csv").open(encoding="utf-8", newline="") as file:
+        facts = list(csv.DictReader(file))
+    assert {fact["fact"] for fact in facts} == {row["fact"] for row in ROWS}
+    assert all(fact["statement"].endswith(".") and fact["source"] for fact in facts)
+    topics = {fact["fact"]: fact["topic"] for fact in facts}
+    assert all(topics[row["fact"]] == row["topic"] for row in ROWS)
+
+
+def test_answers_are_sentences_of_plain_text():
+    for row in ROWS:
+        assert row["answer"].isascii(), row
+        assert row["question"].isascii(), row
+        assert row["answer"].endswith("."), row
+        assert 10 <= len(row["answer"].split()) <= 40, row
