@@ -1,0 +1,112 @@
+"""The built book, read as files: `make book` runs these after the build."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+import ftlib
+
+SITE = Path(__file__).resolve().parent.parent / "_build" / "html"
+pytestmark = pytest.mark.book
+NANO = SITE.parent.parent / "ftlib" / "assets" / "nano" / "model.safetensors"
+waits_for_nano = pytest.mark.xfail(not NANO.is_file(), reason="the chapters wait for nano's weights", strict=True)
+# What a browser fetches by itself when it shows a page. A plain link (<a>) is fetched when a person clicks it.
+FETCHED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "object": "data"}
+NOT_FETCHED_LINKS = {"canonical", "index", "search", "next", "prev", "author", "copyright"}
+
+
+class Page(HTMLParser):
+    def __init__(self, path):
+        super().__init__()
+        self.fetched, self.links, self.anchors = [], [], set()
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        if attributes.get("id"):
+            self.anchors.add(attributes["id"])
+        address = attributes.get(FETCHED.get(tag, ""))
+        if address and not (tag == "link" and attributes.get("rel") in NOT_FETCHED_LINKS):
+            self.fetched.append(address)
+        if tag == "a" and attributes.get("href"):
+            self.links.append(attributes["href"])
+
+
+@pytest.fixture(scope="module")
+def pages():
+    assert SITE.is_dir(), "build the book first: make book"
+    return {path: Page(path) for path in SITE.rglob("*.html") if "_static" not in path.parts}
+
+
+def test_every_chapter_and_page_is_there(pages):
+    names = {str(path.relative_to(SITE)) for path in pages}
+    toc = (SITE.parent.parent / "_toc.yml").read_text()
+    assert {f"{name}.html" for name in re.findall(r"(?:file|root): (\S+)", toc)} <= names
+
+
+def test_nothing_is_fetched_from_another_host(pages):
+    for path, page in pages.items():
+        for address in page.fetched:
+            parts = urlsplit(address)
+            assert parts.scheme in ("", "data"), f"{path.name} fetches {address}"
+            assert not parts.netloc, f"{path.name} fetches {address}"
+
+
+def test_style_sheets_fetch_nothing_from_another_host():
+    for path in SITE.rglob("*.css"):
+        for address in re.findall(r"""(?:url\(|@import\s+)["']?([^"')\s]+)""", path.read_text(encoding="utf-8")):
+            assert not re.match(r"(https?:)?//", address), f"{path.name} fetches {address}"
+
+
+def test_what_is_fetched_exists(pages):
+    for path, page in pages.items():
+        for address in page.fetched:
+            if not address.startswith("data:"):
+                assert (path.parent / unquote(urlsplit(address).path)).is_file(), f"{path.name} fetches {address}"
+
+
+def test_links_inside_the_book_lead_somewhere(pages):
+    by_path = {path.resolve(): page for path, page in pages.items()}
+    for path, page in pages.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path.resolve()
+            assert target.exists(), f"{path.name} links to {link}"
+            if parts.fragment and target in by_path:
+                assert unquote(parts.fragment) in by_path[target].anchors, f"{path.name} links to {link}"
+
+
+@waits_for_nano
+def test_formulas_are_set_by_the_books_own_mathjax(pages):
+    chapter = next(page for path, page in pages.items() if path.name.startswith("04_"))
+    scripts = [address for address in chapter.fetched if "mathjax" in address]
+    assert len(scripts) == 1
+    assert scripts[0].startswith("../_static/mathjax/tex-svg.js")
+
+
+def test_the_api_page_has_every_public_name_and_links_to_its_source(pages):
+    path, page = next((path, page) for path, page in pages.items() if path.name == "api.html")
+    for name in ftlib.__all__:
+        home = f"ftlib.{ftlib._HOME[name]}"
+        assert f"{home}.{name}" in page.anchors, name
+        if name != "QUESTION_ANSWER":  # a value, shown in full on the page
+            source = f"../_modules/{home.replace('.', '/')}.html#{name}"
+            assert source in page.links, name
+    assert path.stat().st_size > 10_000
+
+
+def test_the_wheel_lies_beside_the_pages():
+    (wheel,) = (SITE / "_static").glob("ftlib-*.whl")
+    assert f"_static/{wheel.name}" in (SITE / "book" / "setup.html").read_text(encoding="utf-8")
+
+
+@waits_for_nano
+def test_measured_sentences_reached_the_opening_page():
+    text = (SITE / "book" / "index.html").read_text(encoding="utf-8")
+    assert "ROUGE-L" in text
+    assert "before_and_after" not in re.sub(r"<[^>]*>", "", text)
