@@ -10,6 +10,7 @@ import ast
 import hashlib
 import importlib.metadata
 import json
+import platform
 import sysconfig
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -153,6 +154,26 @@ def split_documents(documents: Iterable[str], *, held_out_percent: int = 2) -> t
     return train, held_out
 
 
+def near_copies(held_out: Sequence[str], train: Iterable[str], *, words: int = 8, share: float = 0.5) -> list[bool]:
+    """Say of each held-out document whether much of it stands in the training text too.
+
+    Args:
+        held_out: Documents to judge.
+        train: Documents they may be copied from.
+        words: Length of the word sequences that are compared.
+        share: A document is a near-copy when at least this share of its sequences occurs in ``train``.
+
+    >>> near_copies(["a b c d", "a b x y"], ["now a b c d"], words=2, share=0.6)
+    [True, False]
+    """
+    wanted = [set(_sequences(text, words)) for text in held_out]
+    unmatched = set().union(*wanted)
+    found: set[int] = set()
+    for text in train:
+        found.update(unmatched.intersection(_sequences(text, words)))
+    return [bool(own) and len(own & found) >= share * len(own) for own in wanted]
+
+
 def train_tokenizer(documents: Iterable[str], vocabulary_size: int, context: int) -> PreTrainedTokenizerFast:
     """Learn a byte-level BPE tokenizer in the manner of Pythia's.
 
@@ -206,6 +227,12 @@ def encode_documents(documents: Sequence[str], tokenizer: PreTrainedTokenizerFas
     return np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.uint16)
 
 
+def _sequences(text: str, words: int) -> Iterator[int]:
+    parts = text.casefold().split()
+    for start in range(len(parts) - words + 1):
+        yield hash(tuple(parts[start : start + words]))
+
+
 def _texts(files: Iterable[Path]) -> Iterator[str]:
     for path in files:
         yield from docstrings(path.read_text(encoding="utf-8", errors="replace"))
@@ -225,4 +252,4 @@ def _fingerprint(text: str) -> bytes:
 
 
 def _version(name: str) -> str:
-    return sysconfig.get_python_version() if name == STANDARD_LIBRARY else importlib.metadata.version(name)
+    return platform.python_version() if name == STANDARD_LIBRARY else importlib.metadata.version(name)

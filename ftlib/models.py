@@ -77,10 +77,15 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
     place = Path(folder).expanduser()
     if (place / "config.json").exists():
         raise ModelError(f"{place}: the folder holds a model already: choose another one, or delete it first")
-    with _no_progress_bar():
-        model.save_pretrained(place)
+    save_quietly(model, place)
     tokenizer.save_pretrained(place)
     return place
+
+
+def save_quietly(model: PreTrainedModel, folder: Path) -> None:
+    """Write a model's configuration and weights without a progress bar."""
+    with _no_progress_bar():
+        model.save_pretrained(folder)
 
 
 def load_tokenizer(name: str | Path = "auto") -> PreTrainedTokenizerBase:

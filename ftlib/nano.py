@@ -4,60 +4,96 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import GPTNeoXForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
-from ftlib.corpus import Source, encode_documents, harvest, save_tokenizer, split_documents, train_tokenizer
+from ftlib.corpus import (
+    Source,
+    encode_documents,
+    harvest,
+    near_copies,
+    save_tokenizer,
+    split_documents,
+    train_tokenizer,
+)
 from ftlib.metrics import bits_per_byte, perplexity
+from ftlib.models import load_model, save_quietly
 from ftlib.pretrain import Recipe, held_out_loss, last_step, pretrain
 
 _CARD = Path(__file__).resolve().parent / "assets" / "nano_card.md"
 
 
+@dataclass(frozen=True)
+class Corpus:
+    """Harvested text, split by document.
+
+    Attributes:
+        train: Documents to train on.
+        held_out: Documents to measure on.
+        sources: One row for each package: the manifest.
+    """
+
+    train: list[str]
+    held_out: list[str]
+    sources: list[Source]
+
+
 def export(
-    model: Any,
-    tokenizer: PreTrainedTokenizerFast,
-    held_out: Sequence[str],
-    sources: Sequence[Source],
-    recipe: Recipe,
-    run_folder: Path,
-    folder: Path,
+    model: Any, tokenizer: PreTrainedTokenizerFast, corpus: Corpus, recipe: Recipe, *, run_folder: Path, folder: Path
 ) -> dict[str, Any]:
     """Write the finished model: bf16 weights, tokenizer, corpus manifest, loss curve and model card.
 
     The evaluation in the card is that of the rounded weights, loaded back from the folder.
 
     Returns:
-        The evaluation: held-out loss in nats per token, perplexity, bits per byte, and what they are over.
+        The evaluation, as :func:`evaluate_rounded` gives it, with the checksum of the weights.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    model.to("cpu", torch.bfloat16).save_pretrained(folder)
+    save_quietly(model.to("cpu", torch.bfloat16), folder)
     save_tokenizer(tokenizer, folder)
-    rounded = GPTNeoXForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    tokens = encode_documents(held_out, tokenizer)
-    loss = held_out_loss(rounded, tokens, recipe.context)
-    text_bytes = sum(len(text.encode("utf-8", "replace")) for text in held_out)
-    report = {
+    rounded, _ = load_model(folder, device="cpu")
+    report = evaluate_rounded(rounded, tokenizer, corpus, recipe)
+    report["weights_sha256"] = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    _write_json(folder / "evaluation.json", report)
+    manifest = [asdict(source) for source in corpus.sources]
+    _write_json(folder / "corpus.json", {"recipe": asdict(recipe), "sources": manifest})
+    log = (run_folder / "loss.jsonl").read_text(encoding="utf-8")
+    (folder / "loss.jsonl").write_text(log, encoding="utf-8")
+    (folder / "README.md").write_text(model_card(report, corpus.sources, recipe), encoding="utf-8")
+    return report
+
+
+def evaluate_rounded(model: Any, tokenizer: PreTrainedTokenizerFast, corpus: Corpus, recipe: Recipe) -> dict[str, Any]:
+    """Measure a pretrained model on its held-out documents, and on those of them that have no near-copy in training.
+
+    Returns:
+        Losses in nats per token, perplexity, bits per byte, what they are over, when and where.
+    """
+    tokens = encode_documents(corpus.held_out, tokenizer)
+    loss = held_out_loss(model, tokens, recipe.context)
+    copied = near_copies(corpus.held_out, corpus.train)
+    fresh = [text for text, is_copy in zip(corpus.held_out, copied, strict=True) if not is_copy]
+    text_bytes = sum(len(text.encode("utf-8", "replace")) for text in corpus.held_out)
+    return {
         "held_out_loss_nats_per_token": round(loss, 4),
         "perplexity": round(perplexity(loss), 2),
         "bits_per_byte": round(bits_per_byte(loss, tokens=len(tokens), text_bytes=text_bytes), 4),
-        "held_out_documents": len(held_out),
+        "held_out_documents": len(corpus.held_out),
         "held_out_tokens": len(tokens),
+        "near_copies": sum(copied),
+        "loss_without_near_copies": round(held_out_loss(model, encode_documents(fresh, tokenizer), recipe.context), 4),
         "training_tokens_seen": recipe.total_steps * recipe.batch_windows * recipe.context,
-        "parameters": rounded.num_parameters(),
-        "weights_sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+        "parameters": model.num_parameters(),
+        "recorded_on": datetime.now(tz=timezone.utc).date().isoformat(),
+        "recorded_with": f"torch {torch.__version__}, {platform.machine()}, {torch.get_num_threads()} CPU threads",
     }
-    _write_json(folder / "evaluation.json", report)
-    _write_json(folder / "corpus.json", {"recipe": asdict(recipe), "sources": [asdict(source) for source in sources]})
-    log = (run_folder / "loss.jsonl").read_text(encoding="utf-8")
-    (folder / "loss.jsonl").write_text(log, encoding="utf-8")
-    (folder / "README.md").write_text(model_card(report, sources, recipe), encoding="utf-8")
-    return report
 
 
 def make_nano(
@@ -90,15 +126,24 @@ def make_nano(
 
     Taught in: chapters/02_pretraining.ipynb
     """
-    train, held_out, sources = _corpus(packages, run_folder)
-    tokenizer = _tokenizer(train, recipe, run_folder)
-    train_tokens, held_out_tokens = encode_documents(train, tokenizer), encode_documents(held_out, tokenizer)
+    corpus = _corpus(packages, run_folder)
+    tokenizer = _tokenizer(corpus.train, recipe, run_folder)
+    train_tokens = encode_documents(corpus.train, tokenizer)
+    held_out_tokens = encode_documents(corpus.held_out, tokenizer)
     print(f"{len(train_tokens):,} training tokens, {len(held_out_tokens):,} held out", flush=True)
-    limits = {"checkpoint_every": checkpoint_every, "stop_after_steps": stop_after_steps}
-    model = pretrain(train_tokens, held_out_tokens, tokenizer, recipe, run_folder, device=device, **limits)  # type: ignore[arg-type]
+    model = pretrain(
+        train_tokens,
+        held_out_tokens,
+        tokenizer,
+        recipe,
+        run_folder,
+        checkpoint_every=checkpoint_every,
+        stop_after_steps=stop_after_steps,
+        device=device,
+    )
     if last_step(run_folder) < recipe.total_steps:
         return None
-    return export(model, tokenizer, held_out, sources, recipe, run_folder, folder)
+    return export(model, tokenizer, corpus, recipe, run_folder=run_folder, folder=folder)
 
 
 def model_card(report: dict[str, Any], sources: Sequence[Source], recipe: Recipe) -> str:
@@ -115,14 +160,15 @@ def model_card(report: dict[str, Any], sources: Sequence[Source], recipe: Recipe
     )
 
 
-def _corpus(packages: Sequence[str], run_folder: Path) -> tuple[list[str], list[str], list[Source]]:
+def _corpus(packages: Sequence[str], run_folder: Path) -> Corpus:
     store = run_folder / "corpus.json"
     if not store.is_file():
         documents, sources = harvest(packages)
         run_folder.mkdir(parents=True, exist_ok=True)
         _write_json(store, {"documents": documents, "sources": [asdict(source) for source in sources]})
     content = json.loads(store.read_text(encoding="utf-8"))
-    return (*split_documents(content["documents"]), [Source(**source) for source in content["sources"]])
+    train, held_out = split_documents(content["documents"])
+    return Corpus(train, held_out, [Source(**source) for source in content["sources"]])
 
 
 def _tokenizer(train: Sequence[str], recipe: Recipe, run_folder: Path) -> PreTrainedTokenizerFast:

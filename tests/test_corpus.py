@@ -1,7 +1,7 @@
 import pytest
 
 from ftlib import corpus
-from ftlib.corpus import docstrings, harvest, package_files, package_names, split_documents
+from ftlib.corpus import docstrings, harvest, near_copies, package_files, package_names, split_documents
 from ftlib.errors import DataError
 
 SOURCE = '''
@@ -71,6 +71,15 @@ def test_the_split_depends_on_the_text_alone():
     assert set(train) == set(train_again)
     assert set(held_out) == set(held_out_again)
     assert 30 < len(held_out) < 90
+
+
+def test_near_copies_share_half_of_their_sequences():
+    original = "one two three four five six seven eight nine ten eleven twelve"
+    changed_at_the_end = original.replace("twelve", "other")
+    half = "one two three four five six seven eight and then something else entirely new here"
+    short = "one two three"
+    judged = near_copies([original.upper(), changed_at_the_end, half, short], [original, "unrelated words"])
+    assert judged == [True, True, False, False]
 
 
 def test_names_of_a_constraints_file(tmp_path):

@@ -24,6 +24,8 @@ def test_the_whole_recipe_at_toy_size(tmp_path, capsys):
     manifest = json.loads((folder / "corpus.json").read_text())
     assert [source["name"] for source in manifest["sources"]] == packages
     assert all(len(source["sha256"]) == 64 for source in manifest["sources"])
+    assert 0 <= report["near_copies"] < report["held_out_documents"]
+    assert report["loss_without_near_copies"] > 0
     card = (folder / "README.md").read_text()
     assert f"{report['bits_per_byte']} bits per byte" in card
     assert report["weights_sha256"] in card
