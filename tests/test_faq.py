@@ -8,6 +8,7 @@ from ftlib.data import read_rows, shipped_datasets
 
 TRAIN, TEST = read_rows("faq", split="train"), read_rows("faq", split="test")
 ROWS = [*TRAIN, *TEST]
+OFF_TOPIC = "keep-to-the-subject"
 
 
 def shingles(row):
@@ -16,7 +17,7 @@ def shingles(row):
 
 
 def test_sizes_and_fields():
-    assert (len(TRAIN), len(TEST)) == (336, 107)
+    assert (len(TRAIN), len(TEST)) == (1260, 140)
     assert all(set(row) == {"question", "answer", "topic", "fact"} for row in ROWS)
 
 
@@ -26,13 +27,18 @@ def test_no_question_and_no_answer_twice():
         assert [text for text, count in seen.items() if count > 1] == []
 
 
-def test_every_known_fact_is_taught_in_four_wordings_and_tested_in_a_fifth():
+def test_every_known_fact_is_taught_in_five_wordings_and_some_are_tested_in_a_sixth():
     taught = Counter(row["fact"] for row in TRAIN)
     tested = Counter(row["fact"] for row in TEST)
-    assert set(taught.values()) == {4}
-    assert all(count == 1 for count in tested.values())
-    assert set(taught) < set(tested)
-    assert len(set(tested) - set(taught)) == 23
+    assert taught.pop(OFF_TOPIC) == 60
+    assert set(taught.values()) == {5}
+    assert set(tested.values()) == {1}
+    assert (len(taught), len(set(taught) & set(tested)), len(set(tested) - set(taught))) == (240, 100, 40)
+
+
+def test_off_topic_answers_ask_to_keep_to_the_subject():
+    rows = [row for row in TRAIN if row["fact"] == OFF_TOPIC]
+    assert all("fine-tuning" in row["answer"] for row in rows)
 
 
 def test_no_unseen_fact_is_near_a_training_row():
