@@ -6,21 +6,25 @@ with one column, ``messages``, each a list of ``{"role", "content"}``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import gzip
+import json
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TextIO, overload
 
 import jsonlines
 
-from datasets import Dataset
-from ftlib.errors import DataError
+import datasets
+from datasets import Dataset, IterableDataset
+from ftlib.errors import DataError, SkippedRowWarning
+from ftlib.formats import FORMATS, candidates, read_row
+from ftlib.messages import EXTRAS, Message, RowError
+from ftlib.records import Record, Report, read_records
 
-
-class Message(TypedDict):
-    """One turn: who speaks (``"system"``, ``"user"`` or ``"assistant"``) and what is said."""
-
-    role: str
-    content: str
+OnError = Literal["raise", "skip"]
+_SAMPLE = 100
 
 
 def shipped_datasets() -> Path:
@@ -41,7 +45,7 @@ def dataset_path(path_or_name: str | Path, *, split: str | None = None) -> Path:
         DataError: There is no such file and no such data set.
     """
     path = Path(path_or_name).expanduser()
-    if path.is_file() and split is None:
+    if path.is_file():
         return path
     folder = shipped_datasets() / str(path_or_name)
     if path.parent == Path() and folder.is_dir():
@@ -50,37 +54,100 @@ def dataset_path(path_or_name: str | Path, *, split: str | None = None) -> Path:
             return chosen
         splits = ", ".join(sorted(file.stem for file in folder.glob("*.jsonl")))
         raise DataError(f"data set {str(path_or_name)!r} has no split {split!r}: it has {splits}")
-    if path.is_file():
-        raise DataError(f"{path}: a single file has no split {split!r}: leave split out")
     names = ", ".join(sorted(entry.name for entry in shipped_datasets().iterdir() if entry.is_dir()))
     raise DataError(f"{path_or_name}: no such file, and no shipped data set of that name (shipped: {names})")
 
 
 def read_rows(path_or_name: str | Path, *, split: str | None = None) -> list[dict[str, Any]]:
-    """Read a JSON Lines file of question-answer rows, and check every line.
+    """Read a file of question-answer rows, and check every row.
 
     Args:
         path_or_name: A file, or the name of a shipped data set.
-        split: Split of a shipped data set.
+        split: Split of a shipped data set, or of a file that has splits.
 
     Returns:
         The rows as they stand in the file, further columns included.
 
     Raises:
-        DataError: The file is missing, unreadable or empty, or a line is no JSON object with text
-            under ``question`` and ``answer``. The message names file, line and field.
+        DataError: The file is missing, unreadable or empty, or a row lacks text under ``question`` or
+            ``answer``. The message names file, line and field.
 
     Taught in: chapters/04_tokens_padding_truncation.ipynb
     """
-    path = dataset_path(path_or_name, split=split)
     rows = []
-    for number, row in _numbered_objects(path):
-        for field in ("question", "answer"):
-            _check_field(row, field, f"{path}, line {number}")
-        rows.append(row)
+    for place, row in _file_records(path_or_name, split, _raise):
+        _messages(place, row, "question-answer")
+        rows.append(dict(row))
     if not rows:
-        raise DataError(f"{path}: the file holds no rows; expected one JSON object a line")
+        raise DataError(f"{path_or_name}: the file holds no rows")
     return rows
+
+
+@overload
+def load_conversations(
+    source: Any,
+    *,
+    format: str = ...,
+    split: str | None = ...,
+    streaming: Literal[False] = ...,
+    on_error: OnError = ...,
+) -> Dataset: ...
+
+
+@overload
+def load_conversations(
+    source: Any, *, format: str = ..., split: str | None = ..., streaming: Literal[True], on_error: OnError = ...
+) -> IterableDataset: ...
+
+
+def load_conversations(
+    source: Any,
+    *,
+    format: str = "auto",
+    split: str | None = None,
+    streaming: bool = False,
+    on_error: OnError = "raise",
+) -> Dataset | IterableDataset:
+    """Read instructions of any format as conversations.
+
+    Args:
+        source: A file (JSON, JSON Lines, CSV, TSV or Parquet, gzipped or not), the name of a shipped data
+            set (``"faq"``), a Hub id (``"owner/name"``), a pandas ``DataFrame`` or a ``Dataset``.
+        format: A name of :data:`ftlib.formats.FORMATS`, or ``"auto"``: found from the first 100 rows.
+        split: Which split of a shipped data set, of a Hub data set, or of a file that holds several.
+        streaming: Read row by row while the data is used, in memory that doesn't grow with the file.
+        on_error: ``"raise"`` at the first unusable row, or ``"skip"`` it with a warning of its own.
+
+    Returns:
+        A ``Dataset`` (streaming: an ``IterableDataset``) with one column, ``messages``.
+
+    Raises:
+        DataError: The data is missing, unreadable, empty, of no known format or of more than one, or a row
+            is unusable. The message names file, line and field, and what to do.
+
+    >>> load_conversations("faq", split="test")[0]["messages"][0]["role"]
+    'user'
+
+    Taught in: chapters/07_training_pythia_70m.ipynb
+    """
+    if on_error not in ("raise", "skip"):
+        raise DataError(f"on_error must be 'raise' or 'skip', not {on_error!r}")
+    if format != "auto" and format not in FORMATS:
+        raise DataError(f"unknown format {format!r}; expected 'auto' or one of {', '.join(FORMATS)}")
+    open_records = _opener(source, split)
+    report = _raise if on_error == "raise" else _warn
+    name = _detect(_sample(open_records, report), source) if format == "auto" else format
+    if streaming:
+        extras = {"dialogue": ("name",), "openai": EXTRAS, "sharegpt": ("tool_calls", "tool_call_id")}.get(name, ())
+        arguments = {"open_records": open_records, "name": name, "report": report, "extras": extras}
+        return IterableDataset.from_generator(_filled_rows, features=_features(extras), gen_kwargs=arguments)
+    conversations = list(_conversations(open_records, name, report))
+    if not conversations:
+        raise DataError(f"{_label(source)}: holds no rows that can be used")
+    used = {field for messages in conversations for message in messages for field in message}
+    extras = tuple(extra for extra in EXTRAS if extra in used)
+    rows = [{"messages": _filled(messages, extras)} for messages in conversations]
+    return Dataset.from_list(rows, features=_features(extras))
 
 
 def to_conversations(rows: Iterable[dict[str, Any]]) -> Dataset:
@@ -90,73 +157,207 @@ def to_conversations(rows: Iterable[dict[str, Any]]) -> Dataset:
     >>> ds[0]["messages"][1]
     {'role': 'assistant', 'content': 'Because.'}
     """
-    return Dataset.from_list(
-        [
-            {
-                "messages": [
-                    Message(role="user", content=row["question"]),
-                    Message(role="assistant", content=row["answer"]),
-                ]
-            }
-            for row in rows
-        ]
+    return load_conversations(Dataset.from_list(list(rows)), format="question-answer")
+
+
+def save_conversations(conversations: Iterable[Mapping[str, Any]], path: str | Path, *, format: str = "openai") -> int:
+    """Write conversations to a file: all of them, or nothing.
+
+    Args:
+        conversations: Rows with ``messages``: a ``Dataset``, a streamed one, or a list.
+        path: ``.jsonl`` (one row a line) or ``.json`` (a list), with ``.gz`` behind it to pack it.
+        format: ``"openai"``, ``"sharegpt"``, ``"alpaca"``, ``"question-answer"`` or ``"prompt-completion"``.
+
+    Returns:
+        The number of rows written.
+
+    Raises:
+        DataError: A conversation holds something that the format can't carry, or the file can't be written.
+    """
+    path = Path(path).expanduser()
+    writers = {one.name: one.write for one in FORMATS.values() if one.write}
+    write = writers.get(format)
+    if write is None:
+        raise DataError(f"can't write the format {format!r}; expected one of {', '.join(writers)}")
+    suffix = Path(path.name.removesuffix(".gz")).suffix
+    if suffix not in (".jsonl", ".json"):
+        raise DataError(f"{path}: expected a name that ends with .jsonl or .json (or .gz behind it)")
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with _writable(partial, packed=path.name.endswith(".gz")) as file:
+            count = _write_rows(file, _written(conversations, write), as_list=suffix == ".json")
+        partial.replace(path)
+    except OSError as error:
+        raise DataError(f"{path}: can't be written ({error.strerror}): check folder and permissions") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
+
+
+def clean_message(message: Mapping[str, Any]) -> Message:
+    """Drop the empty fields that a table adds to a message.
+
+    >>> clean_message({"role": "user", "content": "Why?", "name": None})
+    {'role': 'user', 'content': 'Why?'}
+    """
+    return {k: v for k, v in message.items() if v is not None or k == "content"}  # type: ignore[return-value]
+
+
+def _written(
+    conversations: Iterable[Mapping[str, Any]], write: Callable[[list[Message]], dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    for number, row in enumerate(conversations):
+        try:
+            yield write([clean_message(message) for message in row["messages"]])
+        except RowError as error:
+            raise DataError(f"conversation {number}: {error}") from error
+
+
+def _writable(path: Path, *, packed: bool) -> TextIO:
+    if packed:
+        return gzip.open(path, "wt", encoding="utf-8")
+    return path.open("w", encoding="utf-8")
+
+
+def _write_rows(file: TextIO, rows: Iterator[dict[str, Any]], *, as_list: bool) -> int:
+    count = 0
+    if not as_list:
+        with jsonlines.Writer(file, dumps=_dumps) as writer:
+            for row in rows:
+                writer.write(row)
+                count += 1
+        return count
+    file.write("[")
+    for count, row in enumerate(rows, start=1):
+        file.write(("\n" if count == 1 else ",\n") + _dumps(row))
+    file.write("\n]\n")
+    return count
+
+
+def _dumps(row: Any) -> str:
+    return json.dumps(row, ensure_ascii=False)
+
+
+def _label(source: Any) -> str:
+    return str(source) if isinstance(source, str | Path) else f"the {type(source).__name__}"
+
+
+def _raise(error: DataError) -> None:
+    raise error
+
+
+def _warn(error: DataError) -> None:
+    warnings.warn(f"skipped: {error}", SkippedRowWarning, stacklevel=2)
+
+
+def _sample(open_records: Callable[[Report], Iterator[Record]], report: Report) -> list[Record]:
+    """Return the first rows, to find the format by; an error among them counts if it is to be raised at all."""
+    errors: list[DataError] = []
+    sample = list(islice(open_records(errors.append), _SAMPLE))
+    if errors and (report is _raise or not sample):
+        raise errors[0]
+    return sample
+
+
+def _opener(source: Any, split: str | None) -> Callable[[Report], Iterator[Record]]:
+    """Return a function that begins to read the source; it can be called again for another pass."""
+    if hasattr(source, "to_dict") and hasattr(source, "columns"):  # a DataFrame, without importing pandas
+        filled = source.astype(object).where(source.notna(), None)
+        return lambda report: (Record(f"row {i}", row) for i, row in enumerate(filled.to_dict("records")))
+    if isinstance(source, Dataset | IterableDataset):
+        return lambda report: (Record(f"row {i}", row) for i, row in enumerate(source))
+    if isinstance(source, str) and _is_hub_id(source):
+        from_hub = _load_from_hub(source, split)
+        return lambda report: (Record(f"{source}, row {i}", row) for i, row in enumerate(from_hub))
+    if not isinstance(source, str | Path):
+        raise DataError(f"can't read {type(source).__name__}: expected a file, a name, a DataFrame or a Dataset")
+    dataset_path(source, split=split)
+    return lambda report: _file_records(source, split, report)
+
+
+def _file_records(source: str | Path, split: str | None, report: Report) -> Iterator[Record]:
+    path = dataset_path(source, split=split)
+    shipped = not Path(source).expanduser().is_file()
+    return read_records(path, split=None if shipped else split, on_error=report)
+
+
+def _is_hub_id(name: str) -> bool:
+    owner, slash, rest = name.partition("/")
+    plain = bool(slash and owner and rest) and "/" not in rest and not name.startswith((".", "~"))
+    return plain and not Path(name).exists() and not Path(name.removesuffix(".gz")).suffix.startswith((".json", ".csv"))
+
+
+def _load_from_hub(name: str, split: str | None) -> Any:
+    try:
+        found = datasets.load_dataset(name, split=split, streaming=True)
+    except (OSError, ValueError) as error:  # offline, unknown, private, no such split
+        reason = str(error).strip().splitlines()[0]
+        raise DataError(f"{name}: no such file, and the Hub gives no such data set ({reason})") from error
+    if isinstance(found, datasets.IterableDatasetDict):
+        if len(found) > 1:
+            raise DataError(f"{name} has the splits {', '.join(map(str, found))}: choose one with split=")
+        return next(iter(found.values()))
+    return found
+
+
+def _detect(sample: list[Record], source: Any) -> str:
+    if not sample:
+        raise DataError(f"{_label(source)}: holds no rows; expected one JSON object a line, say")
+    found = {record.place: set(candidates(record.value)) for record in sample}
+    known = {place: names for place, names in found.items() if names}
+    if not known:
+        place, value = sample[0]
+        fields = ", ".join(map(repr, value)) if isinstance(value, Mapping) else type(value).__name__
+        raise DataError(
+            f"{place}: no known format has these fields: {fields}; choose one with format= ({', '.join(FORMATS)})"
+        )
+    common = set.intersection(*known.values())
+    if len(common) == 1:
+        return common.pop()
+    if common:
+        raise DataError(f"{_label(source)}: the rows fit several formats: choose with format= one of {sorted(common)}")
+    first_place, first = next(iter(known.items()))
+    other_place, other = next((place, names) for place, names in known.items() if not names & first)
+    raise DataError(
+        f"{other_place}: looks like {', '.join(sorted(other))}, but {first_place} looks like "
+        f"{', '.join(sorted(first))}: keep one format a file, or choose with format= and on_error='skip'"
     )
 
 
-def load_conversations(path_or_name: str | Path, *, split: str | None = None) -> Dataset:
-    """Read an instruction file as conversations.
-
-    Args:
-        path_or_name: A JSON Lines file with ``question`` and ``answer`` on each line, or the name of a
-            shipped data set (``"faq"``).
-        split: ``"train"`` or ``"test"`` of a shipped data set.
-
-    Returns:
-        A ``Dataset`` with one column, ``messages``.
-
-    Raises:
-        DataError: As :func:`read_rows`.
-
-    >>> load_conversations("faq", split="test")[0]["messages"][0]["role"]
-    'user'
-
-    Taught in: chapters/07_training_pythia_70m.ipynb
-    """
-    return to_conversations(read_rows(path_or_name, split=split))
+def _conversations(
+    open_records: Callable[[Report], Iterator[Record]], name: str, report: Report
+) -> Iterator[list[Message]]:
+    for place, row in open_records(report):
+        try:
+            messages = _messages(place, row, name)
+        except DataError as error:
+            report(error)
+            continue
+        yield messages
 
 
-def _numbered_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _filled_rows(
+    open_records: Callable[[Report], Iterator[Record]], name: str, report: Report, extras: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    for messages in _conversations(open_records, name, report):
+        yield {"messages": _filled(messages, extras)}
+
+
+def _filled(messages: Sequence[Message], extras: Sequence[str]) -> list[dict[str, Any]]:
+    """Give every message the same fields, as a table needs it."""
+    return [{field: message.get(field) for field in ("role", "content", *extras)} for message in messages]
+
+
+def _messages(place: str, row: Any, name: str) -> list[Message]:
     try:
-        with path.open("rb") as raw:
-            for number, line in enumerate(raw, start=1):
-                if line.strip():
-                    yield number, _parse_object(line, f"{path}, line {number}")
-    except OSError as error:
-        raise DataError(f"{path}: can't be read ({error.strerror}): check the path and its permissions") from error
+        return read_row(row, name)
+    except RowError as error:
+        raise DataError(f"{place}: {error}") from error
 
 
-def _parse_object(line: bytes, place: str) -> dict[str, Any]:
-    try:
-        text = line.decode("utf-8-sig")
-        row = jsonlines.Reader([text]).read()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{place}: not UTF-8 text (byte {error.start}): save the file as UTF-8") from error
-    except jsonlines.InvalidLineError as error:
-        shown = text.strip()[:60]
-        raise DataError(
-            f"{place}: not JSON: {shown!r}; expected one object such as "
-            '{"question": "...", "answer": "..."} on each line'
-        ) from error
-    if not isinstance(row, dict):
-        raise DataError(f"{place}: expected a JSON object, found {type(row).__name__}")
-    return row
-
-
-def _check_field(row: dict[str, Any], field: str, place: str) -> None:
-    if field not in row:
-        raise DataError(f"{place}: no field {field!r}; found {', '.join(map(repr, row)) or 'none'}: add or rename it")
-    value = row[field]
-    if not isinstance(value, str):
-        raise DataError(f"{place}: {field!r} must be text, found {type(value).__name__}")
-    if not value.strip():
-        raise DataError(f"{place}: {field!r} is empty: write the text or delete the row")
+def _features(extras: Sequence[str]) -> datasets.Features:
+    text = datasets.Value("string")
+    call = {"id": text, "type": text, "function": {"name": text, "arguments": text}}
+    kinds = {"name": text, "weight": datasets.Value("int64"), "tool_calls": [call], "tool_call_id": text}
+    fields = {"role": text, "content": text} | {extra: kinds[extra] for extra in extras}
+    return datasets.Features({"messages": [fields]})

@@ -23,3 +23,7 @@ class MissingExtraError(FtlibError, ImportError):
 
 class TruncationWarning(UserWarning):
     """Some rows were longer than allowed; the message counts the rows and the tokens that were cut."""
+
+
+class SkippedRowWarning(UserWarning):
+    """A row could not be used and was left out, as ``on_error="skip"`` asks; the message says which and why."""

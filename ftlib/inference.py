@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from ftlib.data import Message
 from ftlib.errors import PromptTooLongError
+from ftlib.messages import Message
 from ftlib.models import context_length
 from ftlib.templates import QUESTION_ANSWER, Segment, Template
 from ftlib.tokenization import encode_segments, pad_batch

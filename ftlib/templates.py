@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ftlib.data import Message
 from ftlib.errors import DataError
+from ftlib.messages import Message
 
 
 class Segment(NamedTuple):
@@ -49,7 +49,7 @@ class Template:
         for user, assistant in zip(messages[::2], messages[1::2], strict=True):
             gap = self.between_turns if segments else ""
             segments.append(Segment(gap + self._question(user), is_target=False))
-            segments.append(Segment(assistant["content"], is_target=True))
+            segments.append(Segment(self._text(assistant), is_target=True))
         return segments
 
     def render_prompt(self, messages: Sequence[Message]) -> list[Segment]:
@@ -67,7 +67,12 @@ class Template:
         return [*answered, Segment(gap + self._question(messages[-1]), is_target=False)]
 
     def _question(self, message: Message) -> str:
-        return f"{self.before_user}{message['content']}{self.before_assistant}"
+        return f"{self.before_user}{self._text(message)}{self.before_assistant}"
+
+    def _text(self, message: Message) -> str:
+        if message["content"] is None:
+            raise DataError(f"template {self.name!r} has no place for a message without text (a tool call)")
+        return message["content"]
 
     def _check_roles(self, messages: Sequence[Message], *, last: str) -> None:
         roles = [message["role"] for message in messages]

@@ -18,8 +18,9 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from datasets import Dataset
-from ftlib.data import Message, load_conversations
+from ftlib.data import load_conversations
 from ftlib.errors import DataError, TruncationWarning
+from ftlib.messages import Message
 from ftlib.templates import QUESTION_ANSWER, Segment, Template
 
 IGNORED = -100

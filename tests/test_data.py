@@ -1,9 +1,13 @@
+import gzip
 import json
 
+import pandas as pd
 import pytest
 
-from ftlib.data import dataset_path, load_conversations, read_rows, to_conversations
-from ftlib.errors import DataError, FtlibError
+from datasets import Dataset
+from ftlib.data import dataset_path, load_conversations, read_rows, save_conversations, to_conversations
+from ftlib.errors import DataError, FtlibError, SkippedRowWarning
+from ftlib.messages import assistant, user
 
 
 def write(tmp_path, *lines):
@@ -34,7 +38,7 @@ def test_reads_a_file_with_further_columns_blank_lines_and_a_byte_order_mark(tmp
     [
         ("not json", ["line 2", "not JSON", "'not json'"]),
         ('{"question": "Why?", ', ["line 2", "not JSON"]),
-        ("[1, 2]", ["line 2", "list"]),
+        ("[[1, 2]]", ["line 2", "list"]),
         ('{"question": "Why?", "reply": "So."}', ["line 2", "'answer'", "'reply'"]),
         ('{"question": "Why?", "answer": 7}', ["line 2", "'answer'", "int"]),
         ('{"question": "Why?", "answer": {"0": "So."}}', ["line 2", "'answer'", "dict"]),
@@ -77,7 +81,7 @@ def test_an_unknown_split_names_the_splits():
 
 
 def test_a_single_file_has_no_split(tmp_path):
-    with pytest.raises(DataError, match="leave split out"):
+    with pytest.raises(DataError, match="leave split='train' out"):
         read_rows(write(tmp_path, GOOD), split="train")
 
 
@@ -92,5 +96,105 @@ def test_every_error_is_an_ftlib_error():
 
 def test_numbers_that_json_does_not_know_are_still_text_errors(tmp_path):
     row = json.dumps({"question": None, "answer": "So."})
-    with pytest.raises(DataError, match="line 1: 'question' must be text, found NoneType"):
+    with pytest.raises(DataError, match=r"line 1 \(byte 0\): 'question' must be text, found null"):
         read_rows(write(tmp_path, row))
+
+
+QA = [user("Why?"), assistant("So.")]
+TURNS = {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So.", "weight": 0}]}
+
+
+def test_the_format_is_found_or_given(tmp_path):
+    path = write(tmp_path, '{"instruction": "Why?", "output": "So.", "response": "Oh."}')
+    with pytest.raises(DataError, match=r"several formats.*format=.*'alpaca', 'instruction-response'"):
+        load_conversations(path)
+    assert load_conversations(path, format="instruction-response")[0]["messages"][1]["content"] == "Oh."
+    with pytest.raises(DataError, match="unknown format 'yaml'"):
+        load_conversations(path, format="yaml")
+    with pytest.raises(DataError, match="no known format has these fields: 'q'"):
+        load_conversations(write(tmp_path, '{"q": "Why?"}'))
+
+
+def test_two_formats_in_one_file_are_an_error_that_names_both_places(tmp_path):
+    path = write(tmp_path, GOOD, '{"prompt": "Why?", "completion": "So."}')
+    with pytest.raises(
+        DataError, match=r"line 2 .*looks like prompt-completion, but .*line 1 .*looks like question-answer"
+    ):
+        load_conversations(path)
+
+
+def test_skipping_names_every_row_that_is_left_out(tmp_path):
+    path = write(tmp_path, GOOD, "broken", '{"question": "Why?", "answer": 7}', GOOD)
+    with pytest.warns(SkippedRowWarning) as caught:
+        assert len(load_conversations(path, on_error="skip")) == 2
+    messages = [str(warning.message) for warning in caught]
+    assert len(messages) == 2
+    assert "line 2" in messages[0]
+    assert "line 3" in messages[1]
+    with pytest.raises(DataError, match="on_error must be 'raise' or 'skip'"):
+        load_conversations(path, on_error="ignore")
+    with pytest.raises(DataError, match=r"line 1 .*not JSON"):
+        load_conversations(write(tmp_path, "broken"), on_error="skip")
+
+
+def test_tables_are_read_like_files(tmp_path):
+    frame = pd.DataFrame({"Question": ["Why?"], "Answer": ["So."], "number": [1]})
+    assert load_conversations(frame)[0]["messages"] == QA
+    assert load_conversations(Dataset.from_pandas(frame))[0]["messages"] == QA
+    frame.to_parquet(tmp_path / "rows.parquet")
+    assert load_conversations(tmp_path / "rows.parquet")[0]["messages"] == QA
+    with pytest.raises(DataError, match="row 1: 'Answer' must be text, found null"):
+        load_conversations(pd.DataFrame({"Question": ["Why?", "How?"], "Answer": ["So.", None]}))
+    with pytest.raises(DataError, match="can't read int"):
+        load_conversations(7)
+
+
+def test_streaming_gives_the_same_conversations(tmp_path):
+    path = write(tmp_path, *[GOOD.replace("Why", f"Why {i}") for i in range(300)])
+    streamed = load_conversations(path, streaming=True)
+    assert streamed.column_names == ["messages"]
+    assert list(streamed) == list(load_conversations(path))
+    assert len(list(streamed)) == 300  # a second pass begins anew
+
+
+def test_the_dialogues_keep_every_turn():
+    rows = load_conversations("dialogues")
+    assert len(rows) == 124
+    assert sum(len(row["messages"]) for row in rows) == 547 + 508
+    assert {message["name"] for row in rows for message in row["messages"]} == {"Mia", "Tom"}
+
+
+def test_the_house_plants_are_a_hundred():
+    assert len(load_conversations("house_plants")) == 100
+
+
+def test_an_id_of_the_hub_without_a_network_is_an_error():
+    with pytest.raises(DataError, match="nobody/nothing: no such file, and the Hub gives no such data set"):
+        load_conversations("nobody/nothing")
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "rows.json"])
+@pytest.mark.parametrize("form", ["openai", "sharegpt", "alpaca", "question-answer", "prompt-completion"])
+def test_what_is_saved_is_read_again(tmp_path, name, form):
+    conversations = to_conversations([{"question": f"Why {i}?", "answer": "So.\n\u00e9"} for i in range(3)])
+    assert save_conversations(conversations, tmp_path / name, format=form) == 3
+    assert list(load_conversations(tmp_path / name)) == list(conversations)
+
+
+def test_what_openai_adds_is_kept_on_the_way_through(tmp_path):
+    path = write(tmp_path, json.dumps(TURNS))
+    save_conversations(load_conversations(path), tmp_path / "again.jsonl.gz")
+    assert json.loads(gzip.decompress((tmp_path / "again.jsonl.gz").read_bytes())) == TURNS
+
+
+def test_saving_is_all_or_nothing(tmp_path):
+    rows = [{"messages": QA}, {"messages": [*QA, *QA]}]
+    with pytest.raises(DataError, match="conversation 1: alpaca holds one question and one answer"):
+        save_conversations(rows, tmp_path / "rows.jsonl", format="alpaca")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(DataError, match="can't write the format 'guanaco'"):
+        save_conversations(rows, tmp_path / "rows.jsonl", format="guanaco")
+    with pytest.raises(DataError, match="ends with"):
+        save_conversations(rows, tmp_path / "rows.csv")
+    with pytest.raises(DataError, match="can't be written"):
+        save_conversations(rows, tmp_path / "no" / "rows.jsonl")

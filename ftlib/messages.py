@@ -1,0 +1,109 @@
+"""Messages: what a conversation is made of, and what every one of them must keep to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+EXTRAS = ("name", "weight", "tool_calls", "tool_call_id")
+
+
+class _Turn(TypedDict):
+    role: str
+    content: str | None
+
+
+class Message(_Turn, total=False):
+    """One turn: who speaks (``"system"``, ``"user"``, ``"assistant"`` or ``"tool"``) and what is said.
+
+    What the OpenAI chat format adds to it is kept.
+    """
+
+    name: str
+    weight: int
+    tool_calls: list[dict[str, Any]]
+    tool_call_id: str
+
+
+class RowError(ValueError):
+    """What is wrong with a row, and in which field; the caller knows file and line."""
+
+
+def user(content: str) -> Message:
+    """Return what the user says."""
+    return Message(role="user", content=content)
+
+
+def assistant(content: str) -> Message:
+    """Return what the model answers."""
+    return Message(role="assistant", content=content)
+
+
+def text_field(row: Any, field: str, *, may_be_empty: bool = False) -> str:
+    """Return a field of text, whatever the case of its name.
+
+    Raises:
+        RowError: The field is missing, not text, empty, or holds half a surrogate pair.
+
+    >>> text_field({"Question": "Why?"}, "question")
+    'Why?'
+    """
+    names = {str(name).lower(): name for name in row}
+    if field not in names:
+        raise RowError(f"no field {field!r}; found {', '.join(map(repr, row)) or 'none'}: add or rename it")
+    value = row[names[field]]
+    if value is None and may_be_empty:
+        return ""
+    return checked_text(value, repr(names[field]), may_be_empty=may_be_empty)
+
+
+def checked_text(value: Any, name: str, *, may_be_empty: bool = False) -> str:
+    """Return the value if it is text that can be stored and trained on.
+
+    Raises:
+        RowError: It is not; ``name`` says which field.
+    """
+    if not isinstance(value, str):
+        found = "null" if value is None else type(value).__name__
+        raise RowError(f"{name} must be text, found {found}: write it in quotes or delete the row")
+    if not value.strip() and not may_be_empty:
+        raise RowError(f"{name} is empty: write the text or delete the row")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        half = value[error.start]
+        raise RowError(f"{name} holds half of a surrogate pair ({half!r} at character {error.start})") from None
+    if "\0" in value:
+        raise RowError(f"{name} holds a NUL character at character {value.index(chr(0))}: remove it")
+    return value
+
+
+def check_order(messages: Sequence[Message]) -> None:
+    """Hold a conversation to its order: system first, then user and assistant in turn; tools answer a tool call.
+
+    Raises:
+        RowError: There are no messages, or a role stands where it can't.
+
+    >>> check_order([user("Why?"), assistant("So.")])
+    """
+    if not messages:
+        raise RowError("the conversation is empty: delete the row")
+    before = "start"
+    for number, message in enumerate(messages):
+        role = message["role"]
+        if role not in _FOLLOWS[before]:
+            expected = " or ".join(_FOLLOWS[before])
+            raise RowError(f"messages[{number}]: role {role!r} after {before}: expected {expected}")
+        before = "tool call" if message.get("tool_calls") else role
+    if before == "system":
+        raise RowError("the conversation holds nothing but a system message: delete the row")
+
+
+_FOLLOWS = {
+    "start": ("system", "user", "assistant"),
+    "system": ("user", "assistant"),
+    "user": ("assistant",),
+    "assistant": ("user",),
+    "tool call": ("tool",),
+    "tool": ("tool", "assistant"),
+}
