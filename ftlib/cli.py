@@ -23,7 +23,7 @@ def pretrain(
     run_folder: Annotated[Path, typer.Option(help="Corpus, tokenizer, checkpoints and log; a second call resumes.")],
     out: Annotated[Path, typer.Option(help="Folder for the finished model.")],
     packages: Annotated[Path, typer.Option(help="File of name==version lines: the packages to harvest.")],
-    total_tokens: Annotated[int, typer.Option(help="Tokens to train on.")] = 30_500_000,
+    total_tokens: Annotated[int, typer.Option(help="Tokens to train on.")] = 30_000_000,
     checkpoint_every: Annotated[int, typer.Option(help="Optimizer steps between two checkpoints.")] = 100,
     stop_after_steps: Annotated[int | None, typer.Option(help="Leave after so many steps of this sitting.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",

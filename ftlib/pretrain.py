@@ -45,12 +45,12 @@ class Recipe:
 
     vocabulary_size: int = 4096
     layers: int = 4
-    width: int = 256
+    width: int = 192
     heads: int = 4
     context: int = 256
     batch_windows: int = 32
-    micro_windows: int = 16
-    total_tokens: int = 30_500_000
+    micro_windows: int = 4
+    total_tokens: int = 30_000_000
     warmup_fraction: float = 0.01
     decay_fraction: float = 0.4
     matrix_learning_rate: float = 0.02
