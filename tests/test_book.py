@@ -1,5 +1,7 @@
 """The built book, read as files: `make book` runs these after the build."""
 
+import html
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,8 +13,6 @@ import ftlib
 
 SITE = Path(__file__).resolve().parent.parent / "_build" / "html"
 pytestmark = pytest.mark.book
-NANO = SITE.parent.parent / "ftlib" / "assets" / "nano" / "model.safetensors"
-waits_for_nano = pytest.mark.xfail(not NANO.is_file(), reason="the chapters wait for nano's weights", strict=True)
 # What a browser fetches by itself when it shows a page. A plain link (<a>) is fetched when a person clicks it.
 FETCHED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "object": "data"}
 NOT_FETCHED_LINKS = {"canonical", "index", "search", "next", "prev", "author", "copyright"}
@@ -81,12 +81,20 @@ def test_links_inside_the_book_lead_somewhere(pages):
                 assert unquote(parts.fragment) in by_path[target].anchors, f"{path.name} links to {link}"
 
 
-@waits_for_nano
 def test_formulas_are_set_by_the_books_own_mathjax(pages):
     chapter = next(page for path, page in pages.items() if path.name.startswith("04_"))
     scripts = [address for address in chapter.fetched if "mathjax" in address]
     assert len(scripts) == 1
     assert scripts[0].startswith("../_static/mathjax/tex-svg.js")
+
+
+def test_every_figure_of_a_chapter_reached_its_page():
+    for path in sorted((SITE.parent.parent / "chapters").glob("*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        texts = [cell["metadata"]["mystnb"]["image"]["alt"] for cell in cells if "mystnb" in cell["metadata"]]
+        page = (SITE / "chapters" / f"{path.stem}.html").read_text(encoding="utf-8")
+        for text in texts:
+            assert re.search(rf'<img [^>]*alt="{re.escape(html.escape(text))}"', page), f"{path.name}: {text}"
 
 
 def test_the_api_page_has_every_public_name_and_links_to_its_source(pages):
@@ -105,7 +113,6 @@ def test_the_wheel_lies_beside_the_pages():
     assert f"_static/{wheel.name}" in (SITE / "book" / "setup.html").read_text(encoding="utf-8")
 
 
-@waits_for_nano
 def test_measured_sentences_reached_the_opening_page():
     text = (SITE / "book" / "index.html").read_text(encoding="utf-8")
     assert "ROUGE-L" in text
