@@ -138,9 +138,9 @@ def load_conversations(
     report = _raise if on_error == "raise" else _warn
     name = _detect(_sample(open_records, report), source) if format == "auto" else format
     if streaming:
-        extras = {"dialogue": ("name",), "openai": EXTRAS, "sharegpt": ("tool_calls", "tool_call_id")}.get(name, ())
-        arguments = {"open_records": open_records, "name": name, "report": report, "extras": extras}
-        return IterableDataset.from_generator(_filled_rows, features=_features(extras), gen_kwargs=arguments)
+        arguments = {"open_records": open_records, "name": name, "report": report}
+        features = _features(FORMATS[name].extras)
+        return IterableDataset.from_generator(_filled_rows, features=features, gen_kwargs=arguments)
     conversations = list(_conversations(open_records, name, report))
     if not conversations:
         raise DataError(f"{_label(source)}: holds no rows that can be used")
@@ -337,10 +337,10 @@ def _conversations(
 
 
 def _filled_rows(
-    open_records: Callable[[Report], Iterator[Record]], name: str, report: Report, extras: Sequence[str]
+    open_records: Callable[[Report], Iterator[Record]], name: str, report: Report
 ) -> Iterator[dict[str, Any]]:
     for messages in _conversations(open_records, name, report):
-        yield {"messages": _filled(messages, extras)}
+        yield {"messages": _filled(messages, FORMATS[name].extras)}
 
 
 def _filled(messages: Sequence[Message], extras: Sequence[str]) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ class Format:
         read: From a row to messages; raises :class:`RowError`.
         write: From messages to a row; ``None`` for a format that is only read. Raises :class:`RowError` for
             what the format can't carry.
+        extras: Fields of a message, beyond role and content, that the format may bring.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Format:
     matches: Callable[[Any], bool]
     read: Callable[[Any], list[Message]]
     write: Callable[[Sequence[Message]], dict[str, Any]] | None = None
+    extras: tuple[str, ...] = ()
 
 
 _ROLES = {"developer": "system", "function": "tool"} | {role: role for role in ("system", "user", "assistant", "tool")}
@@ -205,12 +207,7 @@ def _write_pair(name: str, question: str, answer: str, **more: str) -> Callable[
 
 
 def _write_openai(messages: Sequence[Message]) -> dict[str, Any]:
-    return {"messages": [_compact(message) for message in messages]}
-
-
-def _compact(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop what a table fills in for absent fields."""
-    return {name: value for name, value in message.items() if value is not None or name == "content"}
+    return {"messages": list(messages)}
 
 
 def _write_sharegpt(messages: Sequence[Message]) -> dict[str, Any]:
@@ -289,6 +286,7 @@ _ALL = [
         _list_of_objects("messages"),
         _read_openai,
         _write_openai,
+        EXTRAS,
     ),
     Format(
         "sharegpt",
@@ -296,6 +294,7 @@ _ALL = [
         _list_of_objects("conversations"),
         _read_sharegpt,
         _write_sharegpt,
+        ("tool_calls", "tool_call_id"),
     ),
     Format(
         "guanaco",
@@ -308,6 +307,7 @@ _ALL = [
         '{"Ann": "...", "Bob": "...", "Ann": "..."}',
         lambda row: isinstance(row, RepeatedKeys) and not candidates(dict(row)),
         _read_dialogue,
+        extras=("name",),
     ),
 ]
 FORMATS = {one.name: one for one in _ALL}

@@ -5,8 +5,16 @@ import pandas as pd
 import pytest
 
 from datasets import Dataset
-from ftlib.data import dataset_path, load_conversations, read_rows, save_conversations, to_conversations
+from ftlib.data import (
+    clean_message,
+    dataset_path,
+    load_conversations,
+    read_rows,
+    save_conversations,
+    to_conversations,
+)
 from ftlib.errors import DataError, FtlibError, SkippedRowWarning
+from ftlib.formats import FORMATS
 from ftlib.messages import assistant, user
 
 
@@ -198,3 +206,19 @@ def test_saving_is_all_or_nothing(tmp_path):
         save_conversations(rows, tmp_path / "rows.csv")
     with pytest.raises(DataError, match="can't be written"):
         save_conversations(rows, tmp_path / "no" / "rows.jsonl")
+
+
+@pytest.mark.parametrize("name", [one.name for one in FORMATS.values() if one.extras])
+def test_streaming_keeps_what_a_format_adds(tmp_path, name):
+    lines = {
+        "openai": json.dumps(TURNS),
+        "dialogue": '{"Ann": "Why?", "Bob": "So.", "Ann": "Oh."}',
+        "sharegpt": '{"conversations": [{"from": "human", "value": "1"}, '
+        '{"from": "function_call", "value": "{\\"name\\": \\"f\\", \\"arguments\\": {}}"}]}',
+    }
+    path = write(tmp_path, lines[name])
+    (streamed,), (whole,) = load_conversations(path, streaming=True), load_conversations(path)
+    assert [*map(clean_message, streamed["messages"])] == [*map(clean_message, whole["messages"])]
+    added = {field for message in streamed["messages"] for field in clean_message(message)} - {"role", "content"}
+    assert added
+    assert added <= set(FORMATS[name].extras)
