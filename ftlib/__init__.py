@@ -20,7 +20,7 @@ _HOME = {
     "generate": "inference",
     "load_conversations": "data",
     "load_model": "models",
-    "pad_batch": "tokenization",
+    "pad_batch": "batches",
     "perplexity": "metrics",
     "read_rows": "data",
     "rouge_l": "metrics",

@@ -358,6 +358,7 @@ def _messages(place: str, row: Any, name: str) -> list[Message]:
 def _features(extras: Sequence[str]) -> datasets.Features:
     text = datasets.Value("string")
     call = {"id": text, "type": text, "function": {"name": text, "arguments": text}}
-    kinds = {"name": text, "weight": datasets.Value("int64"), "tool_calls": [call], "tool_call_id": text}
+    kinds = {"name": text, "weight": datasets.Value("int64"), "tool_calls": [call]}
+    kinds |= {"tool_call_id": text, "context": text}
     fields = {"role": text, "content": text} | {extra: kinds[extra] for extra in extras}
     return datasets.Features({"messages": [fields]})

@@ -27,3 +27,7 @@ class TruncationWarning(UserWarning):
 
 class SkippedRowWarning(UserWarning):
     """A row could not be used and was left out, as ``on_error="skip"`` asks; the message says which and why."""
+
+
+class LeakWarning(UserWarning):
+    """A random split put the same prompt on both sides; the message counts the rows and names one."""

@@ -12,7 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ftlib.messages import EXTRAS, Message, RowError, assistant, check_order, checked_text, text_field, user
+from ftlib.messages import (
+    Message,
+    RowError,
+    assistant,
+    check_order,
+    checked_text,
+    split_context,
+    text_field,
+    user,
+    user_with_context,
+)
 from ftlib.records import RepeatedKeys
 
 
@@ -38,6 +48,7 @@ class Format:
     extras: tuple[str, ...] = ()
 
 
+_OPENAI_EXTRAS = ("name", "weight", "tool_calls", "tool_call_id")
 _ROLES = {"developer": "system", "function": "tool"} | {role: role for role in ("system", "user", "assistant", "tool")}
 _SPEAKERS = {"system": "system", "human": "user", "gpt": "assistant", "observation": "tool"}
 _SPEAKERS |= {"user": "user", "assistant": "assistant", "chatgpt": "assistant", "tool": "tool"}
@@ -75,7 +86,8 @@ def _with_context(question: str, context: str, answer: str) -> Callable[[Any], l
     def read(row: Any) -> list[Message]:
         asked = text_field(row, question)
         more = text_field(row, context, may_be_empty=True) if _has(context)(row) else ""
-        return [user(f"{asked}\n\n{more}" if more.strip() else asked), assistant(text_field(row, answer))]
+        first = user_with_context(asked, more) if more.strip() else user(asked)
+        return [first, assistant(text_field(row, answer))]
 
     return read
 
@@ -91,8 +103,9 @@ def _read_alpaca_text(row: Any) -> list[Message]:
     if not found:
         raise RowError("'text' is not in Alpaca's form: expected ### Instruction:, then ### Response:")
     instruction, more, response = (part and part.strip() for part in found.groups())
-    asked = f"{instruction}\n\n{more}" if more else instruction
-    return [user(checked_text(asked, "the instruction in 'text'")), assistant(checked_text(response, "its response"))]
+    instruction = checked_text(instruction, "the instruction in 'text'")
+    asked = user_with_context(instruction, more) if more else user(instruction)
+    return [asked, assistant(checked_text(response, "its response"))]
 
 
 _ALPACA_TEXT = re.compile(r"### Instruction:\n(.*?)\n+(?:### Input:\n(.*?)\n+)?### Response:(.*)", re.DOTALL)
@@ -140,9 +153,10 @@ def _openai_message(turn: Mapping[str, Any], place: str) -> Message:
         content = checked_text(content, f"{place}: 'content'", may_be_empty=role == "tool")
     if given.get("tool_calls"):
         given["tool_calls"] = [_tool_call(call, place) for call in given["tool_calls"]]
-    unknown = set(given) - set(EXTRAS)
+    unknown = set(given) - set(_OPENAI_EXTRAS)
     if unknown:
-        raise RowError(f"{place}: the field {min(unknown)!r} has no place in messages: remove it (kept: {EXTRAS})")
+        kept = ", ".join(_OPENAI_EXTRAS)
+        raise RowError(f"{place}: the field {min(unknown)!r} has no place in messages: remove it (kept: {kept})")
     return Message(role=_ROLES[role], content=content, **given)  # type: ignore[typeddict-item,no-any-return]
 
 
@@ -190,7 +204,7 @@ def _function_call(value: str, identifier: str, place: str) -> Message:
 
 def _only_pair(messages: Sequence[Message], name: str) -> tuple[str, str]:
     roles = [message["role"] for message in messages]
-    extras = sorted({extra for message in messages for extra in EXTRAS if message.get(extra) is not None})
+    extras = sorted({extra for message in messages for extra in _OPENAI_EXTRAS if message.get(extra) is not None})
     if roles != ["user", "assistant"]:
         raise RowError(f"{name} holds one question and one answer, not {', '.join(roles)}: save as openai or sharegpt")
     if extras:
@@ -198,16 +212,22 @@ def _only_pair(messages: Sequence[Message], name: str) -> tuple[str, str]:
     return messages[0]["content"] or "", messages[1]["content"] or ""
 
 
-def _write_pair(name: str, question: str, answer: str, **more: str) -> Callable[[Sequence[Message]], dict[str, Any]]:
+def _write_pair(name: str, question: str, answer: str) -> Callable[[Sequence[Message]], dict[str, Any]]:
     def write(messages: Sequence[Message]) -> dict[str, Any]:
         asked, answered = _only_pair(messages, name)
-        return {question: asked, **more, answer: answered}
+        return {question: asked, answer: answered}
 
     return write
 
 
+def _write_alpaca(messages: Sequence[Message]) -> dict[str, Any]:
+    _, answered = _only_pair(messages, "alpaca")
+    instruction, more = split_context(messages[0])
+    return {"instruction": instruction, "input": more, "output": answered}
+
+
 def _write_openai(messages: Sequence[Message]) -> dict[str, Any]:
-    return {"messages": list(messages)}
+    return {"messages": [{k: v for k, v in message.items() if k != "context"} for message in messages]}
 
 
 def _write_sharegpt(messages: Sequence[Message]) -> dict[str, Any]:
@@ -241,13 +261,15 @@ _ALL = [
         '{"instruction": "...", "input": "...", "output": "..."}',
         _has("instruction", "output"),
         _with_context("instruction", "input", "output"),
-        _write_pair("alpaca", "instruction", "output", input=""),
+        _write_alpaca,
+        ("context",),
     ),
     Format(
         "alpaca-text",
         '{"text": "... ### Instruction: ... ### Response: ..."}',
         _text_has("### Instruction:", "### Response:"),
         _read_alpaca_text,
+        extras=("context",),
     ),
     Format(
         "prompt-completion",
@@ -273,6 +295,7 @@ _ALL = [
         '{"instruction": "...", "context": "...", "response": "..."}',
         _has("instruction", "context", "response"),
         _with_context("instruction", "context", "response"),
+        extras=("context",),
     ),
     Format(
         "openorca",
@@ -286,7 +309,7 @@ _ALL = [
         _list_of_objects("messages"),
         _read_openai,
         _write_openai,
-        EXTRAS,
+        _OPENAI_EXTRAS,
     ),
     Format(
         "sharegpt",

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from ftlib.batches import pad_batch
 from ftlib.errors import PromptTooLongError
 from ftlib.messages import Message
 from ftlib.models import context_length
 from ftlib.templates import QUESTION_ANSWER, Segment, Template
-from ftlib.tokenization import encode_segments, pad_batch
+from ftlib.tokenization import encode_segments
 
 
 def generate(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
-EXTRAS = ("name", "weight", "tool_calls", "tool_call_id")
+EXTRAS = ("name", "weight", "tool_calls", "tool_call_id", "context")
 
 
 class _Turn(TypedDict):
@@ -16,13 +16,15 @@ class _Turn(TypedDict):
 class Message(_Turn, total=False):
     """One turn: who speaks (``"system"``, ``"user"``, ``"assistant"`` or ``"tool"``) and what is said.
 
-    What the OpenAI chat format adds to it is kept.
+    What the OpenAI chat format adds to it is kept. ``context`` repeats the end of ``content`` where that is
+    material to work on (Alpaca's input, Dolly's context), so that nothing is lost on the way back.
     """
 
     name: str
     weight: int
     tool_calls: list[dict[str, Any]]
     tool_call_id: str
+    context: str
 
 
 class RowError(ValueError):
@@ -32,6 +34,30 @@ class RowError(ValueError):
 def user(content: str) -> Message:
     """Return what the user says."""
     return Message(role="user", content=content)
+
+
+def user_with_context(instruction: str, context: str) -> Message:
+    r"""Return an instruction and, below it, the material that it is about.
+
+    >>> user_with_context("Sort.", "3 1")
+    {'role': 'user', 'content': 'Sort.\n\n3 1', 'context': '3 1'}
+    """
+    return Message(role="user", content=f"{instruction}\n\n{context}", context=context)
+
+
+def split_context(message: Message) -> tuple[str, str]:
+    """Return the text of a message in two parts: the instruction, and the material, if it has any.
+
+    Raises:
+        RowError: The text doesn't end with what ``context`` says.
+
+    >>> split_context(user_with_context("Sort.", "3 1"))
+    ('Sort.', '3 1')
+    """
+    content, context = message["content"] or "", message.get("context") or ""
+    if context and not content.endswith(f"\n\n{context}"):
+        raise RowError("'context' must repeat the end of 'content', behind an empty line")
+    return (content.removesuffix(f"\n\n{context}"), context) if context else (content, "")
 
 
 def assistant(content: str) -> Message:

@@ -25,16 +25,16 @@ def summed_target_loss(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, in
 
     Args:
         model: A causal language model of transformers.
-        batch: ``input_ids``, ``attention_mask`` and ``labels``, each ``(batch, seq)``.
+        batch: ``input_ids`` and ``labels``, each ``(batch, seq)``, and what else the model takes:
+            ``attention_mask``, or ``position_ids`` of a packed batch.
 
     Returns:
         The loss summed over targets in nats (a scalar tensor), and the number of targets.
 
     Taught in: chapters/04_tokens_padding_truncation.ipynb
     """
-    hidden = model.base_model(
-        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
-    ).last_hidden_state
+    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    hidden = model.base_model(**inputs, use_cache=False).last_hidden_state
     targets = batch["labels"][:, 1:]
     kept = targets != -100
     logits = model.get_output_embeddings()(hidden[:, :-1][kept])
@@ -49,7 +49,7 @@ def answer_loss(model: Any, batches: Iterable[dict[str, Tensor]]) -> float:
 
     Args:
         model: A causal language model; its training mode is restored afterwards.
-        batches: ``input_ids``, ``attention_mask`` and ``labels`` (:func:`ftlib.tokenization.padded_batches`).
+        batches: ``input_ids``, ``attention_mask`` and ``labels`` (:func:`ftlib.batches.padded_batches`).
 
     Raises:
         DataError: The batches hold no target.

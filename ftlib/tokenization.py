@@ -1,25 +1,24 @@
-"""Conversations to ids and labels, and ids to batches.
+"""Conversations to ids and labels.
 
-Labels are -100 wherever the model is not trained: on the prompt and on padding. The end-of-text token
-behind the last answer is a target, because a model that never saw an end never stops.
+Labels are -100 wherever the model is not trained: on prompts and on padding. The end-of-text token
+behind an answer is a target, because a model that never saw an end never stops.
 """
 
 from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-import torch
+import pyarrow as pa
 from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from datasets import Dataset
-from ftlib.data import load_conversations
-from ftlib.errors import DataError, TruncationWarning
+from ftlib.data import clean_message, load_conversations
+from ftlib.errors import DataError, LeakWarning, TruncationWarning
+from ftlib.leakage import same_prompts
 from ftlib.messages import Message
 from ftlib.templates import QUESTION_ANSWER, Segment, Template
 
@@ -35,19 +34,20 @@ class Cut(NamedTuple):
 
 
 class TokenizedSplit(NamedTuple):
-    """A data set ready for training: two ``Dataset`` objects and what truncation removed from both."""
+    """A data set ready for training: two ``Dataset`` objects, what truncation removed, and prompts on both sides."""
 
     train: Dataset
     test: Dataset
     cut: Cut
+    leaks: int
 
 
 def encode_segments(segments: Sequence[Segment], tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Token ids of segments, each tokenised on its own, so that a prompt has the same ids with and without its answer.
 
-    Text that looks like a special token is encoded as the text that it is.
+    In markup a special token counts; in anybody's words it is encoded as the text that it is.
     """
-    return [token for row in _encode_texts([s.text for s in segments], tokenizer) for token in row]
+    return [token for piece in _Encoder(tokenizer).encode([segments])[0] for token in piece]
 
 
 def tokenize(
@@ -60,15 +60,17 @@ def tokenize(
 ) -> Dataset:
     """Turn conversations into ``input_ids``, ``attention_mask`` and ``labels`` (no padding yet).
 
-    A row over ``max_length`` loses prompt tokens first, from the side that is asked for; only when the
-    answer alone is too long does its end go too. What was cut is reported in a :class:`TruncationWarning`.
+    A row over ``max_length`` loses whole exchanges first: the oldest (``"left"``) or the newest
+    (``"right"``). The last one that is left loses words of its question, from the same side. The frame
+    and the answer stay whole; only when these two alone are too long does the answer lose its end. What was
+    cut is reported in a :class:`TruncationWarning`.
 
     Args:
         conversations: A data set with the column ``messages``.
         tokenizer: Any tokenizer with an end-of-sequence token; it is not changed.
         template: The frame around questions and answers.
         max_length: The most tokens a row may have; default: the tokenizer's ``model_max_length``.
-        truncation_side: Side of the *prompt* that is cut.
+        truncation_side: Side that is cut.
 
     Returns:
         A ``Dataset`` in the same order with three columns of token-long lists.
@@ -85,7 +87,7 @@ def tokenize(
 
 
 def tokenize_and_split(
-    data: Dataset | str,
+    data: Dataset | str | Mapping[str, Any],
     tokenizer: PreTrainedTokenizerBase,
     *,
     test_size: float = 0.1,
@@ -93,91 +95,97 @@ def tokenize_and_split(
     template: Template = QUESTION_ANSWER,
     max_length: int | None = None,
     truncation_side: Side = "left",
+    on_leak: Literal["warn", "raise"] = "warn",
 ) -> TokenizedSplit:
     """Tokenise a data set and split it at random: the same seed gives the same split.
 
+    A random split may put one question on both sides. That is looked for (the same words, whatever case,
+    space and punctuation) and reported; near-duplicates are for :func:`ftlib.leakage.find_leaks`.
+
     Args:
-        data: Conversations, or a file or name for :func:`ftlib.load_conversations`.
+        data: Conversations; or a file or name for :func:`ftlib.load_conversations`; or a ``training_config``
+            dictionary, ``{"model": {"max_length": 2048}, "datasets": {"path": "faq", "use_hf": False}}``, which
+            adds the columns ``question`` and ``answer``.
         tokenizer: Any tokenizer with an end-of-sequence token; it is not changed.
         test_size: Share of the rows that go to the test set, between 0 and 1.
         seed: Seed of the shuffle.
         template: The frame around questions and answers.
         max_length: The most tokens a row may have.
-        truncation_side: Side of the *prompt* that is cut.
+        truncation_side: As in :func:`tokenize`.
+        on_leak: ``"warn"`` or ``"raise"`` when a test row's prompt is also in the training rows.
 
     Returns:
-        ``(train, test, cut)``.
+        ``(train, test, cut, leaks)``; ``leaks`` counts the test rows whose prompt is also trained on.
 
     Raises:
-        DataError: As :func:`tokenize`, or ``test_size`` leaves a side empty.
+        DataError: As :func:`tokenize`; or ``test_size`` leaves a side empty; or a prompt is on both sides and
+            ``on_leak`` is ``"raise"``; or the dictionary holds something else than expected.
 
     Taught in: chapters/07_training_pythia_70m.ipynb
     """
+    if on_leak not in ("warn", "raise"):
+        raise DataError(f"on_leak must be 'warn' or 'raise', not {on_leak!r}")
+    as_pairs = isinstance(data, Mapping)
+    if isinstance(data, Mapping):
+        data, max_length = _from_training_config(data, max_length)
     conversations = load_conversations(data) if isinstance(data, str) else data
     if not 0 < test_size * len(conversations) < len(conversations) or len(conversations) < 2:
         raise DataError(f"test_size {test_size} of {len(conversations)} rows leaves a side empty: choose 0.1, say")
     limit = _limit(tokenizer, max_length)
     dataset, cut = _tokenize(conversations, tokenizer, template, limit, truncation_side)
     _warn_of(cut, len(dataset))
+    if as_pairs:
+        dataset = _with_pairs(dataset, conversations)
     parts = dataset.train_test_split(test_size=test_size, shuffle=True, seed=seed)
-    return TokenizedSplit(parts["train"], parts["test"], cut)
+    order = Dataset.from_dict({"row": range(len(dataset))}).train_test_split(test_size=test_size, seed=seed)
+    leaks = same_prompts(conversations["messages"], order["train"]["row"], order["test"]["row"])
+    _report_leaks(leaks, on_leak)
+    return TokenizedSplit(parts["train"], parts["test"], cut, len(leaks))
 
 
-def pad_batch(
-    rows: Iterable[dict[str, Sequence[int]]], pad_token_id: int, *, side: Side = "right"
-) -> dict[str, Tensor]:
-    """Stack rows of different lengths into one batch, as long as its longest row.
+class _Encoder:
+    """Encodes texts in one call, and each piece of markup once."""
 
-    Args:
-        rows: Rows with ``input_ids`` and, for training, ``labels``.
-        pad_token_id: Fills the gaps in ``input_ids``; masked by ``attention_mask`` and by label -100.
-        side: Training pads on the right; generation must pad on the left.
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._special = set(tokenizer.all_special_ids)
+        self._markup: dict[str, list[int]] = {}
 
-    Returns:
-        ``input_ids``, ``attention_mask`` and (if the rows have them) ``labels``, each ``(batch, seq)``.
+    def encode(self, rendered: Sequence[Sequence[Segment]]) -> list[list[list[int]]]:
+        """Return the ids of each segment of each conversation, the end-of-text token included where a turn ends."""
+        texts = iter(self._call([s.text for segments in rendered for s in segments if not s.is_markup], split=True))
+        return [[self._piece(segment, texts) for segment in segments] for segments in rendered]
 
-    >>> pad_batch([{"input_ids": [5, 6]}, {"input_ids": [7]}], pad_token_id=1)["input_ids"].tolist()
-    [[5, 6], [7, 1]]
+    def _piece(self, segment: Segment, texts: Iterator[list[int]]) -> list[int]:
+        ids = self._ids_of_markup(segment.text) if segment.is_markup else next(texts)
+        if segment.ends_turn and (not segment.is_markup or not ids or ids[-1] not in self._special):
+            ids = [*ids, self._tokenizer.eos_token_id]
+        return ids
 
-    Taught in: chapters/04_tokens_padding_truncation.ipynb
-    """
-    rows = list(rows)
-    length = max(len(row["input_ids"]) for row in rows)
-    fills = {"input_ids": pad_token_id, "attention_mask": 0, "labels": IGNORED}
-    batch: dict[str, Tensor] = {}
-    for column, fill in fills.items():
-        if column == "labels" and column not in rows[0]:
-            continue
-        values = [row["input_ids"] if column != "labels" else row["labels"] for row in rows]
-        if column == "attention_mask":
-            values = [[1] * len(value) for value in values]
-        batch[column] = torch.tensor([_filled(list(value), length, fill, side) for value in values])
-    return batch
+    def _ids_of_markup(self, text: str) -> list[int]:
+        if text not in self._markup:
+            self._markup[text] = self._call([text], split=False)[0]
+        return self._markup[text]
 
-
-def padded_batches(rows: Dataset, batch_size: int, *, pad_token_id: int) -> Iterator[dict[str, Tensor]]:
-    """Go through a data set in order, ``batch_size`` rows at a time; the last batch may be smaller."""
-    for start in range(0, len(rows), batch_size):
-        yield pad_batch(rows.select(range(start, min(start + batch_size, len(rows)))), pad_token_id)
-
-
-def length_batches(lengths: Sequence[int], batch_size: int, *, seed: int) -> list[list[int]]:
-    """Group row numbers so that rows of one batch are about equally long, in a random order of batches.
-
-    Rows are shuffled first, sorted by length within stretches of 16 batches, and the batches are
-    shuffled again: little padding, and still a different mix at each seed.
-
-    >>> sorted(i for batch in length_batches([3, 9, 4, 8], 2, seed=0) for i in batch)
-    [0, 1, 2, 3]
-    """
-    generator = np.random.default_rng(seed)
-    order = generator.permutation(len(lengths)).tolist()
-    stretch = batch_size * 16
-    batches: list[list[int]] = []
-    for start in range(0, len(order), stretch):
-        part = sorted(order[start : start + stretch], key=lambda row: lengths[row])
-        batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
-    return [batches[i] for i in generator.permutation(len(batches))]
+    def _call(self, texts: list[str], *, split: bool) -> list[list[int]]:
+        if not texts:
+            return []
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        before = backend.encode_special_tokens if backend is not None else None
+        try:
+            encoded = self._tokenizer(
+                texts,
+                add_special_tokens=False,
+                split_special_tokens=split,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                verbose=False,
+            )
+            ids: list[list[int]] = encoded["input_ids"]
+            return ids
+        finally:
+            if backend is not None:
+                backend.encode_special_tokens = before
 
 
 def _tokenize(
@@ -187,16 +195,119 @@ def _tokenize(
         raise DataError(f"expected a column 'messages', found {conversations.column_names}: see load_conversations")
     if side not in ("left", "right"):
         raise DataError(f"truncation_side must be 'left' or 'right', not {side!r}")
+    row_maker = _RowMaker(_Encoder(tokenizer), template, limit, side)
     with _no_progress_bar():
         encoded = conversations.map(
-            lambda batch: _encode_batch(batch["messages"], tokenizer, template, limit, side),
+            lambda batch: row_maker.rows(batch["messages"]),
             batched=True,
             remove_columns=conversations.column_names,
             load_from_cache_file=False,
         )
-    lost = encoded["lost_tokens"]
-    cut = Cut(rows=sum(1 for tokens in lost if tokens), tokens=sum(lost))
-    return encoded.remove_columns("lost_tokens"), cut
+    return encoded, Cut(rows=row_maker.cut_rows, tokens=row_maker.cut_tokens)
+
+
+class _RowMaker:
+    """Conversations to rows of ids and labels, none longer than the limit; it counts what it cuts."""
+
+    def __init__(self, encoder: _Encoder, template: Template, limit: int, side: Side) -> None:
+        self._encoder, self._template, self._limit, self._side = encoder, template, limit, side
+        self.cut_rows = self.cut_tokens = 0
+
+    def rows(self, conversations: Sequence[Sequence[Message]]) -> pa.Table:
+        cleaned = [[clean_message(message) for message in messages] for messages in conversations]
+        rendered = [self._template.render(messages) for messages in cleaned]
+        all_ids, all_labels = [], []
+        for messages, segments, pieces in zip(cleaned, rendered, self._encoder.encode(rendered), strict=True):
+            length = sum(map(len, pieces))
+            if length > self._limit:
+                segments, pieces = self._shorten(messages, segments, pieces)
+                kept = sum(map(len, pieces))
+                self.cut_rows, self.cut_tokens = self.cut_rows + 1, self.cut_tokens + length - kept
+            all_ids.append([token for piece in pieces for token in piece])
+            all_labels.append(
+                [
+                    token
+                    for segment, piece in zip(segments, pieces, strict=True)
+                    for token in (piece if segment.is_target else [IGNORED] * len(piece))
+                ]
+            )
+        masks = [[1] * len(ids) for ids in all_ids]
+        lists = {"input_ids": pa.int32(), "attention_mask": pa.int8(), "labels": pa.int64()}
+        columns = (all_ids, masks, all_labels)
+        return pa.table(
+            {name: pa.array(c, pa.list_(kind)) for (name, kind), c in zip(lists.items(), columns, strict=True)}
+        )
+
+    def _shorten(
+        self, messages: list[Message], segments: list[Segment], pieces: list[list[int]]
+    ) -> tuple[list[Segment], list[list[int]]]:
+        roles = [message["role"] for message in messages]
+        messages = messages[: len(roles) - roles[::-1].index("assistant")]
+        starts = [i for i, message in enumerate(messages) if message["role"] == "user"]
+        while len(starts) > 1 and sum(map(len, pieces)) > self._limit:
+            gone = slice(starts[0], starts[1]) if self._side == "left" else slice(starts[-1], None)
+            del messages[gone]
+            starts = [i for i, message in enumerate(messages) if message["role"] == "user"]
+            segments = self._template.render(messages)
+            pieces = self._encoder.encode([segments])[0]
+        words = [i for i, s in enumerate(segments) if not s.is_target and not s.is_markup]
+        for i in words if self._side == "left" else reversed(words):
+            excess = sum(map(len, pieces)) - self._limit
+            if excess > 0:
+                kept = max(0, len(pieces[i]) - excess)
+                pieces[i] = pieces[i][len(pieces[i]) - kept :] if self._side == "left" else pieces[i][:kept]
+        return segments, _first(self._limit, pieces)
+
+
+def _first(limit: int, pieces: Sequence[list[int]]) -> list[list[int]]:
+    kept = []
+    for piece in pieces:
+        kept.append(piece[:limit])
+        limit -= len(kept[-1])
+    return kept
+
+
+def _from_training_config(config: Mapping[str, Any], max_length: int | None) -> tuple[str, int | None]:
+    """Read the dictionary of the source tutorial; keys that mean nothing here are named."""
+    known = {"model": {"pretrained_name", "max_length"}, "datasets": {"use_hf", "path"}, "verbose": set()}
+    for name, value in config.items():
+        if name not in known:
+            raise DataError(f"training_config has no key {name!r}; expected {', '.join(known)}")
+        unknown = set(value) - known[name] if isinstance(value, Mapping) else set()
+        if unknown:
+            raise DataError(f"training_config[{name!r}] has no key {min(unknown)!r}; expected {sorted(known[name])}")
+    source = config.get("datasets") or {}
+    if "path" not in source:
+        raise DataError(
+            "training_config['datasets']['path'] is missing: a file, a shipped name such as 'faq', or a Hub id"
+        )
+    length = (config.get("model") or {}).get("max_length")
+    return str(source["path"]), length if max_length is None else max_length
+
+
+def _with_pairs(dataset: Dataset, conversations: Dataset) -> Dataset:
+    pairs: dict[str, list[str]] = {"question": [], "answer": []}
+    for number, messages in enumerate(conversations["messages"]):
+        if [message["role"] for message in messages] != ["user", "assistant"]:
+            raise DataError(f"row {number}: a training_config expects one question and one answer in each row")
+        pairs["question"].append(messages[0]["content"])
+        pairs["answer"].append(messages[1]["content"])
+    for column, values in pairs.items():
+        dataset = dataset.add_column(column, values)
+    return dataset.select_columns(["question", "answer", "input_ids", "attention_mask", "labels"])
+
+
+def _report_leaks(leaks: Sequence[tuple[int, int]], on_leak: str) -> None:
+    if not leaks:
+        return
+    test_row, train_row = leaks[0]
+    message = (
+        f"{len(leaks)} test rows have a prompt that is also trained on (row {test_row} as row {train_row}, say): "
+        "remove the duplicates, or split by hand"
+    )
+    if on_leak == "raise":
+        raise DataError(message)
+    warnings.warn(message, LeakWarning, stacklevel=3)
 
 
 @contextlib.contextmanager
@@ -208,57 +319,6 @@ def _no_progress_bar() -> Iterator[None]:
     finally:
         if not hidden:
             enable_progress_bars()
-
-
-def _encode_batch(
-    conversations: Sequence[Sequence[Message]],
-    tokenizer: PreTrainedTokenizerBase,
-    template: Template,
-    limit: int,
-    side: Side,
-) -> dict[str, list[Any]]:
-    rendered = [template.render(messages) for messages in conversations]
-    pieces = iter(_encode_texts([s.text for segments in rendered for s in segments], tokenizer))
-    columns: dict[str, list[Any]] = {"input_ids": [], "attention_mask": [], "labels": [], "lost_tokens": []}
-    for segments in rendered:
-        ids: list[int] = []
-        labels: list[int] = []
-        for segment in segments:
-            piece = next(pieces)
-            ids += piece
-            labels += piece if segment.is_target else [IGNORED] * len(piece)
-        ids.append(tokenizer.eos_token_id)
-        labels.append(tokenizer.eos_token_id)
-        lost = max(0, len(ids) - limit)
-        ids, labels = _shorten(ids, labels, limit, side)
-        for column, value in zip(columns, (ids, [1] * len(ids), labels, lost), strict=True):
-            columns[column].append(value)
-    return columns
-
-
-def _shorten(ids: list[int], labels: list[int], limit: int, side: Side) -> tuple[list[int], list[int]]:
-    excess = len(ids) - limit
-    if excess <= 0:
-        return ids, labels
-    prompt = next((i for i, label in enumerate(labels) if label != IGNORED), len(labels))
-    gone = min(excess, prompt)
-    start, stop = (0, gone) if side == "left" else (prompt - gone, prompt)
-    ids, labels = ids[:start] + ids[stop:], labels[:start] + labels[stop:]
-    return ids[:limit], labels[:limit]
-
-
-def _encode_texts(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    if not texts:
-        return []
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    before = backend.encode_special_tokens if backend is not None else None
-    try:
-        encoded = tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)
-        ids: list[list[int]] = encoded["input_ids"]
-        return ids
-    finally:
-        if backend is not None:
-            backend.encode_special_tokens = before
 
 
 def _limit(tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> int:
@@ -274,8 +334,3 @@ def _warn_of(cut: Cut, rows: int) -> None:
     if cut.rows:
         message = f"truncated {cut.rows} of {rows} rows, {cut.tokens} tokens lost: raise max_length or shorten the text"
         warnings.warn(message, TruncationWarning, stacklevel=3)
-
-
-def _filled(values: list[int], length: int, fill: int, side: Side) -> list[int]:
-    gap = [fill] * (length - len(values))
-    return values + gap if side == "right" else gap + values

@@ -212,6 +212,9 @@ def test_saving_is_all_or_nothing(tmp_path):
 def test_streaming_keeps_what_a_format_adds(tmp_path, name):
     lines = {
         "openai": json.dumps(TURNS),
+        "alpaca": '{"instruction": "Sort", "input": "3 1", "output": "1 3"}',
+        "alpaca-text": json.dumps({"text": "### Instruction:\nSort\n\n### Input:\n3 1\n\n### Response:\n1 3"}),
+        "dolly": '{"instruction": "Sort", "context": "3 1", "response": "1 3"}',
         "dialogue": '{"Ann": "Why?", "Bob": "So.", "Ann": "Oh."}',
         "sharegpt": '{"conversations": [{"from": "human", "value": "1"}, '
         '{"from": "function_call", "value": "{\\"name\\": \\"f\\", \\"arguments\\": {}}"}]}',

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftlib.formats import FORMATS, candidates, read_row
-from ftlib.messages import Message, RowError, assistant, user
+from ftlib.messages import Message, RowError, assistant, user, user_with_context
 from ftlib.records import RepeatedKeys
 
 Q, A = user("Why?"), assistant("So.")
@@ -62,7 +62,10 @@ def test_names_of_fields_may_be_capitalised():
     ],
 )
 def test_further_input_stands_under_the_instruction(name, row):
-    assert read_row(row, name) == [user("Sort\n\n3 1"), assistant("1 3")]
+    messages = read_row(row, name)
+    assert messages == [user_with_context("Sort", "3 1"), assistant("1 3")]
+    assert messages[0]["content"] == "Sort\n\n3 1"
+    assert FORMATS["alpaca"].write(messages) == {"instruction": "Sort", "input": "3 1", "output": "1 3"}
 
 
 def test_openai_keeps_tools_weights_and_names():

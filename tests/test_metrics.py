@@ -3,9 +3,10 @@ import math
 import pytest
 import torch
 
+from ftlib.batches import pad_batch, padded_batches
 from ftlib.errors import DataError
 from ftlib.metrics import answer_loss, bits_per_byte, perplexity, rouge_l, summed_target_loss
-from ftlib.tokenization import pad_batch, padded_batches, tokenize
+from ftlib.tokenization import tokenize
 
 
 def test_target_loss_is_the_models_own(tiny_model, tiny_tokenizer, conversations):

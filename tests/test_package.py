@@ -21,8 +21,20 @@ FLOORS = [
     {"nano"},
     {"pretrain"},
     {"training.loop", "training", "plots"},
-    {"tokenization", "inference", "estimate"},
-    {"data", "formats", "messages", "records", "templates", "models", "metrics", "corpus", "muon"},
+    {"batches", "tokenization", "inference", "estimate"},
+    {
+        "data",
+        "formats",
+        "messages",
+        "records",
+        "leakage",
+        "templates",
+        "chat_template",
+        "models",
+        "metrics",
+        "corpus",
+        "muon",
+    },
     {"errors"},
 ]
 

@@ -1,20 +1,16 @@
+import copy
+import re
+import warnings
+
 import pytest
-import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ftlib.data import to_conversations
-from ftlib.errors import DataError, TruncationWarning
-from ftlib.templates import QUESTION_ANSWER, Segment
-from ftlib.tokenization import (
-    IGNORED,
-    encode_segments,
-    length_batches,
-    pad_batch,
-    padded_batches,
-    tokenize,
-    tokenize_and_split,
-)
+from datasets import Dataset
+from ftlib.data import load_conversations, to_conversations
+from ftlib.errors import DataError, LeakWarning, TruncationWarning
+from ftlib.templates import ALPACA, CHATML, QUESTION_ANSWER, Segment
+from ftlib.tokenization import IGNORED, encode_segments, tokenize, tokenize_and_split
 
 
 def rows(*pairs):
@@ -50,30 +46,67 @@ def test_the_callers_tokenizer_stays_as_it_was(tiny_tokenizer):
     assert tiny_tokenizer.backend_tokenizer.encode_special_tokens is False
 
 
-def test_truncation_takes_the_prompt_first_and_is_reported(tiny_tokenizer):
-    whole = tokenize(rows(("Why is a batch padded?", "So.")), tiny_tokenizer)[0]["input_ids"]
-    with pytest.warns(TruncationWarning, match="truncated 1 of 1 rows, 5 tokens lost"):
-        left = tokenize(rows(("Why is a batch padded?", "So.")), tiny_tokenizer, max_length=len(whole) - 5)[0]
-    assert left["input_ids"] == whole[5:]
-    assert tiny_tokenizer.decode([i for i in left["labels"] if i != IGNORED]) == "So.<|endoftext|>"
-
-
-def test_truncation_of_the_prompts_right_side(tiny_tokenizer):
-    whole = tokenize(rows(("Why is a batch padded?", "So.")), tiny_tokenizer)[0]
-    answer = sum(label != IGNORED for label in whole["labels"])
-    limit = len(whole["input_ids"]) - 5
+def test_truncation_takes_words_of_the_question_and_is_reported(tiny_tokenizer):
     data = rows(("Why is a batch padded?", "So."))
+    with pytest.warns(TruncationWarning, match="truncated 1 of 1 rows, 3 tokens lost"):
+        left = tokenize(data, tiny_tokenizer, max_length=len(tokenize(data, tiny_tokenizer)[0]["input_ids"]) - 3)[0]
+    words = tiny_tokenizer("Why is a batch padded?")["input_ids"]
+    frame = [tiny_tokenizer(text)["input_ids"] for text in ("### Question:\n", "\n\n### Answer:\n")]
+    answer = [*tiny_tokenizer("So.")["input_ids"], tiny_tokenizer.eos_token_id]
+    assert left["input_ids"] == [*frame[0], *words[3:], *frame[1], *answer]
+    assert [label for label in left["labels"] if label != IGNORED] == answer
+
+
+def test_truncation_of_the_questions_right_side(tiny_tokenizer):
+    data = rows(("Why is a batch padded?", "So."))
+    whole = tokenize(data, tiny_tokenizer)[0]["input_ids"]
     with pytest.warns(TruncationWarning):
-        row = tokenize(data, tiny_tokenizer, max_length=limit, truncation_side="right")[0]
-    ids = whole["input_ids"]
-    assert row["input_ids"] == ids[: len(ids) - answer - 5] + ids[-answer:]
+        row = tokenize(data, tiny_tokenizer, max_length=len(whole) - 3, truncation_side="right")[0]
+    words = tiny_tokenizer("Why is a batch padded?")["input_ids"]
+    head = len(tiny_tokenizer("### Question:\n")["input_ids"])
+    assert row["input_ids"] == whole[: head + len(words) - 3] + whole[head + len(words) :]
+
+
+@pytest.mark.parametrize(("side", "kept"), [("left", "Two"), ("right", "One")])
+def test_truncation_of_a_long_conversation_drops_whole_exchanges(tiny_tokenizer, side, kept):
+    turns = [("user", "One?"), ("assistant", "One."), ("user", "Two?"), ("assistant", "Two.")]
+    messages = [{"role": role, "content": text} for role, text in turns]
+    data = Dataset.from_list([{"messages": messages}])
+    short = tokenize(rows((f"{kept}?", f"{kept}.")), tiny_tokenizer)[0]
+    with pytest.warns(TruncationWarning):
+        row = tokenize(data, tiny_tokenizer, max_length=len(short["input_ids"]) + 2, truncation_side=side)[0]
+    assert row == short
+
+
+@given(
+    limit=st.integers(2, 80),
+    side=st.sampled_from(["left", "right"]),
+    texts=st.lists(st.text("ab .?", min_size=1, max_size=60), min_size=2, max_size=6).filter(lambda t: len(t) % 2 == 0),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_no_row_is_over_the_limit_and_the_last_answer_is_whole_where_it_fits(tiny_tokenizer, limit, side, texts):
+    roles = ["user", "assistant"] * len(texts)
+    data = Dataset.from_list([{"messages": [{"role": r, "content": t} for r, t in zip(roles, texts, strict=False)]}])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TruncationWarning)
+        row = tokenize(data, tiny_tokenizer, max_length=limit, truncation_side=side)[0]
+    assert len(row["input_ids"]) == len(row["labels"]) <= limit
+    answer = texts[-1] if side == "left" else texts[1]
+    frame = encode_segments([Segment("### Question:\n", is_markup=True)], tiny_tokenizer)
+    frame += encode_segments([Segment("\n\n### Answer:\n", is_markup=True)], tiny_tokenizer)
+    target = [*tiny_tokenizer(answer, split_special_tokens=True)["input_ids"], tiny_tokenizer.eos_token_id]
+    if len(frame) + len(target) <= limit:
+        found = [label for label in row["labels"] if label != IGNORED]
+        assert (found[-len(target) :] if side == "left" else found[: len(target)]) == target
 
 
 def test_an_answer_that_alone_is_too_long_loses_its_end(tiny_tokenizer):
-    answer = tiny_tokenizer("A piece of text.")["input_ids"]
+    whole = tokenize(rows(("Why?", "A piece of text.")), tiny_tokenizer)[0]
+    words = len(tiny_tokenizer("Why?")["input_ids"])
+    limit = len(whole["input_ids"]) - words - 2
     with pytest.warns(TruncationWarning):
-        row = tokenize(rows(("Why?", "A piece of text.")), tiny_tokenizer, max_length=3)[0]
-    assert row["input_ids"] == row["labels"] == answer[:3]
+        row = tokenize(rows(("Why?", "A piece of text.")), tiny_tokenizer, max_length=limit)[0]
+    assert [label for label in row["labels"] if label != IGNORED] == [t for t in whole["labels"] if t != IGNORED][:-2]
 
 
 def test_split_is_complete_and_repeats_with_its_seed(tiny_tokenizer):
@@ -95,6 +128,52 @@ def test_the_split_reports_what_was_cut(tiny_tokenizer):
     assert split.cut.tokens > 10
 
 
+def test_a_prompt_on_both_sides_is_reported_or_refused(tiny_tokenizer):
+    data = rows(*[("Why?" if i % 2 else "  why ", f"Answer {i}.") for i in range(10)])
+    with pytest.warns(LeakWarning, match="1 test rows have a prompt that is also trained on"):
+        split = tokenize_and_split(data, tiny_tokenizer)
+    assert split.leaks == 1
+    with pytest.raises(DataError, match="also trained on"):
+        tokenize_and_split(data, tiny_tokenizer, on_leak="raise")
+    with pytest.raises(DataError, match="on_leak must be"):
+        tokenize_and_split(data, tiny_tokenizer, on_leak="ignore")
+
+
+def test_the_reported_rows_are_those_of_the_split(tiny_tokenizer):
+    data = rows(*[(f"Question {i // 2}?", f"Answer {i}.") for i in range(40)])
+    with pytest.warns(LeakWarning, match=r"\(row (\d+) as row (\d+), say\)") as caught:
+        split = tokenize_and_split(data, tiny_tokenizer)
+    test_row, train_row = map(int, re.search(r"row (\d+) as row (\d+)", str(caught[0].message)).groups())
+    ids = tokenize(data, tiny_tokenizer)["input_ids"]
+    assert test_row // 2 == train_row // 2
+    assert ids[test_row] in list(split.test["input_ids"])
+    assert ids[train_row] in list(split.train["input_ids"])
+
+
+def test_the_source_tutorials_dictionary(tiny_tokenizer):
+    config = {"model": {"pretrained_name": "nano", "max_length": 2048}, "datasets": {"use_hf": False, "path": "faq"}}
+    split = tokenize_and_split({**config, "verbose": True}, tiny_tokenizer)
+    assert split.train.column_names == ["question", "answer", "input_ids", "attention_mask", "labels"]
+    assert (len(split.train), len(split.test)) == (1134, 126)
+    row = split.train[0]
+    assert row["question"] in tiny_tokenizer.decode(row["input_ids"])
+    assert tiny_tokenizer.decode([i for i in row["labels"] if i != IGNORED]) == f"{row['answer']}<|endoftext|>"
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model": {}}, "'path'"),
+        ({"datasets": {"path": "faq", "split": "train"}}, "no key 'split'"),
+        ({"dataset": {"path": "faq"}}, "no key 'dataset'"),
+        ({"datasets": {"path": "dialogues"}, "model": {"max_length": 9999}}, "one question and one answer"),
+    ],
+)
+def test_a_dictionary_that_is_not_understood_is_named(tiny_tokenizer, config, message):
+    with pytest.raises(DataError, match=message):
+        tokenize_and_split(config, tiny_tokenizer)
+
+
 @pytest.mark.parametrize("test_size", [0, 1, 1.5, -0.1])
 def test_a_split_with_an_empty_side_is_refused(tiny_tokenizer, test_size):
     with pytest.raises(DataError, match="leaves a side empty"):
@@ -110,43 +189,6 @@ def test_bad_arguments_are_named(tiny_tokenizer, conversations):
         tokenize(conversations, tiny_tokenizer, truncation_side="middle")
 
 
-def test_pad_batch_literally():
-    batch = pad_batch([{"input_ids": [5, 6, 7], "labels": [-100, 6, 7]}, {"input_ids": [8], "labels": [8]}], 1)
-    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 1, 1]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
-    assert batch["labels"].tolist() == [[-100, 6, 7], [8, -100, -100]]
-
-
-def test_pad_batch_on_the_left_and_without_labels():
-    batch = pad_batch([{"input_ids": [5, 6]}, {"input_ids": [8]}], 1, side="left")
-    assert batch["input_ids"].tolist() == [[5, 6], [1, 8]]
-    assert batch["attention_mask"].tolist() == [[1, 1], [0, 1]]
-    assert "labels" not in batch
-
-
-def test_padding_with_the_end_token_keeps_the_real_end_a_target():
-    end = 0
-    batch = pad_batch(
-        [{"input_ids": [5, end], "labels": [5, end]}, {"input_ids": [5, 6, end], "labels": [5, 6, end]}], end
-    )
-    assert batch["labels"].tolist() == [[5, end, -100], [5, 6, end]]
-
-
-def test_padded_batches_keep_order_and_every_row(tiny_tokenizer, conversations):
-    dataset = tokenize(conversations, tiny_tokenizer)
-    batches = list(padded_batches(dataset, 2, pad_token_id=1))
-    assert [len(batch["input_ids"]) for batch in batches] == [2, 1]
-    assert batches[1]["input_ids"][0].tolist() == dataset[2]["input_ids"]
-
-
-@given(st.lists(st.integers(1, 50), min_size=1, max_size=200), st.integers(1, 9), st.integers(0, 3))
-def test_length_batches_use_every_row_once(lengths, batch_size, seed):
-    batches = length_batches(lengths, batch_size, seed=seed)
-    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
-    assert max(map(len, batches)) <= batch_size
-    assert batches == length_batches(lengths, batch_size, seed=seed)
-
-
 def test_segments_are_encoded_one_by_one(tiny_tokenizer):
     segments = QUESTION_ANSWER.render([{"role": "user", "content": "Why"}, {"role": "assistant", "content": "So"}])
     assert encode_segments(segments, tiny_tokenizer) == [
@@ -157,5 +199,45 @@ def test_segments_are_encoded_one_by_one(tiny_tokenizer):
     assert encode_segments([Segment("", is_target=False)], tiny_tokenizer) == []
 
 
-def test_batches_are_integer_tensors():
-    assert all(tensor.dtype == torch.int64 for tensor in pad_batch([{"input_ids": [1], "labels": [1]}], 0).values())
+def test_every_answer_of_a_conversation_ends_with_the_end_token(tiny_tokenizer):
+    turns = [("user", "A"), ("assistant", "B"), ("user", "C"), ("assistant", "D")]
+    data = Dataset.from_list([{"messages": [{"role": role, "content": text} for role, text in turns]}])
+    row = tokenize(data, tiny_tokenizer)[0]
+    assert tiny_tokenizer.decode([i for i in row["labels"] if i != IGNORED]) == "B<|endoftext|>D<|endoftext|>"
+    prompt = encode_segments(QUESTION_ANSWER.render_prompt(data[0]["messages"][:-1]), tiny_tokenizer)
+    assert row["input_ids"][: len(prompt)] == prompt
+
+
+def test_an_answer_of_weight_zero_is_no_target(tiny_tokenizer):
+    turns = [("user", "A", None), ("assistant", "B", 0), ("user", "C", None), ("assistant", "D", 1)]
+    messages = [{"role": role, "content": text, "weight": weight} for role, text, weight in turns]
+    row = tokenize(Dataset.from_list([{"messages": messages}]), tiny_tokenizer)[0]
+    assert tiny_tokenizer.decode([i for i in row["labels"] if i != IGNORED]) == "D<|endoftext|>"
+
+
+def test_markers_are_special_tokens_where_the_tokenizer_knows_them_and_only_in_markup(tiny_tokenizer):
+    tokenizer = copy.deepcopy(tiny_tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    data = rows(("Say <|im_end|> and stop", "No"))
+    row = tokenize(data, tokenizer, template=CHATML, max_length=200)[0]
+    start, end = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+    assert (row["input_ids"].count(start), row["input_ids"].count(end)) == (2, 2)
+    assert tokenizer.decode(row["input_ids"]).startswith("<|im_start|>user\nSay <|im_end|> and stop<|im_end|>")
+    assert row["labels"][-1] == end  # the template's own end: no second one behind it
+    plain = tokenize(data, tiny_tokenizer, template=CHATML, max_length=200)[0]
+    assert plain["labels"][-1] == tiny_tokenizer.eos_token_id
+
+
+def test_an_alpaca_row_with_input_keeps_its_frame_when_it_is_cut(tiny_tokenizer):
+    data = load_conversations(Dataset.from_list([{"instruction": "Sort", "input": "3 1 2 " * 30, "output": "1 2 3"}]))
+    with pytest.warns(TruncationWarning):
+        row = tokenize(data, tiny_tokenizer, template=ALPACA, max_length=180)[0]
+    text = tiny_tokenizer.decode(row["input_ids"])
+    assert len(row["input_ids"]) == 180
+    for piece in (
+        "Below is an instruction",
+        "### Instruction:\n",
+        "\n\n### Input:\n",
+        "### Response:\n1 2 3<|endoftext|>",
+    ):
+        assert piece in text

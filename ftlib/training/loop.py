@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from datasets import Dataset
+from ftlib.batches import length_batches, pad_batch, padded_batches
 from ftlib.errors import DataError
 from ftlib.metrics import answer_loss, summed_target_loss
-from ftlib.tokenization import length_batches, pad_batch, padded_batches
 
 
 @dataclass(frozen=True)
