@@ -10,6 +10,7 @@ import gzip
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TextIO, overload
@@ -130,24 +131,63 @@ def load_conversations(
 
     Taught in: chapters/07_training_pythia_70m.ipynb
     """
-    if on_error not in ("raise", "skip"):
-        raise DataError(f"on_error must be 'raise' or 'skip', not {on_error!r}")
-    if format != "auto" and format not in FORMATS:
-        raise DataError(f"unknown format {format!r}; expected 'auto' or one of {', '.join(FORMATS)}")
-    open_records = _opener(source, split)
-    report = _raise if on_error == "raise" else _warn
-    name = _detect(_sample(open_records, report), source) if format == "auto" else format
+    name, rows = _chosen(source, format, split, on_error)
     if streaming:
-        arguments = {"open_records": open_records, "name": name, "report": report}
-        features = _features(FORMATS[name].extras)
-        return IterableDataset.from_generator(_filled_rows, features=features, gen_kwargs=arguments)
-    conversations = list(_conversations(open_records, name, report))
+        arguments = {"rows": rows, "extras": FORMATS[name].extras}
+        return IterableDataset.from_generator(
+            _filled_rows, features=_features(FORMATS[name].extras), gen_kwargs=arguments
+        )
+    conversations = list(rows())
     if not conversations:
         raise DataError(f"{_label(source)}: holds no rows that can be used")
     used = {field for messages in conversations for message in messages for field in message}
     extras = tuple(extra for extra in EXTRAS if extra in used)
-    rows = [{"messages": _filled(messages, extras)} for messages in conversations]
-    return Dataset.from_list(rows, features=_features(extras))
+    filled = [{"messages": _filled(messages, extras)} for messages in conversations]
+    return Dataset.from_list(filled, features=_features(extras))
+
+
+def iter_conversations(
+    source: Any,
+    *,
+    format: str = "auto",
+    split: str | None = None,
+    on_error: OnError = "raise",
+    on_bytes: Callable[[int], None] | None = None,
+) -> tuple[str, Iterator[list[Message]]]:
+    """Read conversations one at a time, as plain lists of messages, in memory that doesn't grow with the file.
+
+    Args:
+        source: As for :func:`load_conversations`, and so are the other arguments.
+        format: A name, or ``"auto"``.
+        split: Which split.
+        on_error: ``"raise"`` or ``"skip"``.
+        on_bytes: Is told from time to time how many bytes of the file have been read.
+
+    Returns:
+        The name of the format, and an iterator of conversations.
+
+    Raises:
+        DataError: As :func:`load_conversations`, some of it while the iterator is used.
+
+    >>> name, conversations = iter_conversations("faq", split="test")
+    >>> name, next(conversations)[0]["role"]
+    ('question-answer', 'user')
+    """
+    name, rows = _chosen(source, format, split, on_error, on_bytes)
+    return name, rows()
+
+
+def _chosen(
+    source: Any, format: str, split: str | None, on_error: str, on_bytes: Callable[[int], None] | None = None
+) -> tuple[str, Callable[[], Iterator[list[Message]]]]:
+    """Return the format's name and a function that begins to read the conversations."""
+    if on_error not in ("raise", "skip"):
+        raise DataError(f"on_error must be 'raise' or 'skip', not {on_error!r}")
+    if format != "auto" and format not in FORMATS:
+        raise DataError(f"unknown format {format!r}; expected 'auto' or one of {', '.join(FORMATS)}")
+    report = _raise if on_error == "raise" else _warn
+    name = _detect(_sample(_opener(source, split), report), source) if format == "auto" else format
+    return name, partial(_conversations, _opener(source, split, on_bytes), name, report)
 
 
 def to_conversations(rows: Iterable[dict[str, Any]]) -> Dataset:
@@ -182,15 +222,15 @@ def save_conversations(conversations: Iterable[Mapping[str, Any]], path: str | P
     suffix = Path(path.name.removesuffix(".gz")).suffix
     if suffix not in (".jsonl", ".json"):
         raise DataError(f"{path}: expected a name that ends with .jsonl or .json (or .gz behind it)")
-    partial = path.with_name(path.name + ".partial")
+    unfinished = path.with_name(path.name + ".partial")
     try:
-        with _writable(partial, packed=path.name.endswith(".gz")) as file:
+        with _writable(unfinished, packed=path.name.endswith(".gz")) as file:
             count = _write_rows(file, _written(conversations, write), as_list=suffix == ".json")
-        partial.replace(path)
+        unfinished.replace(path)
     except OSError as error:
         raise DataError(f"{path}: can't be written ({error.strerror}): check folder and permissions") from error
     finally:
-        partial.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
     return count
 
 
@@ -259,7 +299,9 @@ def _sample(open_records: Callable[[Report], Iterator[Record]], report: Report) 
     return sample
 
 
-def _opener(source: Any, split: str | None) -> Callable[[Report], Iterator[Record]]:
+def _opener(
+    source: Any, split: str | None, on_bytes: Callable[[int], None] | None = None
+) -> Callable[[Report], Iterator[Record]]:
     """Return a function that begins to read the source; it can be called again for another pass."""
     if hasattr(source, "to_dict") and hasattr(source, "columns"):  # a DataFrame, without importing pandas
         filled = source.astype(object).where(source.notna(), None)
@@ -272,13 +314,15 @@ def _opener(source: Any, split: str | None) -> Callable[[Report], Iterator[Recor
     if not isinstance(source, str | Path):
         raise DataError(f"can't read {type(source).__name__}: expected a file, a name, a DataFrame or a Dataset")
     dataset_path(source, split=split)
-    return lambda report: _file_records(source, split, report)
+    return lambda report: _file_records(source, split, report, on_bytes)
 
 
-def _file_records(source: str | Path, split: str | None, report: Report) -> Iterator[Record]:
+def _file_records(
+    source: str | Path, split: str | None, report: Report, on_bytes: Callable[[int], None] | None = None
+) -> Iterator[Record]:
     path = dataset_path(source, split=split)
     shipped = not Path(source).expanduser().is_file()
-    return read_records(path, split=None if shipped else split, on_error=report)
+    return read_records(path, split=None if shipped else split, on_error=report, on_bytes=on_bytes)
 
 
 def _is_hub_id(name: str) -> bool:
@@ -336,11 +380,9 @@ def _conversations(
         yield messages
 
 
-def _filled_rows(
-    open_records: Callable[[Report], Iterator[Record]], name: str, report: Report
-) -> Iterator[dict[str, Any]]:
-    for messages in _conversations(open_records, name, report):
-        yield {"messages": _filled(messages, FORMATS[name].extras)}
+def _filled_rows(rows: Callable[[], Iterator[list[Message]]], extras: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for messages in rows():
+        yield {"messages": _filled(messages, extras)}
 
 
 def _filled(messages: Sequence[Message], extras: Sequence[str]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import re
 import zlib
@@ -36,13 +37,16 @@ class RepeatedKeys(list[tuple[str, Any]]):
     """A JSON object in which a key stands more than once: its pairs, in order, none lost."""
 
 
-def read_records(path: Path, *, split: str | None = None, on_error: Report) -> Iterator[Record]:
+def read_records(
+    path: Path, *, split: str | None = None, on_error: Report, on_bytes: Callable[[int], None] | None = None
+) -> Iterator[Record]:
     """Go through the records of a file, one at a time.
 
     Args:
         path: The file; its suffix decides how it is read (``.gz`` behind it is unpacked on the way).
         split: Which part of a ``{"train": [...], "test": [...]}`` file.
         on_error: Is given the error of a line that can't be read; when it returns, reading goes on behind it.
+        on_bytes: Is told from time to time how many bytes of the file have been read.
 
     Raises:
         DataError: The file as a whole can't be read.
@@ -53,7 +57,7 @@ def read_records(path: Path, *, split: str | None = None, on_error: Report) -> I
     if split is not None and not suffix.startswith((".json", ".ndjson")):
         raise DataError(f"{path}: the file has no splits: leave split={split!r} out")
     try:
-        with _open(path) as raw:
+        with _open(path, on_bytes) as raw:
             if suffix == ".parquet":
                 yield from _parquet(path, raw)
             elif suffix in (".csv", ".tsv"):
@@ -67,8 +71,34 @@ def read_records(path: Path, *, split: str | None = None, on_error: Report) -> I
         raise DataError(f"{path}: can't be read ({reason}): check the path and its permissions") from error
 
 
-def _open(path: Path) -> BinaryIO:
-    return gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")  # type: ignore[return-value]
+def _open(path: Path, on_bytes: Callable[[int], None] | None) -> BinaryIO:
+    file = io.BufferedReader(_Watched(path, on_bytes), buffer_size=2**20) if on_bytes else path.open("rb")
+    return _Unpacked(file) if path.name.endswith(".gz") else file  # type: ignore[return-value]
+
+
+class _Watched(io.FileIO):
+    """A file that tells how far it has been read."""
+
+    def __init__(self, path: Path, on_bytes: Callable[[int], None]) -> None:
+        super().__init__(path, "rb")
+        self.on_bytes = on_bytes
+
+    def readinto(self, buffer: Any) -> int | None:
+        count = super().readinto(buffer)
+        self.on_bytes(self.tell())
+        return count
+
+
+class _Unpacked(gzip.GzipFile):
+    """What a gzipped file holds; closing it closes the file too."""
+
+    def __init__(self, packed: BinaryIO) -> None:
+        super().__init__(fileobj=packed)
+        self.packed = packed
+
+    def close(self) -> None:
+        super().close()
+        self.packed.close()
 
 
 def parse_json(text: str, place: str) -> Any:

@@ -1,4 +1,8 @@
+import json
+import signal
+import subprocess
 import sys
+import time
 
 import pytest
 from typer.testing import CliRunner
@@ -43,3 +47,55 @@ def test_an_error_is_one_line_and_status_one(tmp_path, monkeypatch, capsys):
     error = capsys.readouterr().err
     assert error.startswith("ftlib: none.txt: can't be read")
     assert error.count("\n") == 1
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def test_data_shows_what_is_in_a_file():
+    result = run("data", "faq", "--split", "test")
+    assert result.exit_code == 0
+    assert "140 rows of the format question-answer" in result.output
+    assert result.output.count("user: ") == 1
+    assert run("data", "faq", "--show", 0).output.count("user: ") == 0
+
+
+def test_data_gives_counts_as_json():
+    found = json.loads(run("data", "dialogues", "--json").output)
+    assert (found["format"], found["rows"], found["extras"]) == ("dialogue", 124, {"name": 124})
+    assert found["turns"] == {"least": 6, "median": 8, "greatest": 11}
+
+
+def test_data_converts(tmp_path):
+    out = tmp_path / "chat.jsonl.gz"
+    result = run("data", "house_plants", "--convert", out, "--to", "sharegpt")
+    assert result.exit_code == 0, result.output
+    assert "100 rows of instruction-response written" in result.output
+    assert json.loads(run("data", out, "--json").output)["format"] == "sharegpt"
+    assert [path.name for path in tmp_path.iterdir()] == ["chat.jsonl.gz"]
+
+
+def test_data_reports_the_rows_that_it_skips(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"question": "Why?", "answer": "So."}\n{"question": "What?"}\n')
+    assert run("data", path).exit_code == 1
+    result = run("data", path, "--skip-bad-rows", "--json")
+    assert json.loads(result.stdout)["rows"] == 1
+    assert "line 2" in result.stderr.replace("\n", " ")
+
+
+def test_ctrl_c_leaves_no_half_written_file(tmp_path):
+    path, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    line = json.dumps({"system_prompt": "", "question": "Why?" * 30, "response": "So." * 50}) + "\n"
+    path.write_text(line * 100_000)
+    command = [sys.executable, "-m", "ftlib.cli", "data", str(path), "--convert", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not out.with_name("out.jsonl.partial").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert error == "ftlib: stopped; nothing was left half-written\n"
+    assert [found.name for found in tmp_path.iterdir()] == ["rows.jsonl"]
