@@ -83,7 +83,7 @@ def find_leaks(
 
 
 def same_prompts(
-    conversations: Sequence[Sequence[Message]], train: Iterable[int], test: Iterable[int]
+    conversations: Iterable[Sequence[Message]], train: Iterable[int], test: Iterable[int]
 ) -> list[tuple[int, int]]:
     """Pairs ``(test row, training row)`` with the same prompt, apart from case, space and punctuation."""
     prompts = [" ".join(re.findall(r"\w+", _text(messages[:-1]).lower())) for messages in conversations]

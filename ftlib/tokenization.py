@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from transformers import PreTrainedTokenizerBase
@@ -138,9 +140,14 @@ def tokenize_and_split(
         dataset = _with_pairs(dataset, conversations)
     parts = dataset.train_test_split(test_size=test_size, shuffle=True, seed=seed)
     order = Dataset.from_dict({"row": range(len(dataset))}).train_test_split(test_size=test_size, seed=seed)
-    leaks = same_prompts(conversations["messages"], order["train"]["row"], order["test"]["row"])
+    leaks = same_prompts(_messages(conversations), order["train"][:]["row"], order["test"][:]["row"])
     _report_leaks(leaks, on_leak)
     return TokenizedSplit(parts["train"], parts["test"], cut, len(leaks))
+
+
+def _messages(conversations: Dataset) -> Iterator[list[Message]]:
+    for batch in conversations.iter(1000):
+        yield from batch["messages"]
 
 
 class _Encoder:
@@ -148,7 +155,7 @@ class _Encoder:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
-        self._special = set(tokenizer.all_special_ids)
+        self._special, self._end = set(tokenizer.all_special_ids), tokenizer.eos_token_id
         self._markup: dict[str, list[int]] = {}
 
     def encode(self, rendered: Sequence[Sequence[Segment]]) -> list[list[list[int]]]:
@@ -159,7 +166,7 @@ class _Encoder:
     def _piece(self, segment: Segment, texts: Iterator[list[int]]) -> list[int]:
         ids = self._ids_of_markup(segment.text) if segment.is_markup else next(texts)
         if segment.ends_turn and (not segment.is_markup or not ids or ids[-1] not in self._special):
-            ids = [*ids, self._tokenizer.eos_token_id]
+            ids = [*ids, self._end]
         return ids
 
     def _ids_of_markup(self, text: str) -> list[int]:
@@ -168,24 +175,33 @@ class _Encoder:
         return self._markup[text]
 
     def _call(self, texts: list[str], *, split: bool) -> list[list[int]]:
+        """Encode texts as they are: nothing added, nothing cut; special tokens split into letters or not."""
         if not texts:
             return []
         backend = getattr(self._tokenizer, "backend_tokenizer", None)
-        before = backend.encode_special_tokens if backend is not None else None
-        try:
-            encoded = self._tokenizer(
-                texts,
-                add_special_tokens=False,
-                split_special_tokens=split,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-                verbose=False,
-            )
+        if backend is None:
+            encoded = self._tokenizer(texts, add_special_tokens=False, split_special_tokens=split, verbose=False)
             ids: list[list[int]] = encoded["input_ids"]
             return ids
-        finally:
-            if backend is not None:
-                backend.encode_special_tokens = before
+        with _as_it_was(backend):
+            backend.no_truncation()
+            backend.no_padding()
+            backend.encode_special_tokens = split
+            return [row.ids for row in backend.encode_batch_fast(texts, add_special_tokens=False)]
+
+
+@contextlib.contextmanager
+def _as_it_was(backend: Any) -> Iterator[None]:
+    """Put a tokenizer's settings back as they were."""
+    truncation, padding, special = backend.truncation, backend.padding, backend.encode_special_tokens
+    try:
+        yield
+    finally:
+        backend.encode_special_tokens = special
+        if truncation is not None:
+            backend.enable_truncation(**truncation)
+        if padding is not None:
+            backend.enable_padding(**padding)
 
 
 def _tokenize(
@@ -216,27 +232,14 @@ class _RowMaker:
     def rows(self, conversations: Sequence[Sequence[Message]]) -> pa.Table:
         cleaned = [[clean_message(message) for message in messages] for messages in conversations]
         rendered = [self._template.render(messages) for messages in cleaned]
-        all_ids, all_labels = [], []
-        for messages, segments, pieces in zip(cleaned, rendered, self._encoder.encode(rendered), strict=True):
+        encoded = self._encoder.encode(rendered)
+        for number, pieces in enumerate(encoded):
             length = sum(map(len, pieces))
             if length > self._limit:
-                segments, pieces = self._shorten(messages, segments, pieces)
-                kept = sum(map(len, pieces))
+                rendered[number], encoded[number] = self._shorten(cleaned[number], rendered[number], pieces)
+                kept = sum(map(len, encoded[number]))
                 self.cut_rows, self.cut_tokens = self.cut_rows + 1, self.cut_tokens + length - kept
-            all_ids.append([token for piece in pieces for token in piece])
-            all_labels.append(
-                [
-                    token
-                    for segment, piece in zip(segments, pieces, strict=True)
-                    for token in (piece if segment.is_target else [IGNORED] * len(piece))
-                ]
-            )
-        masks = [[1] * len(ids) for ids in all_ids]
-        lists = {"input_ids": pa.int32(), "attention_mask": pa.int8(), "labels": pa.int64()}
-        columns = (all_ids, masks, all_labels)
-        return pa.table(
-            {name: pa.array(c, pa.list_(kind)) for (name, kind), c in zip(lists.items(), columns, strict=True)}
-        )
+        return _table(rendered, encoded)
 
     def _shorten(
         self, messages: list[Message], segments: list[Segment], pieces: list[list[int]]
@@ -257,6 +260,19 @@ class _RowMaker:
                 kept = max(0, len(pieces[i]) - excess)
                 pieces[i] = pieces[i][len(pieces[i]) - kept :] if self._side == "left" else pieces[i][:kept]
         return segments, _first(self._limit, pieces)
+
+
+def _table(rendered: Sequence[Sequence[Segment]], encoded: Sequence[Sequence[list[int]]]) -> pa.Table:
+    """Lay the ids of all rows end to end, and note where each row begins."""
+    pieces = [piece for row in encoded for piece in row]
+    lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
+    ids = np.fromiter(chain.from_iterable(pieces), np.int32, int(lengths.sum()))
+    learnt = np.repeat([segment.is_target for row in rendered for segment in row], lengths)
+    labels = np.where(learnt, ids, IGNORED).astype(np.int64)
+    ends = np.cumsum(lengths)[np.cumsum([len(row) for row in encoded]) - 1]
+    starts = pa.array(np.concatenate([[0], ends]).astype(np.int32))
+    columns = {"input_ids": ids, "attention_mask": np.ones(len(ids), np.int8), "labels": labels}
+    return pa.table({name: pa.ListArray.from_arrays(starts, pa.array(flat)) for name, flat in columns.items()})
 
 
 def _first(limit: int, pieces: Sequence[list[int]]) -> list[list[int]]:
@@ -287,11 +303,11 @@ def _from_training_config(config: Mapping[str, Any], max_length: int | None) -> 
 
 def _with_pairs(dataset: Dataset, conversations: Dataset) -> Dataset:
     pairs: dict[str, list[str]] = {"question": [], "answer": []}
-    for number, messages in enumerate(conversations["messages"]):
+    for number, messages in enumerate(_messages(conversations)):
         if [message["role"] for message in messages] != ["user", "assistant"]:
             raise DataError(f"row {number}: a training_config expects one question and one answer in each row")
-        pairs["question"].append(messages[0]["content"])
-        pairs["answer"].append(messages[1]["content"])
+        for column, message in zip(pairs, messages, strict=True):
+            pairs[column].append(message["content"] or "")
     for column, values in pairs.items():
         dataset = dataset.add_column(column, values)
     return dataset.select_columns(["question", "answer", "input_ids", "attention_mask", "labels"])
