@@ -57,7 +57,7 @@ def plot_batch(batch: Mapping[str, Tensor], texts: Sequence[Sequence[str]] | Non
         _write_cells(axes, texts)
     axes.set_xticks(np.arange(-0.5, columns), minor=True)
     axes.set_yticks(np.arange(-0.5, rows), minor=True)
-    axes.grid(which="minor", color="white", linewidth=1)
+    axes.grid(which="minor", axis="both" if columns <= 150 else "y", color="white", linewidth=1)
     axes.tick_params(which="minor", length=0)
     axes.set(xlabel="position in the row (tokens)", ylabel="row", yticks=range(rows))
     kinds_shown = zip((_PROMPT, _TARGET, _PADDING), ("prompt (-100)", "target", "padding (-100)"), strict=True)
