@@ -137,8 +137,16 @@ def _read_dialogue(row: Any) -> list[Message]:
     return messages
 
 
+def _turns(row: Any, field: str) -> list[Mapping[str, Any]]:
+    if not _list_of_objects(field)(row):
+        found = ", ".join(map(repr, row)) or "none"
+        raise RowError(f"no list of objects under {field!r}; found the fields {found}: each turn must be an object")
+    turns: list[Mapping[str, Any]] = row[field]
+    return turns
+
+
 def _read_openai(row: Any) -> list[Message]:
-    return [_openai_message(turn, f"messages[{number}]") for number, turn in enumerate(row["messages"])]
+    return [_openai_message(turn, f"messages[{number}]") for number, turn in enumerate(_turns(row, "messages"))]
 
 
 def _openai_message(turn: Mapping[str, Any], place: str) -> Message:
@@ -179,7 +187,7 @@ def _text_part(part: Any, place: str) -> str:
 
 def _read_sharegpt(row: Any) -> list[Message]:
     messages: list[Message] = []
-    for number, turn in enumerate(row["conversations"]):
+    for number, turn in enumerate(_turns(row, "conversations")):
         speaker, place = turn.get("from"), f"conversations[{number}]"
         value = checked_text(turn.get("value"), f"{place}: 'value'", may_be_empty=speaker == "observation")
         if speaker == "function_call":

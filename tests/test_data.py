@@ -3,6 +3,8 @@ import json
 
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from datasets import Dataset
 from ftlib.data import (
@@ -109,6 +111,11 @@ def test_numbers_that_json_does_not_know_are_still_text_errors(tmp_path):
 
 
 QA = [user("Why?"), assistant("So.")]
+FIELDS = (
+    *("question", "answer", "Question", "instruction", "input", "output", "text", "prompt", "completion"),
+    *("response", "context", "system_prompt", "messages", "conversations", "role", "content", "from", "value"),
+    *("train", "test", "tool_calls", "function", "name", "arguments"),
+)
 TURNS = {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So.", "weight": 0}]}
 
 
@@ -225,3 +232,33 @@ def test_streaming_keeps_what_a_format_adds(tmp_path, name):
     added = {field for message in streamed["messages"] for field in clean_message(message)} - {"role", "content"}
     assert added
     assert added <= set(FORMATS[name].extras)
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.jsonl.gz"])
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+@given(rows=st.lists(values, max_size=5), cut=st.integers(0, 30))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.filterwarnings("ignore::ftlib.errors.SkippedRowWarning")
+def test_fuzz_a_file_reads_or_raises_a_data_error(tmp_path, name, on_error, rows, cut):
+    """Rows of almost-formats, sometimes cut off in the middle, in every kind of text file."""
+    content = "\n".join(json.dumps(row) for row in rows).encode("utf-8", "surrogatepass")
+    content = content[: len(content) - cut] if cut < 5 else content
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    try:
+        found = load_conversations(path, on_error=on_error)
+    except DataError as error:
+        message = str(error)
+    else:
+        message = str(path)
+        assert 0 < len(found) <= max(len(rows) * 5, 1)
+        for row in found:
+            assert all(one["role"] in ("system", "user", "assistant", "tool") for one in row["messages"])
+    assert str(path) in message
