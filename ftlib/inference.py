@@ -60,8 +60,12 @@ def answer(
     template: Template = QUESTION_ANSWER,
     max_new_tokens: int = 64,
     batch_size: int = 16,
+    temperature: float = 0.0,
+    seed: int | None = None,
 ) -> list[str]:
-    """Ask questions in the frame that training used, greedily; otherwise as :func:`generate`.
+    """Ask questions in the frame that training used; otherwise as :func:`generate`.
+
+    What the template writes behind an answer is taken off.
 
     Taught in: chapters/07_training_pythia_70m.ipynb
     """
@@ -69,8 +73,8 @@ def answer(
     for question in questions:
         messages = [Message(role="user", content=question)]
         encoded.append(encode_segments(template.render_prompt(messages), tokenizer))
-    texts = _generate(model, tokenizer, encoded, max_new_tokens, batch_size, temperature=0.0, seed=None)
-    return [text.strip() for text in texts]
+    texts = _generate(model, tokenizer, encoded, max_new_tokens, batch_size, temperature, seed)
+    return [text.removesuffix(template.end_marker).strip() for text in texts]
 
 
 def _generate(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def orthogonalize(matrix: Tensor, *, iterations: int = 5) -> Tensor:
@@ -74,3 +74,24 @@ class Muon(torch.optim.Optimizer):
         rows, columns = parameter.shape
         parameter.mul_(1 - lr * weight_decay)
         parameter.add_(direction, alpha=-lr * max(1.0, rows / columns) ** 0.5)
+
+
+def muon_and_adamw(
+    model: nn.Module,
+    *,
+    matrix_learning_rate: float,
+    other_learning_rate: float,
+    weight_decay: float,
+    betas: tuple[float, float] = (0.9, 0.95),
+) -> list[torch.optim.Optimizer]:
+    """Return Muon for the matrices inside the network, and AdamW for embeddings, output layer, norms and biases."""
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    tables |= {id(head.weight)} if head is not None else set()
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = [p for p in parameters if p.ndim == 2 and id(p) not in tables]
+    others = [p for p in parameters if p.ndim != 2 or id(p) in tables]
+    return [
+        Muon(matrices, learning_rate=matrix_learning_rate, weight_decay=weight_decay),
+        torch.optim.AdamW(others, lr=other_learning_rate, betas=betas, weight_decay=weight_decay, fused=True),
+    ]

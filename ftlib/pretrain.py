@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 from ftlib.errors import DataError, ModelError
-from ftlib.muon import Muon
+from ftlib.muon import muon_and_adamw
 
 
 @dataclass(frozen=True)
@@ -201,14 +201,12 @@ def pretrain(
 
 def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the blocks, AdamW for everything else."""
-    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".layers." in name]
-    inside = {id(p) for p in matrices}
-    others = [p for p in model.parameters() if id(p) not in inside]
-    decay = recipe.weight_decay
-    return [
-        Muon(matrices, learning_rate=recipe.matrix_learning_rate, weight_decay=decay),
-        torch.optim.AdamW(others, lr=recipe.other_learning_rate, betas=(0.9, 0.95), weight_decay=decay, fused=True),
-    ]
+    return muon_and_adamw(
+        model,
+        matrix_learning_rate=recipe.matrix_learning_rate,
+        other_learning_rate=recipe.other_learning_rate,
+        weight_decay=recipe.weight_decay,
+    )
 
 
 def _train_step(

@@ -82,3 +82,17 @@ def test_bad_arguments_are_named(tiny_model, rows):
         finetune(tiny_model, rows.select([]), pad_token_id=1, max_steps=1)
     with pytest.raises(DataError, match=r"lack the columns \['labels'\]"):
         finetune(tiny_model, rows.remove_columns("labels"), pad_token_id=1, max_steps=1)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_both_optimizers_lower_the_loss_from_the_same_start(tiny_model, tiny_tokenizer, conversations, optimizer):
+    rows = tokenize(conversations, tiny_tokenizer)
+    history = finetune(tiny_model, rows, pad_token_id=1, max_steps=30, learning_rate=3e-3, optimizer=optimizer)
+    assert history[0].loss > 5
+    assert history[-1].loss < history[0].loss - 1
+
+
+def test_an_unknown_optimizer_is_named(tiny_model, tiny_tokenizer, conversations):
+    rows = tokenize(conversations, tiny_tokenizer)
+    with pytest.raises(DataError, match="'adamw' or 'muon', not 'sgd'"):
+        finetune(tiny_model, rows, pad_token_id=1, max_steps=1, optimizer="sgd")

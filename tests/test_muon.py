@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ftlib.muon import Muon, orthogonalize
+from ftlib.muon import Muon, muon_and_adamw, orthogonalize
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (4, 16), (16, 4)])
@@ -37,3 +37,13 @@ def test_a_parameter_without_gradient_stays():
     parameter = torch.nn.Parameter(torch.ones(2, 2))
     Muon([parameter], learning_rate=1.0).step()
     assert torch.equal(parameter, torch.ones(2, 2))
+
+
+def test_matrices_go_to_muon_and_everything_else_to_adamw(tiny_model):
+    muon, adamw = muon_and_adamw(tiny_model, matrix_learning_rate=0.1, other_learning_rate=0.01, weight_decay=0.0)
+    owned = [{id(p) for group in optimizer.param_groups for p in group["params"]} for optimizer in (muon, adamw)]
+    names = [{name for name, p in tiny_model.named_parameters() if id(p) in own} for own in owned]
+    assert all(".layers." in name and name.endswith("weight") for name in names[0])
+    assert len(names[0]) == 4 * tiny_model.config.num_hidden_layers
+    assert owned[0] | owned[1] == {id(p) for p in tiny_model.parameters()}
+    assert not owned[0] & owned[1]
