@@ -18,12 +18,10 @@ from ftlib.messages import Message, RowError, split_context
 class Segment(NamedTuple):
     """A piece of a conversation's text.
 
-    Attributes:
-        text: The piece.
-        is_target: Is the model trained to write it?
-        is_markup: Is it the template's own? Then special tokens in it count; elsewhere they are plain text.
-        ends_turn: Does the model's turn end here? Then the end-of-text token follows, a target like the text
-            (unless the text ends with a special token of its own).
+    ``text`` is the piece. ``is_target``: is the model trained to write it? ``is_markup``: is it the
+    template's own? Then special tokens in it count; elsewhere they are plain text. ``ends_turn``: does the
+    model's turn end here? Then the end-of-text token follows, a target like the text (unless the text ends
+    with a special token of its own).
     """
 
     text: str
