@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 from typer.testing import CliRunner
@@ -90,7 +91,9 @@ def test_ctrl_c_leaves_no_half_written_file(tmp_path):
     line = json.dumps({"system_prompt": "", "question": "Why?" * 30, "response": "So." * 50}) + "\n"
     path.write_text(line * 100_000)
     command = [sys.executable, "-m", "ftlib.cli", "data", str(path), "--convert", str(out)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # A shell starts background jobs deaf to Ctrl-C, and they pass that on: listen again.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
     deadline = time.monotonic() + 60
     while not out.with_name("out.jsonl.partial").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
