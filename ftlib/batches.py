@@ -73,7 +73,7 @@ def length_batches(lengths: Sequence[int], batch_size: int, *, seed: int) -> lis
 def packing_plan(lengths: Sequence[int], max_length: int) -> list[list[int]]:
     """Choose which rows share a packed row: the longest first, each into the fullest row with room for it.
 
-    (Best-fit decreasing; at most 11/9 of the fewest rows possible, and one: Johnson, 1973.)
+    (Best-fit decreasing; at most 11/9 of the fewest rows possible, and four: Johnson, 1973.)
 
     Args:
         lengths: Tokens of each row.

@@ -135,16 +135,6 @@ def test_every_test_file_is_collected():
     )
 
 
-def only_imports(source):
-    """The cell of imports grows with the chapter; it teaches nothing and is read by nobody."""
-    body = ast.parse(re.sub(r"^\s*%.*$", "", source, flags=re.M)).body
-    if not body:
-        return False
-    *imports, last = body
-    assignment = ast.unparse(last) == "started = time.perf_counter()"
-    return all(isinstance(node, ast.Import | ast.ImportFrom) for node in (imports if assignment else [*imports, last]))
-
-
 @pytest.mark.parametrize("path", sorted(ROOT.glob("chapters/*.ipynb")), ids=lambda path: path.stem)
 def test_chapters_keep_the_house_style(path):
     notebook = json.loads(path.read_text(encoding="utf-8"))
@@ -157,8 +147,7 @@ def test_chapters_keep_the_house_style(path):
         source = "".join(cell["source"])
         run = run + 1 if cell["cell_type"] == "code" and "remove-cell" not in cell["metadata"].get("tags", []) else 0
         assert run <= 2, f"cell {number}: more than two code cells in a row"
-        short = cell["cell_type"] == "markdown" or len(source.splitlines()) <= 20 or only_imports(source)
-        assert short, f"cell {number} is long"
+        assert cell["cell_type"] == "markdown" or len(source.splitlines()) <= 20, f"cell {number} is long"
         figure = cell["metadata"].get("mystnb", {}).get("image")
         if figure:
             assert figure["alt"], f"cell {number}: a figure without alternative text"

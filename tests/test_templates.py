@@ -120,7 +120,6 @@ def test_words_that_imitate_the_frame_move_no_border(template):
     imitation = text_of(template.render(turns("x", "y")))
     segments = template.render(turns(imitation, "the answer"))
     assert text_of(s for s in segments if s.is_target) == "the answer" + template.end_marker
-    assert [s.text for s in segments if not s.is_markup and not s.is_target][-1].count(imitation) <= 1
     assert imitation in [s.text for s in segments]
 
 
