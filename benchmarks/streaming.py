@@ -1,6 +1,6 @@
 """Does converting a large file row by row need more memory the larger it is, and is its time linear?
 
-OpenOrca-shaped JSON Lines of 100,000 and of 1,000,000 rows are converted by ``ftlib data FILE --convert OUT``,
+OpenOrca-shaped JSON Lines of 100,000 and of 1,000,000 rows are converted by ``ftlib data FILE --convert openai OUT``,
 each in a process of its own, whose peak memory the operating system reports.
 
     python benchmarks/streaming.py [ROWS ...]
@@ -54,7 +54,7 @@ def main(*counts: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
             source, target = Path(folder, "rows.jsonl"), Path(folder, "out.jsonl")
             write_rows(source, count)
-            command = [sys.executable, "-m", "ftlib.cli", "data", str(source), "--convert", str(target)]
+            command = [sys.executable, "-m", "ftlib.cli", "data", str(source), "--convert", "openai", str(target)]
             seconds, peak_mib = measure(command)
             size = source.stat().st_size / 2**20
             print(

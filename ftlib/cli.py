@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ftlib.errors import FtlibError
+from ftlib.errors import FtlibError, SkippedRowWarning
 
 if TYPE_CHECKING:
     from ftlib.messages import Message
@@ -27,13 +27,27 @@ def data(
     source: Annotated[str, typer.Argument(help="A file, a shipped data set such as faq, or a Hub id.")],
     format: Annotated[str, typer.Option(help="Format of the rows; found by itself unless you say.")] = "auto",
     split: Annotated[str | None, typer.Option(help="Which split, where there are several.")] = None,
+    tokenizer: Annotated[str, typer.Option(help="Count tokens with the tokenizer of this model.")] = "nano",
+    tokens: Annotated[bool, typer.Option(help="Count tokens at all.")] = True,
+    template: Annotated[
+        str, typer.Option(help="The frame around the rows whose tokens are counted.")
+    ] = "question-answer",
+    context: Annotated[
+        int | None, typer.Option(min=2, help="Tokens that a row may have; default: the model's.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows of a batch, to count its padding.")] = 8,
     show: Annotated[int, typer.Option(min=0, help="How many conversations to print.")] = 1,
-    convert: Annotated[Path | None, typer.Option(help="Write the rows to this .jsonl or .json file.")] = None,
-    to: Annotated[str, typer.Option(help="Format of the written file.")] = "openai",
-    skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Report unusable rows and go on.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
+    convert: Annotated[
+        tuple[str, Path] | None, typer.Option(metavar="FORMAT OUT", help="Write the rows in this format to this file.")
+    ] = None,
+    skip_bad_rows: Annotated[
+        bool, typer.Option("--skip-bad-rows", help="Convert what can be used and report the rest.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Look into an instruction file of any format, or convert it.
+    """Look into an instruction file of any format: what is in it and what is wrong with it. Or convert it.
+
+    Exit status: 0 when all is well, 1 when a row can't be used or something is wrong with it.
 
     For example:
 
@@ -41,29 +55,89 @@ def data(
 
       ftlib data dump.json.gz --json
 
-      ftlib data guanaco.jsonl --convert chat.jsonl --to openai
+      ftlib data guanaco.jsonl --convert openai chat.jsonl
     """
-    from ftlib.data import OnError, iter_conversations, save_conversations
-    from ftlib.summary import summarize
+    from ftlib.data import iter_conversations, save_conversations
 
-    on_error: OnError = "skip" if skip_bad_rows else "raise"
-    with _reading(source, split) as (on_bytes, count):
+    with _reading(source, split) as (on_bytes, count, unusable):
+        skip = skip_bad_rows or convert is None
         name, conversations = iter_conversations(
-            source, format=format, split=split, on_error=on_error, on_bytes=on_bytes
+            source, format=format, split=split, on_error="skip" if skip else "raise", on_bytes=on_bytes
         )
         shown: list[Any] = []
         counted = count(conversations, shown, show)
         if convert is not None:
-            written = save_conversations(({"messages": messages} for messages in counted), convert, format=to)
+            rows = ({"messages": messages} for messages in counted)
+            written = save_conversations(rows, convert[1], format=convert[0])
+            found: dict[str, Any] = {"format": name, "rows": written}
+            found |= {"written_to": str(convert[1]), "written_as": convert[0]}
+            said = f"{written:,} rows of {name} written to {convert[1]} as {convert[0]}."
         else:
-            summary = summarize(counted, format=name)
-    if convert is not None:
-        found = {"format": name, "rows": written, "written_to": str(convert), "written_as": to}
-        typer.echo(json.dumps(found) if as_json else f"{written:,} rows of {name} written to {convert} as {to}.")
-    elif as_json:
-        typer.echo(json.dumps(summary.as_dict()))
+            summary = _summary(counted, name, tokenizer if tokens else None, template, context, batch_size)
+            found = summary.as_dict()
+    if as_json:
+        typer.echo(json.dumps(found | {"unusable": unusable}))
+    elif convert is not None:
+        typer.echo(said)
     else:
-        _print_summary(source, summary, shown)
+        from ftlib.terminal import print_summary
+
+        print_summary(source, summary, shown)
+    if unusable or found.get("faults"):
+        raise typer.Exit(1)
+
+
+def _summary(
+    conversations: Iterator[list[Message]], name: str, model: str | None, template: str, context: int | None, size: int
+) -> DataSummary:
+    from ftlib.models import load_tokenizer
+    from ftlib.summary import summarize
+    from ftlib.templates import get_template
+
+    chosen = load_tokenizer(model) if model else None
+    frame = get_template(template)
+    return summarize(conversations, format=name, tokenizer=chosen, template=frame, context=context, batch_size=size)
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one such as faq.")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a value otherwise than the file.")
+    ] = None,
+    engine: Annotated[str | None, typer.Option(help="loop, hf, lightning or trl.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; default: runs/ and the file's name.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Fine-tune a model as a configuration says.
+
+    The folder of the run holds metrics, checkpoints, a picture of the loss and a card. A run is never overwritten.
+
+    For example:
+
+      ftlib train faq
+
+      ftlib train faq --set train.learning_rate=1e-4 --engine hf --out runs/slow
+
+      ftlib train faq --out runs/slow --resume
+
+      torchrun --nproc_per_node 2 -m ftlib.cli train faq --set train.accumulation_steps=2
+    """
+    from ftlib.terminal import print_run, training_progress
+    from ftlib.training.config import FinetuneConfig
+    from ftlib.training.run import SUMMARY
+    from ftlib.training.run import train as run_training
+    from ftlib.training.team import is_main_process
+
+    changes = [*(set_ or []), *([f"engine={engine}"] if engine else [])]
+    settings = FinetuneConfig.from_yaml(config, changes=changes)
+    folder = out or Path("runs") / Path(config).stem
+    with training_progress(shown=is_main_process()) as on_step:
+        run = run_training(settings, folder, resume=resume, on_step=on_step)
+    if is_main_process():
+        summary = json.loads((run.folder / SUMMARY).read_text(encoding="utf-8"))
+        typer.echo(json.dumps(summary)) if as_json else print_run(str(run.folder), summary)
 
 
 @app.command()
@@ -126,34 +200,16 @@ def _reading(source: str, split: str | None) -> Iterator[Any]:
                     progress.update(task, rows=f"{number:,} rows, {rate:,.0f}/s")
                 yield messages
 
+        unusable: list[str] = []
+
+        def report(message: Warning | str, *rest: Any, **further: Any) -> None:
+            unusable.append(str(message))
+            console.print(f"ftlib: {message}", markup=False, soft_wrap=True)
+
         with warnings.catch_warnings():
-            warnings.simplefilter("always")
-            warnings.showwarning = lambda message, *rest: console.print(f"ftlib: {message}", markup=False)
-            yield on_bytes, count
-
-
-def _print_summary(source: str, summary: DataSummary, shown: list[Any]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    same = f", {summary.same_prompt:,} of them with the prompt of an earlier row" if summary.same_prompt else ""
-    console.print(f"[bold]{escape(source)}[/bold]: {summary.rows:,} rows of the format {summary.format}{same}")
-    turns = summary.turns
-    console.print(f"Messages in a row: {turns.least} to {turns.greatest}, median {turns.median}")
-    for extra, rows in summary.extras.items():
-        console.print(f"With {extra}: {rows:,} rows")
-    table = Table("role", "messages", "fewest words", "median", "most")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for role, words in summary.words.items():
-        numbers = (summary.messages[role], words.least, words.median, words.greatest)
-        table.add_row(role, *(f"{number:,}" for number in numbers))
-    console.print(table)
-    for messages in shown:
-        for message in messages:
-            console.print(f"[bold]{message['role']}[/bold]: {escape(message['content'] or str(message))}")
+            warnings.simplefilter("always", SkippedRowWarning)
+            warnings.showwarning = report
+            yield on_bytes, count, unusable
 
 
 def main() -> None:

@@ -28,11 +28,16 @@ OnError = Literal["raise", "skip"]
 _SAMPLE = 100
 
 
-def shipped_datasets() -> Path:
-    """Return the folder of the course's own data: inside an installed package, or beside it in a checkout."""
+def shipped(folder: str) -> Path:
+    """Return a folder that travels with the course: inside an installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parent
-    installed = package / "shipped" / "datasets"
-    return installed if installed.is_dir() else package.parent / "datasets"
+    installed = package / "shipped" / folder
+    return installed if installed.is_dir() else package.parent / folder
+
+
+def shipped_datasets() -> Path:
+    """Return the folder of the course's own data."""
+    return shipped("datasets")
 
 
 def dataset_path(path_or_name: str | Path, *, split: str | None = None) -> Path:

@@ -31,3 +31,11 @@ class SkippedRowWarning(UserWarning):
 
 class LeakWarning(UserWarning):
     """A random split put the same prompt on both sides; the message counts the rows and names one."""
+
+
+class ConfigError(FtlibError):
+    """A run's configuration names something unknown or impossible; the message says where and what is allowed."""
+
+
+class TrainingError(FtlibError):
+    """A run can't go on, or would overwrite another one; what it had saved is kept."""

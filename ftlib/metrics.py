@@ -34,6 +34,8 @@ def summed_target_loss(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, in
     Taught in: chapters/04_tokens_padding_truncation.ipynb
     """
     inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    # An adapter stands in the layers of the model that it was put on: that one is called.
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model
     hidden = model.base_model(**inputs, use_cache=False).last_hidden_state
     targets = batch["labels"][:, 1:]
     kept = targets != -100

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import json
+import math
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -25,16 +28,18 @@ Precision = Literal["float32", "bfloat16", "float16"]
 
 
 def load_model(
-    name: str | Path = "auto", *, device: str | None = None, dtype: Precision = "float32"
+    name: str | Path = "auto", *, device: str | None = None, dtype: Precision = "float32", trainable: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a causal language model and its tokenizer.
 
     Args:
         name: ``"auto"`` (the environment variable FTLIB_MODEL, or else nano), ``"nano"``, a Hub id such
-            as ``"EleutherAI/pythia-70m"``, or a folder that ``save_pretrained`` wrote. Only a Hub id
-            can cause a download, and HF_HUB_OFFLINE=1 forbids even that.
+            as ``"EleutherAI/pythia-70m"``, or a folder: one that ``save_pretrained`` wrote, also of an adapter
+            (it is put on its base model), or that of a run (its best checkpoint). Only a Hub id can cause a
+            download, and HF_HUB_OFFLINE=1 forbids even that.
         device: ``"cpu"``, ``"cuda"`` or ``"mps"``; default: the best one that is there.
         dtype: Precision of the weights in memory.
+        trainable: Whether an adapter's weights can be trained further.
 
     Returns:
         ``(model, tokenizer)``; the model is in evaluation mode, the tokenizer has a padding token.
@@ -50,12 +55,35 @@ def load_model(
     """
     place = resolve_name(name)
     tokenizer = load_tokenizer(place)
+    if _is_adapter(place):
+        return _load_adapter(place, device=device, dtype=dtype, trainable=trainable), tokenizer
     try:
         with _no_progress_bar():
             model: Any = AutoModelForCausalLM.from_pretrained(place, dtype=getattr(torch, dtype), use_safetensors=True)
     except (OSError, ValueError) as error:
         raise ModelError(_reason(place, error)) from error
     return model.to(device or default_device()).eval(), tokenizer
+
+
+def _is_adapter(place: str) -> bool:
+    return (Path(place) / "adapter_config.json").is_file()
+
+
+def _load_adapter(place: str, *, device: str | None, dtype: Precision, trainable: bool) -> Any:
+    from peft import PeftModel
+
+    told = json.loads((Path(place) / "adapter_config.json").read_text(encoding="utf-8"))
+    base, _ = load_model(told["base_model_name_or_path"], device=device, dtype=dtype)
+    with quiet_peft():
+        return PeftModel.from_pretrained(base, place, is_trainable=trainable).eval()
+
+
+@contextlib.contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Leave out a warning that is not the caller's: peft 0.21 asks transformers 5.23 for a property by its old name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*is deprecated.*")
+        yield
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> Path:
@@ -75,7 +103,7 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
     Taught in: chapters/07_training_pythia_70m.ipynb
     """
     place = Path(folder).expanduser()
-    if (place / "config.json").exists():
+    if _holds_model(place):
         raise ModelError(f"{place}: the folder holds a model already: choose another one, or delete it first")
     save_quietly(model, place)
     tokenizer.save_pretrained(place)
@@ -84,8 +112,13 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
 
 def save_quietly(model: PreTrainedModel, folder: Path) -> None:
     """Write a model's configuration and weights without a progress bar."""
+    for adapter in getattr(model, "peft_config", {}).values():
+        if adapter.base_model_name_or_path == str(NANO_FOLDER):  # where that is differs from machine to machine
+            adapter.base_model_name_or_path = "nano"
+    # An adapter never holds embeddings here; left to itself, peft would look for the base model's on the Hub.
+    options: dict[str, Any] = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
     with _no_progress_bar():
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, **options)
 
 
 def load_tokenizer(name: str | Path = "auto") -> PreTrainedTokenizerBase:
@@ -125,7 +158,8 @@ def resolve_name(name: str | Path) -> str:
         return str(NANO_FOLDER)
     folder = Path(text).expanduser()
     if text and folder.is_dir():
-        if not (folder / "config.json").is_file():
+        folder = best_checkpoint(folder) or folder
+        if not _holds_model(folder):
             raise ModelError(f"{folder}: the folder holds no model (no config.json): save one with save_pretrained")
         return str(folder)
     if text in _HUB_IDS_WITHOUT_OWNER or (text.count("/") == 1 and text[0] not in "./~" and not text.endswith("/")):
@@ -135,6 +169,20 @@ def resolve_name(name: str | Path) -> str:
     raise ModelError(
         f"unknown model {text!r}.{hint} Give 'nano', a Hub id such as 'EleutherAI/pythia-70m', or an existing folder"
     )
+
+
+def best_checkpoint(run_folder: Path) -> Path | None:
+    """Return the checkpoint of a run with the lowest evaluation loss, or the last one if none was evaluated."""
+    found = []
+    for state in sorted((run_folder / "checkpoints").glob("step-*/training_state.json")):
+        told = json.loads(state.read_text(encoding="utf-8"))
+        loss = told["eval_loss"]
+        found.append((loss if loss is not None else math.inf, -told["step"] if loss is None else told["step"], state))
+    return min(found)[2].parent if found else None
+
+
+def _holds_model(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
 
 
 def default_device() -> str:

@@ -49,7 +49,12 @@ def encode_segments(segments: Sequence[Segment], tokenizer: PreTrainedTokenizerB
 
     In markup a special token counts; in anybody's words it is encoded as the text that it is.
     """
-    return [token for piece in _Encoder(tokenizer).encode([segments])[0] for token in piece]
+    return [token for piece in encode_rows([segments], tokenizer)[0] for token in piece]
+
+
+def encode_rows(rows: Sequence[Sequence[Segment]], tokenizer: PreTrainedTokenizerBase) -> list[list[list[int]]]:
+    """Token ids of every segment of many conversations, in one call of the tokenizer."""
+    return _Encoder(tokenizer).encode(rows)
 
 
 def tokenize(

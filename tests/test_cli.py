@@ -70,7 +70,7 @@ def test_data_gives_counts_as_json():
 
 def test_data_converts(tmp_path):
     out = tmp_path / "chat.jsonl.gz"
-    result = run("data", "house_plants", "--convert", out, "--to", "sharegpt")
+    result = run("data", "house_plants", "--convert", "sharegpt", out)
     assert result.exit_code == 0, result.output
     assert "100 rows of instruction-response written" in result.output
     assert json.loads(run("data", out, "--json").output)["format"] == "sharegpt"
@@ -80,17 +80,47 @@ def test_data_converts(tmp_path):
 def test_data_reports_the_rows_that_it_skips(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"question": "Why?", "answer": "So."}\n{"question": "What?"}\n')
-    assert run("data", path).exit_code == 1
-    result = run("data", path, "--skip-bad-rows", "--json")
+    result = run("data", path, "--json")
+    assert result.exit_code == 1
     assert json.loads(result.stdout)["rows"] == 1
-    assert "line 2" in result.stderr.replace("\n", " ")
+    assert "line 2" in json.loads(result.stdout)["unusable"][0]
+    assert "line 2" in result.stderr
+
+
+def test_converting_stops_at_a_bad_row_unless_told_to_go_on(tmp_path):
+    path, out = tmp_path / "rows.jsonl", tmp_path / "chat.jsonl"
+    path.write_text('{"question": "Why?", "answer": "So."}\n{"question": "What?"}\n')
+    assert run("data", path, "--convert", "openai", out).exit_code == 1
+    assert not out.exists()
+    assert run("data", path, "--convert", "openai", out, "--skip-bad-rows").exit_code == 1
+    assert len(out.read_text().splitlines()) == 1
+
+
+def test_data_says_what_is_wrong_and_ends_with_status_one(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    row = json.dumps({"question": "What is a cafÃ©?", "answer": "A place.<br>"})
+    path.write_text(row + "\n" + row + "\n")
+    result = run("data", path)
+    assert result.exit_code == 1
+    for kind in ("duplicate", "broken encoding", "HTML"):
+        assert kind in result.stdout
+    assert run("data", path, "--context", "10", "--json", "--no-tokens").exit_code == 1
+
+
+def test_data_counts_tokens_and_padding():
+    found = json.loads(run("data", "faq", "--json").stdout)
+    assert found["faults"] == []
+    tokens = found["tokens"]
+    assert sum(rows for _, _, rows in tokens["histogram"]) == found["rows"] == 1260
+    assert tokens["padding_by_length"] < tokens["padding_in_file_order"] < tokens["padding_to_longest_row"] < 1
+    assert json.loads(run("data", "faq", "--json", "--no-tokens").stdout)["tokens"] is None
 
 
 def test_ctrl_c_leaves_no_half_written_file(tmp_path):
     path, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
     line = json.dumps({"system_prompt": "", "question": "Why?" * 30, "response": "So." * 50}) + "\n"
     path.write_text(line * 100_000)
-    command = [sys.executable, "-m", "ftlib.cli", "data", str(path), "--convert", str(out)]
+    command = [sys.executable, "-m", "ftlib.cli", "data", str(path), "--convert", "openai", str(out)]
     # A shell starts background jobs deaf to Ctrl-C, and they pass that on: listen again.
     listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listen)

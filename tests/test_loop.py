@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ftlib.data import to_conversations
-from ftlib.errors import DataError
+from ftlib.errors import ConfigError, DataError
 from ftlib.tokenization import tokenize
 from ftlib.training.loop import finetune, schedule
 
@@ -94,5 +94,5 @@ def test_both_optimizers_lower_the_loss_from_the_same_start(tiny_model, tiny_tok
 
 def test_an_unknown_optimizer_is_named(tiny_model, tiny_tokenizer, conversations):
     rows = tokenize(conversations, tiny_tokenizer)
-    with pytest.raises(DataError, match="'adamw' or 'muon', not 'sgd'"):
-        finetune(tiny_model, rows, pad_token_id=1, max_steps=1, optimizer="sgd")
+    with pytest.raises(ConfigError, match="one of adamw, muon, adafactor, sgd, not 'adam'"):
+        finetune(tiny_model, rows, pad_token_id=1, max_steps=1, optimizer="adam")

@@ -1,0 +1,194 @@
+"""Checkpoints: whole or not there at all, in safetensors, with everything that an exact resume needs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ftlib.errors import TrainingError
+from ftlib.models import best_checkpoint, save_quietly
+
+_STATE, _TENSORS = "training_state.json", "training_state.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that is on disk.
+
+    Attributes:
+        folder: Model, tokenizer and state.
+        step: Steps that were taken when it was written.
+        eval_loss: Evaluation loss at that step, where it was measured, in nats per token.
+    """
+
+    folder: Path
+    step: int
+    eval_loss: float | None
+
+
+def checkpoints(run_folder: Path) -> list[Checkpoint]:
+    """List the checkpoints of a run, the oldest first; what a crash left unfinished doesn't count."""
+    found = []
+    for state in (run_folder / "checkpoints").glob(f"step-*/{_STATE}"):
+        told = json.loads(state.read_text(encoding="utf-8"))
+        found.append(Checkpoint(state.parent, told["step"], told["eval_loss"]))
+    return sorted(found, key=lambda checkpoint: checkpoint.step)
+
+
+def best_of(found: list[Checkpoint]) -> Checkpoint | None:
+    """Return the checkpoint with the lowest evaluation loss, or the last one if none was evaluated."""
+    folder = best_checkpoint(found[0].folder.parent.parent) if found else None
+    return next((checkpoint for checkpoint in found if checkpoint.folder == folder), None)
+
+
+def save_checkpoint(
+    run_folder: Path,
+    model: Any,
+    tokenizer: Any,
+    optimizer: torch.optim.Optimizer,
+    *,
+    step: int,
+    eval_loss: float | None,
+) -> Checkpoint:
+    """Write a checkpoint: into a folder under another name first, flushed to the disk, renamed when it is whole.
+
+    A process that is killed at any moment leaves either all of it or nothing.
+
+    Args:
+        run_folder: Of the run.
+        model: Its weights are saved; of a model with adapters, the adapters.
+        tokenizer: Saved beside it.
+        optimizer: Its state is saved.
+        step: Steps taken.
+        eval_loss: If it was measured at this step.
+
+    Raises:
+        TrainingError: It can't be written; earlier checkpoints are as they were.
+    """
+    place = run_folder / "checkpoints" / f"step-{step:08d}"
+    checkpoint = Checkpoint(place, step, eval_loss)
+    if place.exists():
+        return checkpoint
+    try:
+        with _whole_folder(place) as folder:
+            save_quietly(model, folder)
+            tokenizer.save_pretrained(folder)
+            tensors, numbers = _flat(optimizer)
+            save_file(tensors | _random_states(), folder / _TENSORS)
+            state = {"step": step, "eval_loss": eval_loss, "optimizer_numbers": numbers}
+            (folder / _STATE).write_text(json.dumps(state) + "\n", encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        kept = checkpoints(run_folder)
+        rest = f"; the last whole one is {kept[-1].folder.name}" if kept else ""
+        reason = getattr(error, "strerror", None) or error
+        raise TrainingError(
+            f"{place}: the checkpoint can't be written ({reason}): make room or check permissions{rest}"
+        ) from error
+    return checkpoint
+
+
+def load_state(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> None:
+    """Put the optimizer's state and the random generators back as they were.
+
+    Args:
+        checkpoint: Where from.
+        optimizer: Over the same weights in the same order; changed in place.
+
+    Raises:
+        TrainingError: The state doesn't fit the optimizer.
+    """
+    told = json.loads((checkpoint.folder / _STATE).read_text(encoding="utf-8"))
+    state: dict[int, dict[str, Any]] = {}
+    for key, number in told["optimizer_numbers"].items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = number
+    with safe_open(checkpoint.folder / _TENSORS, framework="pt") as file:
+        for key in file.keys():  # noqa: SIM118 (the file is no dictionary)
+            kind, index, name = key.split(".", 2)
+            if kind == "optimizer":
+                state.setdefault(int(index), {})[name] = file.get_tensor(key)
+            elif name == "cpu":
+                torch.set_rng_state(file.get_tensor(key))
+            else:
+                torch.cuda.set_rng_state(file.get_tensor(key), int(index))
+    groups = optimizer.state_dict()["param_groups"]
+    known = {index for group in groups for index in group["params"]}
+    if not set(state) <= known:
+        raise TrainingError(f"{checkpoint.folder}: its optimizer has {len(state)} weights, this one {len(known)}")
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def prune(run_folder: Path, keep: int) -> None:
+    """Delete all checkpoints but the best one and the last ``keep``, and what a crash left unfinished."""
+    for unfinished in (run_folder / "checkpoints").glob(".*.partial"):
+        shutil.rmtree(unfinished)
+    found = checkpoints(run_folder)
+    best = best_of(found)
+    for checkpoint in found[:-keep]:
+        if checkpoint != best:
+            # Renamed first: a folder that is half deleted must not look like a checkpoint.
+            doomed = checkpoint.folder.with_name(f".{checkpoint.folder.name}.partial")
+            checkpoint.folder.rename(doomed)
+            shutil.rmtree(doomed)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that a crash leaves the old one or the new one."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    _flush(partial)
+    partial.replace(path)
+    _flush(path.parent)
+
+
+@contextlib.contextmanager
+def _whole_folder(place: Path) -> Iterator[Path]:
+    partial = place.with_name(f".{place.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        for path in [*partial.rglob("*"), partial]:
+            _flush(path)
+        partial.rename(place)
+        _flush(place.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _flat(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Split an optimizer's state into tensors and plain numbers, each named ``index.name``."""
+    tensors, numbers = {}, {}
+    for index, state in optimizer.state_dict()["state"].items():
+        for name, value in state.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{index}.{name}"] = value.detach().contiguous().cpu()
+            else:
+                numbers[f"{index}.{name}"] = value
+    return tensors, numbers
+
+
+def _random_states() -> dict[str, Tensor]:
+    states = {"random.0.cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states |= {f"random.{i}.cuda": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+    return states

@@ -1,0 +1,124 @@
+"""Optimizers by name, and the schedules of their learning rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+
+from ftlib.errors import ConfigError
+from ftlib.muon import muon_and_adamw
+
+OptimizerName = Literal["adamw", "muon", "adafactor", "sgd"]
+ScheduleName = Literal["linear", "cosine", "constant", "constant_with_warmup"]
+
+
+def make_optimizer(
+    model: nn.Module,
+    name: OptimizerName = "adamw",
+    *,
+    learning_rate: float,
+    weight_decay: float = 0.0,
+    betas: tuple[float, float] = (0.9, 0.999),
+) -> torch.optim.Optimizer:
+    """Return an optimizer over the weights that are not frozen.
+
+    Weight decay pulls matrices towards zero. Norms and biases are left out: they are few, and shrinking them
+    does nothing against learning by heart.
+
+    Args:
+        model: The model.
+        name: ``"adamw"``; ``"muon"`` (Muon for the matrices inside the network, with ten times the learning rate,
+            AdamW for the rest); ``"adafactor"`` (without momentum: little memory) or ``"sgd"``.
+        learning_rate: Peak rate.
+        weight_decay: Decoupled weight decay.
+        betas: AdamW's two decays, of the mean gradient and of its mean square.
+
+    Raises:
+        ConfigError: The name is unknown, or every weight is frozen.
+    """
+    if name not in get_args(OptimizerName):
+        raise ConfigError(f"optimizer must be one of {', '.join(get_args(OptimizerName))}, not {name!r}")
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise ConfigError("every weight is frozen: nothing is left to train")
+    if name == "muon":
+        rates = {"matrix_learning_rate": 10 * learning_rate, "other_learning_rate": learning_rate}
+        return OptimizerPair(*muon_and_adamw(model, **rates, weight_decay=weight_decay, betas=betas))
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if name == "adamw":
+        # fused: one pass over the weights, several times as fast on a processor as the default.
+        return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
+    if name == "adafactor":
+        return torch.optim.Adafactor(groups, lr=learning_rate)
+    return torch.optim.SGD(groups, lr=learning_rate)
+
+
+class OptimizerPair(torch.optim.Optimizer):
+    """Two optimizers, each over its own weights, that step as one."""
+
+    def __init__(self, first: torch.optim.Optimizer, second: torch.optim.Optimizer) -> None:
+        """Share the groups of both: whoever sets a learning rate here sets it there."""
+        self.pair = (first, second)
+        super().__init__([*first.param_groups, *second.param_groups], {})
+        self.param_groups = [*first.param_groups, *second.param_groups]
+        self._share()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load what ``state_dict`` returned; both go on with it."""
+        super().load_state_dict(state_dict)
+        self._share()
+
+    def _share(self) -> None:
+        split = len(self.pair[0].param_groups)
+        self.pair[0].param_groups, self.pair[1].param_groups = self.param_groups[:split], self.param_groups[split:]
+        for optimizer in self.pair:
+            optimizer.state = self.state
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        """Let both update their weights."""
+        loss = None if closure is None else torch.enable_grad()(closure)()
+        for optimizer in self.pair:
+            optimizer.step()
+        return loss
+
+
+def schedule(number: int, warmup_steps: int, max_steps: int, kind: ScheduleName = "linear") -> float:
+    """Share of the peak learning rate at a step, the first step being 1.
+
+    A straight rise over the warm-up, in which already the first step uses a rate above zero; then a straight fall
+    (``"linear"``) or half a cosine wave (``"cosine"``) that ends just above zero, or nothing
+    (``"constant_with_warmup"``). ``"constant"`` has no warm-up.
+
+    Raises:
+        ConfigError: The kind is unknown, or ``"constant"`` is given a warm-up.
+
+    >>> [round(schedule(number, 2, 6), 2) for number in range(1, 7)]
+    [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+
+    Taught in: chapters/07_training_pythia_70m.ipynb
+    """
+    if kind not in get_args(ScheduleName):
+        raise ConfigError(f"schedule must be one of {', '.join(get_args(ScheduleName))}, not {kind!r}")
+    if kind == "constant" and warmup_steps:
+        raise ConfigError("the schedule 'constant' has no warm-up: choose 'constant_with_warmup', or warmup_steps 0")
+    if number <= warmup_steps:
+        return number / warmup_steps
+    if kind.startswith("constant"):
+        return 1.0
+    left = max(0.0, (max_steps - number + 1) / max(1, max_steps - warmup_steps))
+    return left if kind == "linear" else 0.5 - 0.5 * math.cos(math.pi * left)
+
+
+def set_rates(optimizer: torch.optim.Optimizer, share_of_peak: float) -> None:
+    """Set the learning rate of every group to a share of what the group began with."""
+    for group in optimizer.param_groups:
+        group["lr"] = share_of_peak * group.setdefault("initial_lr", group["lr"])

@@ -1,0 +1,90 @@
+"""One process, or several that share each step (torchrun starts them, accelerate connects them)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import nn
+
+from ftlib.errors import TrainingError
+
+
+class Team:
+    """A team of one: everything is its own work.
+
+    Attributes:
+        size: How many processes there are.
+        share: Which micro-batches of a step are this process's.
+    """
+
+    def __init__(self, micro_batches: int) -> None:
+        """Take all micro-batches."""
+        self.size, self.share = 1, range(micro_batches)
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """Return what to call instead of the module."""
+        return module
+
+    def gradients_shared(self, module: nn.Module, *, now: bool) -> AbstractContextManager[Any]:
+        """Return the context of a backward pass; ``now`` is false for all but the last micro-batch of a step."""
+        return contextlib.nullcontext()
+
+    def add(self, *numbers: float) -> list[float]:
+        """Add up numbers over the processes."""
+        return list(numbers)
+
+
+class _TeamOfSeveral(Team):
+    """Every process holds the whole model; their gradients are averaged once a step."""
+
+    def __init__(self, micro_batches: int, device: torch.device) -> None:
+        from accelerate import Accelerator
+
+        self.accelerator = Accelerator(cpu=device.type == "cpu")
+        self.size, rank = self.accelerator.num_processes, self.accelerator.process_index
+        if micro_batches % self.size:
+            raise TrainingError(
+                f"{micro_batches} micro-batches a step can't be shared by {self.size} processes: "
+                f"set train.accumulation_steps to a multiple of {self.size}"
+            )
+        self.share = range(rank, micro_batches, self.size)
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        wrapped: nn.Module = self.accelerator.prepare_model(module)
+        return wrapped
+
+    def gradients_shared(self, module: nn.Module, *, now: bool) -> AbstractContextManager[Any]:
+        quiet: AbstractContextManager[Any] = self.accelerator.no_sync(module)
+        return contextlib.nullcontext() if now else quiet
+
+    def add(self, *numbers: float) -> list[float]:
+        together = torch.tensor(numbers, dtype=torch.float64, device=self.accelerator.device)
+        added: list[float] = self.accelerator.reduce(together, "sum").tolist()
+        return added
+
+
+def make_team(micro_batches: int, device: torch.device) -> Team:
+    """Return the processes that torchrun started, or this one alone.
+
+    Args:
+        micro_batches: Of each step.
+        device: Of the model.
+
+    Raises:
+        TrainingError: The micro-batches can't be shared evenly.
+    """
+    return _TeamOfSeveral(micro_batches, device) if process_count() > 1 else Team(micro_batches)
+
+
+def process_count() -> int:
+    """Return how many processes torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_main_process() -> bool:
+    """Tell whether this process reports and saves: of several, one does."""
+    return int(os.environ.get("RANK", "0")) == 0

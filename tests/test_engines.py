@@ -1,0 +1,114 @@
+"""Four engines, one curve."""
+
+import copy
+import importlib
+from functools import partial
+
+import pytest
+import torch
+
+from ftlib.data import to_conversations
+from ftlib.tokenization import tokenize
+from ftlib.training.job import Job, MicroBatches
+from ftlib.training.optimizers import make_optimizer, schedule
+
+ENGINES = ("loop", "hf", "lightning", "trl")
+STEPS = 50
+
+
+@pytest.fixture
+def run(tiny_tokenizer):
+    return partial(_run, tiny_tokenizer)
+
+
+@pytest.fixture
+def rows(tiny_tokenizer):
+    """Answers of very different lengths: a mean over micro-batches would differ from one over tokens."""
+    pairs = [(f"Question {i}?", "word " * (1 + (i * 7) % 11)) for i in range(60)]
+    return tokenize(to_conversations([{"question": q, "answer": a} for q, a in pairs]), tiny_tokenizer)
+
+
+def _run(tokenizer, engine, model, rows, **options):
+    settings = {"optimizer": "adamw", "steps": STEPS, "accumulation": 4, "clip": 0.5, **options}
+    batches = MicroBatches(
+        rows,
+        pad_token_id=1,
+        batch_size=2,
+        accumulation_steps=settings["accumulation"],
+        max_steps=settings["steps"],
+        order="shuffled",
+        seed=5,
+    )
+    job = Job(
+        model=model,
+        tokenizer=tokenizer,
+        batches=batches,
+        optimizer=make_optimizer(model, settings["optimizer"], learning_rate=1e-2, weight_decay=0.01),
+        rate_share=lambda number: schedule(number, 5, settings["steps"]),
+        learning_rate=1e-2,
+        max_steps=settings["steps"],
+        max_gradient_norm=settings["clip"],
+        precision=settings.get("precision", "float32"),
+        seed=5,
+    )
+    torch.manual_seed(5)
+    importlib.import_module(f"ftlib.training.{engine}").run(job)
+    return job
+
+
+@pytest.fixture
+def loop(tiny_model, rows, run):
+    return run("loop", copy.deepcopy(tiny_model), rows)
+
+
+@pytest.mark.parametrize("engine", ENGINES[1:])
+def test_fifty_steps_with_accumulation_and_clipping_agree_with_the_plain_loop(engine, loop, tiny_model, rows, run):
+    other = run(engine, tiny_model, rows)
+    assert len(other.history) == STEPS
+    assert max(step.gradient_norm for step in loop.history) > 0.5  # clipping has something to do
+    for mine, theirs in zip(loop.history, other.history, strict=True):
+        assert theirs.loss == pytest.approx(mine.loss, abs=1e-3)
+        assert theirs.gradient_norm == pytest.approx(mine.gradient_norm, rel=1e-2)
+        assert (theirs.number, theirs.learning_rate, theirs.tokens) == (mine.number, mine.learning_rate, mine.tokens)
+    assert loop.history[-1].loss < loop.history[0].loss / 2
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_leaves_the_model_as_it_found_it_but_for_its_weights(engine, tiny_model, rows, run):
+    before = set(vars(tiny_model))
+    run(engine, tiny_model, rows, steps=2)
+    assert set(vars(tiny_model)) == before
+    assert not tiny_model.training
+    assert tiny_model.device.type == "cpu"
+
+
+@pytest.mark.parametrize("engine", ENGINES[1:])
+def test_a_pair_of_optimizers_works_in_every_engine(engine, tiny_model, rows, run):
+    mine = run("loop", copy.deepcopy(tiny_model), rows, optimizer="muon", steps=8)
+    theirs = run(engine, tiny_model, rows, optimizer="muon", steps=8)
+    assert [s.loss for s in theirs.history] == pytest.approx([s.loss for s in mine.history], abs=1e-3)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_bfloat16_comes_close_to_float32(engine, loop, tiny_model, rows, run):
+    half = run(engine, tiny_model, rows, precision="bfloat16", steps=5)
+    assert [s.loss for s in half.history] == pytest.approx([s.loss for s in loop.history[:5]], rel=0.1)
+    assert all(parameter.dtype == torch.float32 for parameter in tiny_model.parameters())
+
+
+def test_a_mean_over_micro_batches_would_not_agree(tiny_model, rows, run):
+    """What a trainer did before 2024: the same rows, each micro-batch weighing the same."""
+    from ftlib.metrics import summed_target_loss
+
+    batches = MicroBatches(
+        rows, pad_token_id=1, batch_size=2, accumulation_steps=4, max_steps=1, order="shuffled", seed=5
+    )
+    run("loop", tiny_model, rows, steps=20)  # an untrained model finds all tokens about equally hard
+    naive = 0.0
+    for number in range(4):
+        batch = batches[number]
+        batch.pop("step_targets")
+        loss, count = summed_target_loss(tiny_model, batch)
+        naive += float(loss.detach()) / count / 4
+    right = run("loop", tiny_model, rows, steps=1).history[0].loss
+    assert abs(naive - right) > 1e-3

@@ -1,0 +1,250 @@
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ftlib.errors import DataError, ModelError, TrainingError
+from ftlib.models import load_model, save_model
+from ftlib.training.checkpoints import checkpoints
+from ftlib.training.config import FinetuneConfig
+from ftlib.training.run import read_metrics, train
+
+
+@pytest.fixture
+def base(tmp_path, tiny_model, tiny_tokenizer):
+    return save_model(tiny_model, tiny_tokenizer, tmp_path / "base")
+
+
+@pytest.fixture
+def rows_file(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = [{"question": f"Question {i}?", "answer": "word " * (i % 5 + 1)} for i in range(20)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def config(base, rows_file):
+    def make(**sections):
+        values = {
+            "model": {"name": str(base)},
+            "data": {"source": str(rows_file), "validation_share": 0.2},
+            "train": {"max_steps": 6, "learning_rate": 1e-2, "batch_size": 2, "accumulation_steps": 2},
+        }
+        for name, section in sections.items():
+            values[name] = {**values.get(name, {}), **section} if isinstance(section, dict) else section
+        return FinetuneConfig.from_dict(values)
+
+    return make
+
+
+def weights(folder):
+    return load_file(next(folder.glob("*model.safetensors")))
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_leaves_what_it_promises(tmp_path, config):
+    run = train(config(evaluate={"every_steps": 2}, checkpoint={"every_steps": 3}), tmp_path / "run")
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"config.yaml", "metrics.jsonl", "README.md", "loss.png", "summary.json", "checkpoints"}
+    assert [step.number for step in run.history] == [1, 2, 3, 4, 5, 6]
+    assert [step.number for step in run.history if step.eval_loss is not None] == [2, 4, 6]
+    assert run.last.step == 6
+    assert run.best.eval_loss == min(step.eval_loss for step in run.history if step.eval_loss is not None)
+    assert FinetuneConfig.from_yaml(tmp_path / "run" / "config.yaml").train.max_steps == 6
+    assert not list(tmp_path.rglob("*.bin")) + list(tmp_path.rglob("*.pt")) + list(tmp_path.rglob("*.pkl"))
+    assert same(load_model(tmp_path / "run")[0].state_dict(), load_model(run.best.folder)[0].state_dict())
+
+
+def test_the_card_says_how_to_load_the_model_and_that_works(tmp_path, config, monkeypatch):
+    train(config(), tmp_path / "run")
+    card = (tmp_path / "run" / "README.md").read_text()
+    code = card.split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    scope = {}
+    exec(code, scope)  # noqa: S102
+    assert scope["model"].config.vocab_size == scope["tokenizer"].vocab_size
+
+
+def test_a_run_is_never_overwritten(tmp_path, config):
+    train(config(), tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    with pytest.raises(TrainingError, match="never overwritten: choose another folder"):
+        train(config(), tmp_path / "run")
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+
+
+def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(tmp_path, config):
+    settings = config(checkpoint={"every_steps": 2}, evaluate={"every_steps": 2})
+    whole = train(settings, tmp_path / "whole")
+
+    class StopError(Exception):
+        pass
+
+    def stop(step, steps):
+        if step.number == 5:
+            raise StopError
+
+    with pytest.raises(StopError):
+        train(settings, tmp_path / "parts", on_step=stop)
+    assert [step.number for step in read_metrics(tmp_path / "parts")] == [1, 2, 3, 4, 5]
+    resumed = train(settings, tmp_path / "parts", resume=True)
+    assert [(s.number, s.loss, s.eval_loss) for s in resumed.history] == [
+        (s.number, s.loss, s.eval_loss) for s in whole.history
+    ]
+    assert same(weights(whole.last.folder), weights(resumed.last.folder))
+    assert same(
+        load_file(whole.last.folder / "training_state.safetensors"),
+        load_file(resumed.last.folder / "training_state.safetensors"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("engine", "optimizer"),
+    [
+        *(("loop", optimizer) for optimizer in ("adamw", "muon", "adafactor", "sgd")),
+        *((engine, optimizer) for engine in ("hf", "lightning", "trl") for optimizer in ("adamw", "muon")),
+    ],
+)
+def test_every_engine_resumes_exactly_with_every_optimizer(tmp_path, config, engine, optimizer):
+    settings = config(
+        engine=engine, checkpoint={"every_steps": 2, "keep": 9}, train={"optimizer": optimizer, "max_steps": 4}
+    )
+    whole = train(settings, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "parts")
+    shutil.rmtree(tmp_path / "parts" / "checkpoints" / "step-00000004")
+    resumed = train(settings, tmp_path / "parts", resume=True)
+    assert [s.loss for s in resumed.history] == [s.loss for s in whole.history]
+    assert same(weights(whole.last.folder), weights(resumed.last.folder))
+
+
+def test_resuming_needs_the_same_run(tmp_path, config):
+    with pytest.raises(TrainingError, match="holds no run"):
+        train(config(), tmp_path / "none", resume=True)
+    train(config(), tmp_path / "run")
+    with pytest.raises(TrainingError, match="another configuration"):
+        train(config(train={"learning_rate": 0.5}), tmp_path / "run", resume=True)
+    again = train(config(), tmp_path / "run", resume=True)
+    assert len(again.history) == 6
+
+
+def test_only_the_best_and_the_last_checkpoints_stay(tmp_path, config):
+    settings = config(
+        evaluate={"every_steps": 1}, checkpoint={"every_steps": 1, "keep": 2}, train={"learning_rate": 0.2}
+    )
+    run = train(settings, tmp_path / "run")
+    assert {checkpoint.step for checkpoint in checkpoints(run.folder)} == {5, 6, run.best.step}
+
+
+def test_lora_saves_adapters_only_and_loads_on_the_base(tmp_path, config):
+    settings = config(model={"lora": {"rank": 2}}, checkpoint={"every_steps": 3, "keep": 9})
+    run = train(settings, tmp_path / "run")
+    folder = run.last.folder
+    assert not (folder / "model.safetensors").exists()
+    assert (folder / "adapter_model.safetensors").stat().st_size < 20_000
+    model, _ = load_model(tmp_path / "run")
+    loaded = {name.replace(".default", ""): tensor for name, tensor in model.state_dict().items() if "lora" in name}
+    assert same(loaded, weights(folder))
+    shutil.copytree(tmp_path / "run", tmp_path / "parts")
+    shutil.rmtree(tmp_path / "parts" / "checkpoints" / "step-00000006")
+    resumed = train(settings, tmp_path / "parts", resume=True)
+    assert same(weights(resumed.last.folder), weights(folder))
+
+
+def test_an_adapter_on_nano_names_no_folder_of_this_machine(tmp_path):
+    settings = FinetuneConfig.from_dict(
+        {
+            "model": {"name": "nano", "lora": {"rank": 1}},
+            "data": {"max_rows": 8},
+            "train": {"max_steps": 1, "batch_size": 2},
+        }
+    )
+    run = train(settings, tmp_path / "run")
+    told = json.loads((run.last.folder / "adapter_config.json").read_text())
+    assert told["base_model_name_or_path"] == "nano"
+    assert load_model(run.folder)[0].config.vocab_size == 4096
+
+
+def test_frozen_parts_do_not_change(tmp_path, config, base):
+    run = train(config(model={"freeze": ["embeddings", "attention"], "keep_layers": [1]}), tmp_path / "run")
+    before, after = load_model(base)[0].state_dict(), load_model(run.folder)[0].state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert not any("embed_in" in name or "layers.0.attention" in name for name in changed)
+    assert any("layers.1.attention" in name for name in changed)
+    summary = json.loads((run.folder / "summary.json").read_text())
+    assert summary["trainable_parameters"] < summary["parameters"]
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(tmp_path, config, monkeypatch):
+    settings = config(checkpoint={"every_steps": 1}, train={"max_steps": 4})
+    from ftlib.training import job
+
+    original, calls = job.summed_target_loss, []
+
+    def broken(model, batch):
+        calls.append(1)
+        loss, count = original(model, batch)
+        return (loss * float("nan") if len(calls) > 4 else loss), count
+
+    monkeypatch.setattr(job, "summed_target_loss", broken)
+    with pytest.raises(TrainingError, match=r"step 3: the loss is nan .* lower the learning rate"):
+        train(settings, tmp_path / "run")
+    found = checkpoints(tmp_path / "run")
+    assert [checkpoint.step for checkpoint in found] == [2]
+    assert all(torch.isfinite(tensor).all() for tensor in weights(found[0].folder).values())
+
+
+@pytest.mark.filterwarnings("ignore::ftlib.errors.TruncationWarning")
+def test_rows_that_the_model_can_not_read_are_refused_before_anything_is_trained(tmp_path, config, rows_file):
+    rows_file.write_text(json.dumps({"question": "Why?", "answer": "So."}) + "\n")
+    with pytest.raises(DataError, match="no target to learn"):
+        train(config(data={"max_length": 2, "validation_share": 0}, train={"batch_size": 1}), tmp_path / "run")
+
+
+def test_what_fails_before_the_first_step_leaves_no_folder(tmp_path, config):
+    with pytest.raises(DataError, match="no such file"):
+        train(config(data={"source": "nowhere.jsonl"}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_is_one_clear_error_and_keeps_the_last_checkpoint(tmp_path, config, monkeypatch):
+    settings = config(checkpoint={"every_steps": 1, "keep": 9}, train={"max_steps": 3})
+    from ftlib.training import checkpoints as module
+
+    original = module.save_file
+
+    def full(tensors, path):
+        if "step-00000002" in str(path):
+            raise OSError(28, "No space left on device")
+        original(tensors, path)
+
+    monkeypatch.setattr(module, "save_file", full)
+    with pytest.raises(
+        TrainingError, match=r"No space left on device\): make room .* the last whole one is step-00000001"
+    ):
+        train(settings, tmp_path / "run")
+    assert [checkpoint.step for checkpoint in checkpoints(tmp_path / "run")] == [1]
+    assert not list((tmp_path / "run" / "checkpoints").glob(".*"))
+    monkeypatch.setattr(module, "save_file", original)
+    assert len(train(settings, tmp_path / "run", resume=True).history) == 3
+
+
+def test_a_folder_that_can_not_be_written_is_named(config):
+    with pytest.raises(TrainingError, match="/proc/run: can't be written"):
+        train(config(), "/proc/run")
+
+
+def test_everything_frozen_is_an_error(tmp_path, config):
+    with pytest.raises(ModelError, match="every weight would be frozen"):
+        train(config(model={"freeze_patterns": ["*"]}), tmp_path / "run")
+
+
+def test_tracking_offline_writes_into_the_run_folder(tmp_path, config):
+    pytest.importorskip("wandb")
+    run = train(config(tracking={"project": "course"}, train={"max_steps": 2}), tmp_path / "run")
+    assert list((run.folder / "wandb").glob("offline-run-*/run-*.wandb"))
