@@ -182,6 +182,8 @@ class _Counts:
         if hash(tuple(said)) in self.rows:
             self._note(self.faults, "duplicate", messages)
         self.rows.add(hash(tuple(said)))
+        if not {"user", "assistant"} <= {message["role"] for message in messages}:
+            self._note(self.faults, "one-sided", messages)
         if too_long:
             self._note(self.faults, "over the context", messages)
         for kind in text_faults(messages):

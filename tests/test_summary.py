@@ -63,6 +63,11 @@ def test_a_duplicate_is_the_whole_conversation_and_not_only_the_prompt():
     assert [(fault.kind, fault.rows, fault.first_row) for fault in found.faults] == [("duplicate", 1, 2)]
 
 
+def test_a_row_with_one_side_only_is_a_fault():
+    found = summarize([row("Why?"), row("Why not?")[:1], row("When?")[1:]])
+    assert [(fault.kind, fault.rows, fault.first_row) for fault in found.faults] == [("one-sided", 2, 1)]
+
+
 def test_tokens_are_those_that_training_sees(conversations):
     tokenizer = load_tokenizer("nano")
     lengths = [len(ids) for ids in tokenize(conversations, tokenizer)["input_ids"]]
