@@ -45,7 +45,7 @@ lint: .venv/installed ## ruff and mypy
 
 test-library: .venv/installed ## pytest: the library and its doctests
 	@echo "==> Library tests and doctests"
-	@$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not book" --durations 5
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not book" --numprocesses auto --dist worksteal --durations 5
 
 test-chapters: .venv/installed ## nbval: run every chapter and compare with the stored outputs
 	@echo "==> Chapters (each is run from its first cell to its last)"

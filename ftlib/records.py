@@ -128,9 +128,9 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_not_a_numb
 
 
 def _why_not_json(text: str, error: json.JSONDecodeError) -> str:
-    start = text.lstrip()[:60]
+    start = text.lstrip()[:60].rstrip()
     if start.startswith("<"):
-        return f"not JSON but a web page ({start.strip()!r}): the download gave an HTML page; fetch the data file itself"
+        return f"not JSON but a web page ({start!r}): the download gave an HTML page; fetch the data file itself"
     cut_off = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
     if cut_off and start[:1] in ("{", "["):
         return f"not JSON: it ends in the middle ({text.rstrip()[-40:]!r}): the text is cut off; fetch the file again"
