@@ -32,7 +32,7 @@ def settings(tmp_path, tiny_model, tiny_tokenizer):
 
 
 def start(count, *arguments):
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(count), "--master_port", "29533"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(count), "--standalone"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command += ["-m", "ftlib.cli", "train", *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
