@@ -172,12 +172,12 @@ def resolve_name(name: str | Path) -> str:
 
 
 def best_checkpoint(run_folder: Path) -> Path | None:
-    """Return the checkpoint of a run with the lowest evaluation loss, or the last one if none was evaluated."""
+    """Return the checkpoint of a run that ranks best (lowest loss, as a rule), or the last if none was evaluated."""
     found = []
     for state in sorted((run_folder / "checkpoints").glob("step-*/training_state.json")):
         told = json.loads(state.read_text(encoding="utf-8"))
-        loss = told["eval_loss"]
-        found.append((loss if loss is not None else math.inf, -told["step"] if loss is None else told["step"], state))
+        rank = told["rank"]
+        found.append((rank if rank is not None else math.inf, -told["step"] if rank is None else told["step"], state))
     return min(found)[2].parent if found else None
 
 

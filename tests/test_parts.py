@@ -80,7 +80,7 @@ def test_a_pattern_freezes_and_one_that_matches_nothing_is_an_error(model):
     name = next(name for name, _ in model.named_parameters() if part_of(model, name) == "attention")
     freeze(model, patterns=[name])
     assert name not in trainable(model)
-    with pytest.raises(ModelError, match="'transformer.h.0.wrong' matches no parameter; names look like"):
+    with pytest.raises(ModelError, match=r"'transformer\.h\.0\.wrong' matches no parameter; names look like"):
         freeze(model, patterns=["transformer.h.0.wrong"])
 
 

@@ -29,12 +29,15 @@ class Checkpoint:
     Attributes:
         folder: Model, tokenizer and state.
         step: Steps that were taken when it was written.
-        eval_loss: Evaluation loss at that step, where it was measured, in nats per token.
+        rank: What was monitored at that step, if it was measured: the lowest is the best (the evaluation loss, unless
+            the configuration monitors something else).
+        eval_loss: Evaluation loss at that step, filled in from the run's metrics, in nats per token.
     """
 
     folder: Path
     step: int
-    eval_loss: float | None
+    rank: float | None
+    eval_loss: float | None = None
 
 
 def checkpoints(run_folder: Path) -> list[Checkpoint]:
@@ -42,7 +45,7 @@ def checkpoints(run_folder: Path) -> list[Checkpoint]:
     found = []
     for state in (run_folder / "checkpoints").glob(f"step-*/{_STATE}"):
         told = json.loads(state.read_text(encoding="utf-8"))
-        found.append(Checkpoint(state.parent, told["step"], told["eval_loss"]))
+        found.append(Checkpoint(state.parent, told["step"], told["rank"]))
     return sorted(found, key=lambda checkpoint: checkpoint.step)
 
 
@@ -59,7 +62,7 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     *,
     step: int,
-    eval_loss: float | None,
+    rank: float | None,
 ) -> Checkpoint:
     """Write a checkpoint: into a folder under another name first, flushed to the disk, renamed when it is whole.
 
@@ -71,13 +74,13 @@ def save_checkpoint(
         tokenizer: Saved beside it.
         optimizer: Its state is saved.
         step: Steps taken.
-        eval_loss: If it was measured at this step.
+        rank: What is monitored, if it was measured at this step.
 
     Raises:
         TrainingError: It can't be written; earlier checkpoints are as they were.
     """
     place = run_folder / "checkpoints" / f"step-{step:08d}"
-    checkpoint = Checkpoint(place, step, eval_loss)
+    checkpoint = Checkpoint(place, step, rank)
     if place.exists():
         return checkpoint
     try:
@@ -86,7 +89,7 @@ def save_checkpoint(
             tokenizer.save_pretrained(folder)
             tensors, numbers = _flat(optimizer)
             save_file(tensors | _random_states(), folder / _TENSORS)
-            state = {"step": step, "eval_loss": eval_loss, "optimizer_numbers": numbers}
+            state = {"step": step, "rank": rank, "optimizer_numbers": numbers}
             (folder / _STATE).write_text(json.dumps(state) + "\n", encoding="utf-8")
     except (OSError, SafetensorError) as error:
         kept = checkpoints(run_folder)

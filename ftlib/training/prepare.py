@@ -1,0 +1,217 @@
+"""A configuration made ready: its model, its job, and the moments at which it is evaluated and saved."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from datasets import Dataset
+from ftlib.batches import padded_batches
+from ftlib.errors import ConfigError
+from ftlib.metrics import answer_loss
+from ftlib.models import load_model
+from ftlib.parts import add_lora, freeze
+from ftlib.training.checkpoints import Checkpoint, checkpoints
+from ftlib.training.config import FinetuneConfig
+from ftlib.training.job import Job, MicroBatches, Precision, check_finite, check_fit, evaluator
+from ftlib.training.loop import steps_for_epochs
+from ftlib.training.optimizers import make_optimizer, schedule
+from ftlib.training.scores import scores
+from ftlib.training.team import is_main_process, process_count
+
+_STATE = "training_state.json"
+
+
+def other_run(config: FinetuneConfig) -> Checkpoint | None:
+    """Return the checkpoint that `checkpoint.start_from` names, to go on from; none if it names only weights.
+
+    Raises:
+        ConfigError: It is a file.
+    """
+    if config.checkpoint.start_from is None:
+        return None
+    folder = Path(config.checkpoint.start_from).expanduser()
+    if folder.is_file():
+        raise ConfigError(
+            f"{folder}: expected a folder that a run or save_pretrained wrote; a file such as Lightning's .ckpt may "
+            "run code when it is opened and isn't read: save the model in it with save_pretrained first"
+        )
+    if (folder / _STATE).is_file():
+        step = json.loads((folder / _STATE).read_text(encoding="utf-8"))["step"]
+        return Checkpoint(folder, step, None)
+    found = checkpoints(folder)
+    return found[-1] if found else None
+
+
+def prepare_model(config: FinetuneConfig, start: Checkpoint | None) -> tuple[Any, Any]:
+    """Load model and tokenizer; freeze or add adapters as asked.
+
+    Args:
+        config: Of the run.
+        start: The checkpoint to go on from, if there is one.
+
+    Raises:
+        ConfigError: The device isn't there.
+        ModelError: The model can't be loaded or frozen as asked.
+    """
+    section = config.model
+    device = section.device
+    if device is None and torch.cuda.is_available() and process_count() > 1:
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    if device is not None and device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"model.device {device}: no NVIDIA card was found: choose cpu, or leave it out")
+    name = start.folder if start else config.checkpoint.start_from or section.name
+    model, tokenizer = load_model(name, device=device, trainable=True)
+    if section.lora is not None and not hasattr(model, "peft_config"):
+        model = add_lora(model, **section.lora.model_dump(), seed=config.train.seed)
+    if section.freeze or section.keep_layers or section.freeze_patterns:
+        freeze(model, section.freeze, keep_layers=section.keep_layers, patterns=section.freeze_patterns)
+    if section.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.config.use_cache = model.generation_config.use_cache = section.use_cache
+    return model, tokenizer
+
+
+def prepare_job(
+    config: FinetuneConfig, model: Any, tokenizer: Any, rows: Dataset, *, first_step: int, evaluation: Evaluation
+) -> Job:
+    """Return the job that an engine is given.
+
+    Args:
+        config: Of the run.
+        model: From :func:`prepare_model`.
+        tokenizer: The model's.
+        rows: To train on, tokenised.
+        first_step: Above 1 when a run goes on.
+        evaluation: On the evaluation rows.
+
+    Raises:
+        ConfigError: Nothing would be trained.
+        DataError: The model can't read the rows.
+    """
+    section = config.train
+    check_fit(rows, model)
+    max_steps = section.max_steps or steps_for_epochs(
+        len(rows), section.epochs or 1, section.batch_size, section.accumulation_steps
+    )
+    warmup = section.warmup_steps or round(section.warmup_share * max_steps)
+    job = Job(
+        model=model,
+        tokenizer=tokenizer,
+        batches=_batches(config, rows, tokenizer, first_step=first_step, max_steps=max_steps),
+        optimizer=make_optimizer(
+            model,
+            section.optimizer,
+            learning_rate=section.learning_rate,
+            weight_decay=section.weight_decay,
+            betas=section.betas,
+        ),
+        rate_share=lambda number: schedule(number, warmup, max_steps, section.schedule),
+        learning_rate=section.learning_rate,
+        max_steps=max_steps,
+        max_gradient_norm=section.max_gradient_norm,
+        precision=_precision(section.precision, model.device),
+        first_step=first_step,
+        seed=section.seed,
+    )
+    _plan_evaluations(job, config, evaluation)
+    return job
+
+
+class Evaluation:
+    """Measures a model on evaluation rows, if there are any.
+
+    Args:
+        config: Of the run.
+        model: The model.
+        tokenizer: Its tokenizer.
+        rows: Tokenised, or none.
+    """
+
+    def __init__(self, config: FinetuneConfig, model: Any, tokenizer: Any, rows: Dataset | None) -> None:
+        """Keep what is needed; nothing is measured yet."""
+        self.section, self.model, self.tokenizer, self.rows = config.evaluate, model, tokenizer, rows
+        size = config.evaluate.batch_size
+        self.loss = evaluator(model, rows, pad_token_id=tokenizer.pad_token_id, batch_size=size)
+
+    def scores(self) -> dict[str, float]:
+        """Measure token accuracy, BLEU and ROUGE-L, if they are wanted."""
+        if not self.section.metrics or not self.rows:
+            return {}
+        size, generated = self.section.batch_size, self.section.metrics_rows
+        return scores(self.model, self.rows, self.tokenizer, generated_rows=generated, batch_size=size)
+
+    def check(self) -> None:
+        """Evaluate the first few batches, as `evaluate.sanity_batches` asks, and keep nothing.
+
+        Raises:
+            TrainingError: The loss is no number.
+            MissingExtraError: A package that the scores need is not installed.
+        """
+        count, size = self.section.sanity_batches, self.section.batch_size
+        if not count or not self.rows:
+            return
+        rows = self.rows if count < 0 else self.rows.select(range(min(len(self.rows), count * size)))
+        loss = answer_loss(self.model, padded_batches(rows, size, pad_token_id=self.tokenizer.pad_token_id))
+        check_finite(0, loss, 0.0)
+        if self.section.metrics:
+            scores(self.model, rows, self.tokenizer, generated_rows=1, batch_size=size)
+
+
+def checkpoint_is_due(config: FinetuneConfig, job: Job) -> Callable[[int], bool]:
+    """Return a function that tells whether a checkpoint is due after a step."""
+    section = config.checkpoint
+    return _due(job, steps=section.every_steps, epochs=section.every_epochs)
+
+
+def _plan_evaluations(job: Job, config: FinetuneConfig, evaluation: Evaluation) -> None:
+    section = config.evaluate
+    is_due = _due(job, steps=section.every_steps, batches=section.every_batches, epochs=section.every_epochs)
+
+    def evaluate() -> float | None:
+        number = job.first_step + len(job.history)
+        return evaluation.loss() if number == job.max_steps or is_due(number) else None
+
+    job.eval_every = 1  # it is asked after every step, and says when
+    if is_main_process():
+        job.evaluate = evaluate
+
+
+def _due(job: Job, *, steps: int = 0, batches: int = 0, epochs: float = 0) -> Callable[[int], bool]:
+    """Tell of a step whether something is due after it that comes every so often; counted in batches."""
+    in_step = job.batches.accumulation_steps
+    in_epoch = math.ceil(len(job.batches.rows) / job.batches.batch_size)
+    interval = steps * in_step or batches or epochs * in_epoch
+
+    def passed(number: int) -> int:
+        return math.floor(number * in_step / interval + 1e-9)  # a share of an epoch is rarely exact in binary
+
+    return lambda number: bool(interval) and passed(number) > passed(number - 1)
+
+
+def _batches(config: FinetuneConfig, rows: Dataset, tokenizer: Any, **steps: int) -> MicroBatches:
+    section = config.train
+    return MicroBatches(
+        rows,
+        pad_token_id=tokenizer.pad_token_id,
+        batch_size=section.batch_size,
+        accumulation_steps=section.accumulation_steps,
+        order="as_given" if config.data.overfit_batches else section.batch_order,
+        seed=section.seed,
+        **steps,
+    )
+
+
+def _precision(wanted: Precision, device: torch.device) -> Precision:
+    if wanted == "float16" and device.type == "cpu":
+        message = "train.precision float16 needs a graphics card: on this processor it becomes bfloat16"
+        warnings.warn(message, UserWarning, stacklevel=4)
+        return "bfloat16"
+    return wanted

@@ -1,0 +1,169 @@
+"""Writes down what a run does while it does it: metrics, scores, checkpoints, tracking."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ftlib.training.checkpoints import checkpoints, prune, save_checkpoint, write_whole
+from ftlib.training.config import FinetuneConfig, TrackingSection
+from ftlib.training.job import Job, Step
+from ftlib.training.team import is_main_process
+from ftlib.training.tracking import Log, tracker
+
+METRICS, SCORES, BASELINE = "metrics.jsonl", "scores.jsonl", "before.json"
+KEY_VARIABLE = "WANDB_API_KEY"
+Scores = dict[str, float]
+
+
+class Recorder:
+    """Writes down what a job reports: metrics and scores, and checkpoints when they are due.
+
+    Args:
+        folder: Of the run.
+        config: Of the run.
+        job: What it reports on.
+        after: The step that the run goes on from; what was written about later ones is dropped.
+        is_due: At which steps a checkpoint is due.
+        score: Measures the scores, where they are wanted.
+        on_step: Is told of every step, and the number of the last one.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: FinetuneConfig,
+        job: Job,
+        *,
+        after: int,
+        is_due: Callable[[int], bool],
+        score: Callable[[], Scores],
+        on_step: Callable[[Step, int], None] | None,
+    ) -> None:
+        """Open the files; only the main process writes."""
+        self.folder, self.config, self.job = folder, config, job
+        self.is_due, self.score, self.on_step = is_due, score, on_step
+        self.is_main = is_main_process()
+        if not self.is_main:
+            return
+        known = [one.rank for one in checkpoints(folder) if one.rank is not None]
+        self.lowest = min(known, default=float("inf"))
+        self.tokens, self.seconds = 0, 0.0
+        earlier = [step for step in read_metrics(folder) if step.number <= after]
+        write_whole(folder / METRICS, "".join(_line(asdict(step)) for step in earlier))
+        if (folder / SCORES).is_file():
+            kept = [found for found in read_scores(folder) if found["number"] <= after]
+            write_whole(folder / SCORES, "".join(map(_line, kept)))
+        self.file = (folder / METRICS).open("a", encoding="utf-8")
+        self.track, self.stop_tracking = tracked(config.tracking, folder, config.model_dump(mode="json"))
+
+    def note_baseline(self, measure: Callable[[], float | None]) -> None:
+        """Write down loss and scores before the first step."""
+        if self.is_main:
+            write_whole(self.folder / BASELINE, _line({"eval_loss": measure(), **self.score()}))
+
+    def record(self, step: Step) -> None:
+        """Write a step down, then a checkpoint if one is due or the evaluation is the best so far."""
+        if not self.is_main:
+            return
+        found = self.score() if step.eval_loss is not None else {}
+        due = step.number == self.job.max_steps or self.is_due(step.number)
+        rank = self._rank(step, found, due=due)
+        best = rank is not None and rank < self.lowest
+        if rank is not None and best:
+            self.lowest = rank
+        self._write(step, found, now=due or best)
+        if due or best:
+            optimizer = self.job.optimizer
+            save_checkpoint(self.folder, self.job.model, self.job.tokenizer, optimizer, step=step.number, rank=rank)
+            prune(self.folder, self.config.checkpoint.keep)
+        if self.on_step:
+            self.on_step(step, self.job.max_steps)
+
+    def _rank(self, step: Step, found: Scores, *, due: bool) -> float | None:
+        """Return what decides whether a checkpoint is the best, turned so that lower is better."""
+        section = self.config.checkpoint
+        if section.monitor == "loss":
+            value = step.loss if due else None
+        else:
+            value = step.eval_loss if section.monitor == "eval_loss" else found.get(section.monitor)
+        return -value if value is not None and section.mode == "max" else value
+
+    def _write(self, step: Step, found: Scores, *, now: bool) -> None:
+        self.tokens, self.seconds = self.tokens + step.tokens, self.seconds + step.seconds
+        if not (now or step.eval_loss is not None or step.number % self.config.train.log_every_steps == 0):
+            return
+        line = asdict(replace(step, tokens=self.tokens, seconds=self.seconds))
+        self.tokens, self.seconds = 0, 0.0
+        self.file.write(_line(line))
+        self.file.flush()
+        self.track({**line, **found})
+        if found:
+            with (self.folder / SCORES).open("a", encoding="utf-8") as file:
+                file.write(_line({"number": step.number, **found}))
+
+    def close(self) -> None:
+        """Close the files."""
+        if self.is_main:
+            self.file.close()
+            self.stop_tracking()
+
+
+def tracked(section: TrackingSection | None, folder: Path, config: dict[str, Any]) -> tuple[Log, Callable[[], None]]:
+    """Begin the tracking as :func:`ftlib.training.tracking.tracker` does, with the key of the section if need be.
+
+    Args:
+        section: What to track as, if at all.
+        folder: The offline files go there.
+        config: Is stored with the run; it holds no key.
+    """
+    with _key_in_environment(section):
+        return tracker(section, folder, config)
+
+
+@contextlib.contextmanager
+def _key_in_environment(section: TrackingSection | None) -> Iterator[None]:
+    # wandb reads its key there when it begins. One that is there already is preferred, and ours doesn't stay.
+    if section is None or section.api_key is None or os.environ.get(KEY_VARIABLE):
+        yield
+        return
+    os.environ[KEY_VARIABLE] = section.api_key.get_secret_value()
+    try:
+        yield
+    finally:
+        del os.environ[KEY_VARIABLE]
+
+
+def read_metrics(folder: str | Path) -> list[Step]:
+    """Read the steps of a run; a last line that a crash cut off doesn't count.
+
+    With ``train.log_every_steps`` above 1, a line's tokens and seconds are those of all steps since the line before.
+
+    Args:
+        folder: Of the run.
+    """
+    return [Step(**found) for found in _read(Path(folder) / METRICS)]
+
+
+def read_scores(folder: str | Path) -> list[dict[str, float]]:
+    """Read the scores of a run: for each evaluation the step's ``number`` and the scores' names and values.
+
+    Args:
+        folder: Of the run.
+    """
+    return _read(Path(folder) / SCORES)
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+
+
+def _line(values: dict[str, Any]) -> str:
+    return json.dumps(values) + "\n"

@@ -1,0 +1,123 @@
+"""What a finished run tells about itself: a summary, a card and a picture."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+import ftlib
+from ftlib.parts import PartCount
+from ftlib.training.checkpoints import Checkpoint
+from ftlib.training.config import FinetuneConfig
+from ftlib.training.job import Step
+
+
+def summarize(
+    history: Sequence[Step], best: Checkpoint, config: FinetuneConfig, counts: dict[str, PartCount], **numbers: Any
+) -> dict[str, Any]:
+    """Return the numbers of a run, ready for JSON.
+
+    Args:
+        history: Its steps.
+        best: Its best checkpoint.
+        config: Its configuration.
+        counts: Weights of each part of its model.
+        numbers: Further ones: of rows, say.
+    """
+    seconds, tokens = sum(s.seconds for s in history), sum(s.tokens for s in history)
+    return {
+        "model": config.model.name,
+        "engine": config.engine,
+        "parameters": counts["all"].total,
+        "trainable_parameters": counts["all"].trainable,
+        **numbers,
+        "steps": history[-1].number,
+        "tokens": tokens,
+        "training_seconds": round(seconds, 2),
+        "tokens_per_second": round(tokens / seconds, 1) if seconds else None,
+        "first_loss": history[0].loss,
+        "last_loss": history[-1].loss,
+        "best_eval_loss": best.eval_loss,
+        "best_step": best.step,
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": f"{platform.machine()}, {os.cpu_count()} processors, {_device_name()}",
+        "versions": {"ftlib": ftlib.__version__, "torch": torch.__version__, "transformers": transformers.__version__},
+    }
+
+
+def _device_name() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "no graphics card"
+
+
+def model_card(
+    name: str, config: FinetuneConfig, summary: dict[str, Any], *, best: Checkpoint, last: Checkpoint
+) -> str:
+    """Return the text of the card: what was trained on what, how well, and how to load it.
+
+    Args:
+        name: Of the run's folder.
+        config: Of the run.
+        summary: From :func:`summarize`.
+        best: The best checkpoint.
+        last: The last one.
+    """
+    measured = "not measured" if best.eval_loss is None else f"{best.eval_loss:.4f} nats per token"
+    trained = f"{summary['trainable_parameters']:,} of {summary['parameters']:,}"
+    frame = "frame of `config.yaml`" if config.data.frame else f"template `{config.data.template}`"
+    return f"""# {name}
+
+{config.model.name}, fine-tuned on {config.data.source} ({summary["rows"]:,} rows) by the engine `{config.engine}`.
+
+| | |
+|---|---|
+| parameters trained | {trained} |
+| steps | {summary["steps"]:,} |
+| tokens, padding not counted | {summary["tokens"]:,} |
+| loss of the first and the last step | {summary["first_loss"]:.4f}, {summary["last_loss"]:.4f} |
+| best evaluation loss | {measured} at step {best.step} |
+| finished | {summary["finished"]} on {summary["machine"]} |
+
+The best checkpoint is `checkpoints/{best.folder.name}`, the last one `checkpoints/{last.folder.name}`. To load
+the best one, in the folder that holds this one:
+
+```python
+from ftlib import load_model
+
+model, tokenizer = load_model("{name}")
+```
+
+It was trained with the {frame}: ask it with the same. `config.yaml` repeats the run:
+
+```
+ftlib train {name}/config.yaml --out another-folder
+```
+
+![Loss of each step](loss.png)
+"""
+
+
+def plot_losses(history: Sequence[Step], path: Path) -> None:
+    """Draw the losses of a run into a file.
+
+    Args:
+        history: Its steps.
+        path: Of the picture.
+    """
+    import matplotlib.pyplot as plt
+
+    from ftlib.plots import plot_curves
+
+    evaluated = [step for step in history if step.eval_loss is not None]
+    curves: dict[str, Any] = {"training": ([s.number for s in history], [s.loss for s in history])}
+    if evaluated:
+        curves["evaluation"] = ([s.number for s in evaluated], [s.eval_loss for s in evaluated])
+    figure = plot_curves(curves, x="step", y="loss (nats per token)")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

@@ -1,0 +1,96 @@
+"""The rows of a run: read, drawn, split and tokenised as its configuration says."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+from datasets import Dataset
+from ftlib.chat_template import ChatTemplate
+from ftlib.data import load_conversations
+from ftlib.errors import TruncationWarning
+from ftlib.templates import Template, get_template
+from ftlib.tokenization import tokenize
+from ftlib.training.config import FinetuneConfig
+
+_NO_LIMIT = 2**31
+
+
+def tokenized(config: FinetuneConfig, tokenizer: Any) -> tuple[Dataset, Dataset | None]:
+    """Return the rows that a run trains on, and those that it is evaluated on.
+
+    Args:
+        config: Of the run.
+        tokenizer: The model's; it is not changed.
+
+    Raises:
+        DataError: The data can't be used.
+    """
+    conversations, held_out = _conversations(config)
+    template = _template(config, tokenizer)
+    rows = _tokenized(conversations, tokenizer, template, config)
+    eval_rows = _tokenized(held_out, tokenizer, template, config) if held_out is not None else None
+    overfit = config.data.overfit_batches
+    if overfit:
+        rows = first_batches(rows, overfit, config.train.batch_size)
+        eval_rows = first_batches(eval_rows, overfit, config.evaluate.batch_size) if eval_rows is not None else None
+    return rows, eval_rows
+
+
+def first_batches(rows: Dataset, batches: float, batch_size: int) -> Dataset:
+    """Return the rows of the first batches: so many of them (a whole number), or a share of all.
+
+    >>> len(first_batches(Dataset.from_dict({"n": range(10)}), 2, batch_size=3))
+    6
+    >>> len(first_batches(Dataset.from_dict({"n": range(10)}), 0.25, batch_size=3))
+    3
+    """
+    if isinstance(batches, float):
+        batches = max(1, round(batches * math.ceil(len(rows) / batch_size)))
+    return rows.select(range(min(len(rows), int(batches) * batch_size)))
+
+
+def _conversations(config: FinetuneConfig) -> tuple[Dataset, Dataset | None]:
+    section, seed = config.data, config.train.seed
+    conversations = load_conversations(section.source, format=section.format, split=section.split)
+    if section.max_rows is not None and section.max_rows < len(conversations):
+        conversations = conversations.shuffle(seed=seed).select(range(section.max_rows))
+    if section.validation is not None:
+        held_out = load_conversations(section.validation, format=section.format, split=section.validation_split)
+        return conversations, held_out
+    if not round(section.validation_share * len(conversations)):
+        return conversations, None
+    parts = conversations.train_test_split(test_size=section.validation_share, seed=seed)
+    return parts["train"], parts["test"]
+
+
+def _template(config: FinetuneConfig, tokenizer: Any) -> Template:
+    if config.data.frame is not None:
+        return config.data.frame.template()
+    name = config.data.template
+    return ChatTemplate(tokenizer) if name == "tokenizer" else get_template(name)
+
+
+def _tokenized(conversations: Dataset, tokenizer: Any, template: Template, config: FinetuneConfig) -> Dataset:
+    section = config.data
+    if section.truncate == "prompt":
+        return tokenize(
+            conversations,
+            tokenizer,
+            template=template,
+            max_length=section.max_length,
+            truncation_side=section.truncation_side,
+        )
+    whole = tokenize(conversations, tokenizer, template=template, max_length=_NO_LIMIT)
+    return _without_ends(whole, section.max_length or tokenizer.model_max_length)
+
+
+def _without_ends(rows: Dataset, limit: int) -> Dataset:
+    """Cut every row that is too long at its end, and say so."""
+    excess = [len(ids) - limit for ids in rows["input_ids"] if len(ids) > limit]
+    if not excess:
+        return rows
+    message = f"truncated {len(excess)} of {len(rows)} rows at their end, {sum(excess)} tokens lost: raise max_length"
+    warnings.warn(message, TruncationWarning, stacklevel=3)
+    return Dataset.from_dict({name: [values[:limit] for values in rows[name]] for name in rows.column_names})

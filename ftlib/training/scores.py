@@ -1,0 +1,135 @@
+"""Scores of a model on evaluation rows, beside the loss: token accuracy, BLEU and ROUGE-L.
+
+Two things make such scores lie. Comparing the prediction at a position with the token *at* that position, and not the
+next one, measures nothing. And text put together from predictions that each saw the true answer so far is no text that
+the model wrote. So: accuracy is shifted by one, and BLEU and ROUGE-L are of generated answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+
+from datasets import Dataset
+from ftlib.batches import pad_batch, padded_batches
+from ftlib.errors import MissingExtraError
+from ftlib.metrics import rouge_l
+from ftlib.models import context_length
+from ftlib.tokenization import IGNORED
+
+
+def scores(
+    model: Any, rows: Dataset, tokenizer: Any, *, generated_rows: int = 16, batch_size: int = 16
+) -> dict[str, float]:
+    """Measure token accuracy on all rows, and BLEU and ROUGE-L on answers to the first ones.
+
+    Args:
+        model: A causal language model; its training mode is restored afterwards.
+        rows: Tokenised rows (:func:`ftlib.tokenize`).
+        tokenizer: The model's.
+        generated_rows: Rows whose last answer is generated (greedily) and compared.
+        batch_size: Rows of one forward pass.
+
+    Returns:
+        ``token_accuracy`` (0 to 1), ``bleu`` (0 to 100) and ``rouge_l`` (0 to 1); higher is better.
+
+    Raises:
+        MissingExtraError: sacrebleu is not installed.
+
+    Taught in: chapters/08_config_driven_sft.ipynb
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            accuracy = _token_accuracy(model, rows, tokenizer.pad_token_id, batch_size)
+            first = rows.select(range(min(len(rows), generated_rows)))
+            predictions, references = _answers(model, first, tokenizer, batch_size)
+    finally:
+        model.train(was_training)
+    return {"token_accuracy": accuracy, **text_scores(predictions, references)}
+
+
+def text_scores(predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+    """Compare texts: ``bleu`` of all together (0 to 100, sacrebleu's own settings) and mean ``rouge_l`` (0 to 1).
+
+    Args:
+        predictions: What a model wrote; at least one text.
+        references: What it should have written, in the same order.
+
+    Raises:
+        MissingExtraError: sacrebleu is not installed.
+        DataError: The two have different lengths.
+
+    >>> scores = text_scores(["a cat sat on the mat"], ["a cat sat on the mat"])
+    >>> round(scores["bleu"]), scores["rouge_l"]
+    (100, 1.0)
+
+    Taught in: chapters/08_config_driven_sft.ipynb
+    """
+    try:
+        import sacrebleu
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("BLEU needs the package sacrebleu: pip install 'ftlib[eval]'") from error
+    each = rouge_l(predictions, references)
+    return {"bleu": sacrebleu.corpus_bleu(predictions, [references]).score, "rouge_l": sum(each) / len(each)}
+
+
+def _token_accuracy(model: Any, rows: Dataset, pad_token_id: int, batch_size: int) -> float:
+    """Share of the targets that are the likeliest next token, with the true tokens before them."""
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    right = count = 0
+    for batch in padded_batches(rows, batch_size, pad_token_id=pad_token_id):
+        inputs = {name: tensor.to(model.device) for name, tensor in batch.items() if name != "labels"}
+        targets = batch["labels"][:, 1:].to(model.device)
+        kept = targets != IGNORED
+        hidden = plain.base_model(**inputs, use_cache=False).last_hidden_state[:, :-1][kept]
+        right += int((plain.get_output_embeddings()(hidden).argmax(-1) == targets[kept]).sum())
+        count += int(kept.sum())
+    return right / count if count else 0.0
+
+
+def _answers(model: Any, rows: Dataset, tokenizer: Any, batch_size: int) -> tuple[list[str], list[str]]:
+    """Generate the last answer of each row from what stands before it; return it beside the true one."""
+    pairs = [_last_answer(row["input_ids"], row["labels"]) for row in rows]
+    predictions: list[str] = []
+    for start in range(0, len(pairs), batch_size):
+        some = pairs[start : start + batch_size]
+        longest = max(len(prompt) for prompt, _ in some)
+        wanted = max(len(target) for _, target in some)
+        room = min(wanted, context_length(model) - longest)
+        predictions += _continued(model, tokenizer, [prompt for prompt, _ in some], max(1, room))
+    references = [tokenizer.decode(target, skip_special_tokens=True).strip() for _, target in pairs]
+    return predictions, references
+
+
+def _continued(model: Any, tokenizer: Any, prompts: list[list[int]], max_new_tokens: int) -> list[str]:
+    """Continue prompts, padded on the left so that each ends where its answer begins."""
+    batch = pad_batch([{"input_ids": ids} for ids in prompts], tokenizer.pad_token_id, side="left")
+    batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+    settings = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        use_cache=model.config.use_cache,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    output = model.generate(**batch, generation_config=settings)
+    texts = tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+    return [text.strip() for text in texts]
+
+
+def _last_answer(ids: list[int], labels: list[int]) -> tuple[list[int], list[int]]:
+    """Split a row at its last answer.
+
+    >>> _last_answer([5, 6, 7, 8], [-100, -100, 7, 8])
+    ([5, 6], [7, 8])
+    """
+    end = max((i + 1 for i, label in enumerate(labels) if label != IGNORED), default=len(ids))
+    start = max((i + 1 for i, label in enumerate(labels[:end]) if label == IGNORED), default=0)
+    # A prompt of no token can't be continued: the first token of the answer is given then.
+    start = max(1, start)
+    return ids[:start], ids[start:end]

@@ -1,0 +1,278 @@
+"""``ftlib upgrade``: old notebooks and scripts, rewritten for the libraries that are installed.
+
+It finds calls that transformers, TRL, peft or datasets no longer accept. What it finds and what it does about that is
+a table (:data:`ftlib.upgrade.rules.RULES`); what no row is about is held against the installed libraries' signatures.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import shutil
+import tempfile
+import tokenize
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+
+import libcst as cst
+
+from ftlib.errors import DataError
+from ftlib.upgrade.calls import check_call
+from ftlib.upgrade.cells import Cell, is_python, join, mask, read_cells, split, unmask, write_cells
+from ftlib.upgrade.installed import check_installed, due_rules, installed_versions
+from ftlib.upgrade.methods import check_methods
+from ftlib.upgrade.names import check_classes, check_names, find_names
+from ftlib.upgrade.rule import PACKAGES
+from ftlib.upgrade.syntax import CELL_MARK
+from ftlib.upgrade.tree import Found, Level, Tree
+
+_SKIPPED_FOLDERS = {".venv", ".git", "__pycache__", ".ipynb_checkpoints"}
+_IMPORT = re.compile(rf"\b(?:from|import)\b.*\b(?:{'|'.join(PACKAGES)})\b")
+_SUFFIXES = (".py", ".ipynb")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found.
+
+    Attributes:
+        line: Line in the file, or in the cell; 1 for the first.
+        rule: Name of the rule, ``no rule``, or what kept the program from being read.
+        explanation: One line.
+        level: ``change``: the installed library refuses it, and it could be mended; ``decide``: it refuses it (or may
+            do so), and a person has to see to it; ``note``: it still works.
+        fixed: The new code no longer has it.
+        cell: Number of the notebook's cell, 1 for the first of any kind; ``None`` in a script.
+    """
+
+    line: int
+    rule: str
+    explanation: str
+    level: Level
+    fixed: bool
+    cell: int | None = None
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """What became of a program.
+
+    Attributes:
+        code: The new source, or text of the notebook.
+        findings: In the order of the source.
+        diff: Old against new, a notebook's cell by cell; empty if nothing changed.
+    """
+
+    code: str
+    findings: tuple[Finding, ...]
+    diff: str
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What became of a file.
+
+    Attributes:
+        path: The file.
+        findings: See :class:`Finding`.
+        diff: What ``--fix`` changes in it, or has changed.
+        written: The file was rewritten.
+        error: Why the file could not be read or written; empty if it could.
+    """
+
+    path: Path
+    findings: tuple[Finding, ...] = ()
+    diff: str = ""
+    written: bool = False
+    error: str = ""
+
+    @property
+    def needs_attention(self) -> bool:
+        """Is something left that the installed libraries refuse, or that couldn't be told?"""
+        open_findings = [each for each in self.findings if each.level == "decide"]
+        return bool(self.error or open_findings or (not self.written and self._mendable()))
+
+    def _mendable(self) -> bool:
+        return any(each.level == "change" for each in self.findings)
+
+
+def upgrade_source(code: str, *, filename: str = "", versions: Mapping[str, str] | None = None) -> Upgrade:
+    r"""Rewrite a program, or a notebook's text, for the libraries that are installed.
+
+    Args:
+        code: Python; or JSON, if the file name ends in ``.ipynb``.
+        filename: Heads the diff.
+        versions: Package -> version, to rewrite for other releases than those installed. Names and keywords that no
+            rule is about are then not checked.
+
+    Returns:
+        The new code; what doesn't parse comes back as it was, with a finding that says so.
+
+    Raises:
+        DataError: A notebook is not one of format 4 or not in Python.
+
+    >>> print(upgrade_source("from transformers import TrainingArguments\nTrainingArguments(no_cuda=True)").code)
+    from transformers import TrainingArguments
+    TrainingArguments(use_cpu=True)
+    """
+    if filename.endswith(".ipynb"):
+        return _upgrade_notebook(code, filename, versions)
+    new, found = _rewritten(code, versions)
+    findings = tuple(Finding(each.line, each.rule, each.explanation, each.level, each.fixed) for each in found)
+    return Upgrade(new, findings, unified_diff(code, new, filename))
+
+
+def upgrade_path(
+    path: str | Path, *, fix: bool = False, versions: Mapping[str, str] | None = None
+) -> Iterator[FileReport]:
+    """Look through a notebook, a script, or every one in a folder; with ``fix``, rewrite them in place.
+
+    Args:
+        path: A file that ends in .py or .ipynb, or a folder. Virtual environments, .git and checkpoints are left out.
+        fix: Write the files; each is replaced as a whole or not at all.
+        versions: See :func:`upgrade_source`.
+
+    Yields:
+        One report for each file, also for those that can't be read.
+    """
+    place = Path(path).expanduser()
+    files = sorted(_files_in(place)) if place.is_dir() else [place]
+    if not files:
+        yield FileReport(place, error=f"no file in this folder ends in {' or '.join(_SUFFIXES)}")
+    for file in files:
+        try:
+            yield _upgrade_file(file, fix, versions)
+        except (OSError, SyntaxError, ValueError, RecursionError, DataError) as error:
+            yield FileReport(file, error=str(error) or type(error).__name__)
+
+
+def run_upgrade(paths: Iterable[str | Path], *, fix: bool = False) -> tuple[list[FileReport], int]:
+    """Do what the command does.
+
+    Args:
+        paths: Notebooks, scripts and folders.
+        fix: Rewrite them.
+
+    Returns:
+        The reports, and the exit status: 1 if something is left to do or a file could not be read, else 0.
+    """
+    reports = [report for path in paths for report in upgrade_path(path, fix=fix)]
+    return reports, int(any(report.needs_attention for report in reports))
+
+
+def unified_diff(old: str, new: str, name: str) -> str:
+    """Old against new in the form that ``patch`` reads; empty if they are the same.
+
+    >>> print(unified_diff("a = 1", "a = 2", "x.py"))
+    --- x.py
+    +++ x.py (upgraded)
+    @@ -1 +1 @@
+    -a = 1
+    +a = 2
+    """
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), name, f"{name} (upgraded)", lineterm="")
+    return "\n".join(lines)
+
+
+def _rewritten(code: str, versions: Mapping[str, str] | None) -> tuple[str, list[Found]]:
+    if not _IMPORT.search(code):
+        return code, []
+    try:
+        tree = Tree(code)
+    except cst.ParserSyntaxError as error:
+        return code, [Found(error.raw_line, "not parsed", f"left alone: {_first_line(error.message)}", "decide", False)]
+    dues = due_rules(installed_versions() if versions is None else versions)
+    for call in tree.all(cst.Call):
+        check_call(tree, call, dues)
+    names = find_names(tree)
+    check_names(tree, names, dues)
+    check_classes(tree, dues)
+    check_methods(tree, dues)
+    if versions is None:
+        check_installed(tree, names, dues)
+    return tree.edited(), sorted(tree.found, key=lambda each: each.line)
+
+
+def _upgrade_notebook(text: str, name: str, versions: Mapping[str, str] | None) -> Upgrade:
+    cells = read_cells(text)
+    findings: list[Finding] = []
+    masked: dict[int, tuple[str, list[str]]] = {}
+    for cell in cells:
+        if is_python(cell.source):
+            source, hidden = mask(cell.source)
+            problem = _syntax_error(source)
+            if problem is None:
+                masked[cell.number] = (source, hidden)
+            else:
+                findings.append(replace(problem, cell=cell.number))
+    program = join([(number, source) for number, (source, _) in masked.items()])
+    new, found = _rewritten(program, versions)
+    findings += [_in_cell(each, program) for each in found]
+    sources = {number: unmask(source, masked[number][1]) for number, source in split(new).items()}
+    changed = {
+        cell.number: sources[cell.number] for cell in cells if sources.get(cell.number, cell.source) != cell.source
+    }
+    findings.sort(key=lambda each: (each.cell or 0, each.line))
+    return Upgrade(write_cells(text, cells, changed), tuple(findings), _cell_diffs(cells, changed, name))
+
+
+def _syntax_error(source: str) -> Finding | None:
+    try:
+        cst.parse_module(source)
+    except cst.ParserSyntaxError as error:
+        return Finding(error.raw_line, "not parsed", f"left alone: {_first_line(error.message)}", "decide", False)
+    return None
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0]
+
+
+def _in_cell(found: Found, program: str) -> Finding:
+    before = program.split("\n")[: found.line]
+    start = max(at for at, line in enumerate(before) if line.startswith(CELL_MARK))
+    number = int(before[start].removeprefix(CELL_MARK).rstrip("_"))
+    return Finding(found.line - start - 1, found.rule, found.explanation, found.level, found.fixed, number)
+
+
+def _cell_diffs(cells: Iterable[Cell], changed: Mapping[int, str], name: str) -> str:
+    pairs = [(cell, changed[cell.number]) for cell in cells if cell.number in changed]
+    return "\n".join(unified_diff(cell.source, new, f"{name} cell {cell.number}") for cell, new in pairs)
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder):
+        here = Path(place)
+        folders[:] = [
+            each for each in folders if each not in _SKIPPED_FOLDERS and not (here / each / "pyvenv.cfg").exists()
+        ]
+        yield from (here / each for each in files if each.endswith(_SUFFIXES))
+
+
+def _upgrade_file(path: Path, fix: bool, versions: Mapping[str, str] | None) -> FileReport:
+    if path.suffix not in _SUFFIXES:
+        raise DataError(f"expected a file that ends in {' or '.join(_SUFFIXES)}, or a folder")
+    raw = path.read_bytes()
+    encoding = "utf-8" if path.suffix == ".ipynb" else tokenize.detect_encoding(BytesIO(raw).readline)[0]
+    upgrade = upgrade_source(raw.decode(encoding), filename=str(path), versions=versions)
+    new = upgrade.code.encode(encoding)
+    write = fix and new != raw
+    if write:
+        _replace(path, new)
+    return FileReport(path, upgrade.findings, upgrade.diff, write)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    target = path.resolve()  # a link stays a link
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        shutil.copymode(target, name)
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,198 @@
+"""Notebooks: cells with IPython's magics as one Python program, and edited cells back into their file."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import libcst as cst
+
+from ftlib.errors import DataError
+from ftlib.upgrade.syntax import CELL_MARK
+
+_MAGIC = "__ftlib_magic_"
+# Cell magics whose cell is Python all the same; what follows any other is left alone.
+_PYTHON_CELLS = ("time", "timeit", "capture", "prun", "memit", "mprun", "wandb", "debug")
+_ASSIGNED = re.compile(r"(\s*[\w.,\s\[\]'\"]+=\s*)([!%]\S.*)", re.DOTALL)
+_HELP = re.compile(r"\s*(\?{1,2}\s*[\w.%*]+|[%\w.*]+(\[[^\]]*\])?\?{1,2})\s*;?\s*")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A code cell.
+
+    Attributes:
+        number: 1 for the first cell of the notebook, of whatever kind.
+        source: Its text.
+        start: Where the JSON of its source begins in the file.
+        end: Where it ends.
+    """
+
+    number: int
+    source: str
+    start: int
+    end: int
+
+
+def read_cells(text: str) -> list[Cell]:
+    """The code cells of a notebook's text.
+
+    Raises:
+        DataError: It is no notebook of format 4, or not one of Python.
+
+    >>> read_cells('{"cells": [{"cell_type": "code", "source": ["x = 1"]}]}')[0].source
+    'x = 1'
+    """
+    try:
+        json.loads(text)
+    except ValueError as error:
+        raise DataError(f"it is no notebook: {error}") from error
+    top = {name: (start, end) for name, start, end in _members(text, 0)}
+    if "cells" not in top:
+        raise DataError("it has no list of cells: open it in Jupyter and save it, which brings it to format 4")
+    metadata = json.loads(text[slice(*top["metadata"])]) if "metadata" in top else {}
+    language = metadata.get("language_info", {}).get("name", "python").lower()
+    if "python" not in language:
+        raise DataError(f"its language is {language}, and only Python can be read")
+    cells = []
+    for number, (start, _) in enumerate(_elements(text, top["cells"][0]), start=1):
+        parts = {name: (begin, end) for name, begin, end in _members(text, start)}
+        if "source" in parts and json.loads(text[slice(*parts["cell_type"])]) == "code":
+            source = json.loads(text[slice(*parts["source"])])
+            cells.append(Cell(number, source if isinstance(source, str) else "".join(source), *parts["source"]))
+    return cells
+
+
+def write_cells(text: str, cells: Sequence[Cell], changed: Mapping[int, str]) -> str:
+    """Put changed sources into a notebook's text; nothing else of it differs.
+
+    Args:
+        text: The notebook.
+        cells: Its code cells.
+        changed: Number of a cell -> its new source.
+    """
+    for cell in reversed(cells):
+        if cell.number in changed:
+            new = _as_json(text[cell.start : cell.end], changed[cell.number], text)
+            text = text[: cell.start] + new + text[cell.end :]
+    return text
+
+
+def mask(source: str) -> tuple[str, list[str]]:
+    r"""Hide IPython's own syntax from a parser, line by line.
+
+    Returns:
+        The source with a name in the place of each magic, and what was there; see :func:`unmask`.
+
+    >>> mask("!ls\nx = 1")
+    ('__ftlib_magic_0__\nx = 1', ['!ls'])
+    """
+    if _parses(source):
+        return source, []
+    hidden: list[str] = []
+    lines = source.split("\n")
+    continued = False
+    for at, line in enumerate(lines):
+        before, magic = _magic_in(line, first=not any(each.strip() for each in lines[:at]), continued=continued)
+        if magic:
+            lines[at] = f"{before}{'# ' if continued else ''}{_MAGIC}{len(hidden)}__"
+            hidden.append(magic)
+        continued = bool(magic) and magic.rstrip().endswith("\\")
+    return "\n".join(lines), hidden
+
+
+def unmask(source: str, hidden: Sequence[str]) -> str:
+    r"""Bring back what :func:`mask` hid.
+
+    >>> unmask(*mask("!ls\nx = 1"))
+    '!ls\nx = 1'
+    """
+    pattern = rf"(?:# )?{_MAGIC}(\d+)__"
+    return re.sub(pattern, lambda found: hidden[int(found[1])], source)
+
+
+def join(cells: Sequence[tuple[int, str]]) -> str:
+    """One program of several cells, so that what one imports is known in the next."""
+    return "".join(f"{CELL_MARK}{number}__\n{source}\n" for number, source in cells)
+
+
+def split(program: str) -> dict[int, str]:
+    """The cells of a program that :func:`join` made.
+
+    >>> split(join([(1, "x = 1"), (3, "y = 2")]))
+    {1: 'x = 1', 3: 'y = 2'}
+    """
+    parts = re.split(rf"^{CELL_MARK}(\d+)__\n", program, flags=re.MULTILINE)
+    return {int(number): source.removesuffix("\n") for number, source in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def is_python(source: str) -> bool:
+    """Is a cell Python, magics aside? A cell magic such as ``%%bash`` hands it to something else."""
+    found = re.match(r"\s*%%(\w+)", source)
+    return found is None or found[1] in _PYTHON_CELLS
+
+
+def _parses(source: str) -> bool:
+    try:
+        cst.parse_module(source)
+    except cst.ParserSyntaxError:
+        return False
+    return True
+
+
+def _magic_in(line: str, *, first: bool, continued: bool) -> tuple[str, str]:
+    # What stands in front of a magic, and the magic; nothing where the line has none.
+    bare = line.lstrip()
+    indent = line[: len(line) - len(bare)]
+    starts = bare.startswith(("!", "%")) and (first or not bare.startswith("%%"))
+    if starts or _HELP.fullmatch(line) or (continued and bare):
+        return indent, bare
+    assigned = _ASSIGNED.fullmatch(line)
+    return (assigned[1], assigned[2]) if assigned else ("", "")
+
+
+def _members(text: str, start: int) -> Iterator[tuple[str, int, int]]:
+    # Name, begin and end of each value of the JSON object that begins at start.
+    at = _skip(text, start)
+    if text[at : at + 1] != "{":
+        raise DataError("it is no notebook: JSON with a list of cells was expected")
+    at = _skip(text, at + 1)
+    while text[at] != "}":
+        name, at = _DECODER.raw_decode(text, at)
+        begin = _skip(text, _skip(text, at) + 1)
+        _, end = _DECODER.raw_decode(text, begin)
+        yield name, begin, end
+        at = _skip(text, end)
+        at = _skip(text, at + 1) if text[at] == "," else at
+
+
+def _elements(text: str, start: int) -> Iterator[tuple[int, int]]:
+    at = _skip(text, start + 1)
+    while text[at] != "]":
+        _, end = _DECODER.raw_decode(text, at)
+        yield at, end
+        at = _skip(text, end)
+        at = _skip(text, at + 1) if text[at] == "," else at
+
+
+_DECODER = json.JSONDecoder()
+
+
+def _skip(text: str, at: int) -> int:
+    found = re.compile(r"\s*").match(text, at)
+    return found.end() if found else at
+
+
+def _as_json(old: str, source: str, notebook: str) -> str:
+    # A string stays a string, a list of lines keeps its line breaks and indentation.
+    ascii_only = notebook.isascii() and "\\u" in notebook
+    if old.startswith('"'):
+        return json.dumps(source, ensure_ascii=ascii_only)
+    lines = [json.dumps(line, ensure_ascii=ascii_only) for line in source.splitlines(keepends=True)]
+    items: list[Any] = [*_elements(old, 0)]
+    opening, closing = old[1 : items[0][0]], old[items[-1][1] : -1]
+    between = old[items[0][1] : items[1][0]] if len(items) > 1 else f",{opening or ' '}"
+    return f"[{opening}{between.join(lines)}{closing}]"

@@ -1,0 +1,149 @@
+"""What the installed libraries accept: versions, names and signatures."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import importlib.metadata
+import inspect
+import re
+import warnings
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from types import ModuleType
+from typing import Any
+
+import libcst as cst
+
+from ftlib.upgrade.calls import Due, hidden_keywords
+from ftlib.upgrade.names import Names
+from ftlib.upgrade.rule import PACKAGES, is_ours, short_name
+from ftlib.upgrade.rules import RULES
+from ftlib.upgrade.syntax import code_of
+from ftlib.upgrade.tree import Tree
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the libraries that are installed here."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def due_rules(versions: Mapping[str, str]) -> list[Due]:
+    """The rules that these versions call for; a library that isn't there counts as the newest.
+
+    >>> [due.works for due in due_rules({"transformers": "4.57.1"}) if due.rule.old == "no_cuda"]
+    [True]
+    """
+    dues = []
+    for rule in RULES:
+        here = _release(versions.get(rule.package, "9999"))
+        works = not rule.gone_by or here < _release(rule.gone_by)
+        dues.append(Due(rule, works, here >= _release(rule.since) if rule.since else not works))
+    return dues
+
+
+def check_installed(tree: Tree, names: Names, dues: Collection[Due]) -> None:
+    """Hold names and keywords that no rule is about against the installed libraries."""
+    known = [due.rule.old for due in dues if due.rule.kind in ("moved", "gone")]
+    for place, name in names.needed:
+        looked_up = look_up(name)
+        if looked_up.reason and not any(fnmatchcase(short_name(name), each) for each in known):
+            tree.say(place, "no rule", f"{name}: {looked_up.reason}", level="decide" if looked_up.gone else "note")
+    for call in tree.all(cst.Call):
+        called = tree.imported(call.func)
+        if called is not None and is_ours(called):
+            _check_keywords(tree, call, called, dues)
+
+
+@dataclass(frozen=True)
+class LookUp:
+    """What a name stands for in the installed libraries.
+
+    Attributes:
+        value: The object; ``None`` if it isn't there.
+        gone: The library is installed and has no such name.
+        reason: Why there is no object.
+    """
+
+    value: Any = None
+    gone: bool = False
+    reason: str = ""
+
+
+@functools.cache
+def look_up(name: str) -> LookUp:
+    """Import what a full name stands for.
+
+    >>> look_up("datasets.load_dataset").value.__name__, look_up("datasets.load_datasets").reason
+    ('load_dataset', 'the installed datasets has no load_datasets; did you mean load_dataset?')
+    """
+    root, *rest = name.split(".")
+    if root not in installed_versions():
+        return LookUp(reason=f"can't be checked, since {root} is not installed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what a library says while it is imported is not about the program
+        try:
+            return _descend(importlib.import_module(root), root, rest)
+        except (ImportError, RuntimeError, OSError) as error:
+            return LookUp(reason=f"can't be checked here: {str(error).strip().splitlines()[0]}")
+
+
+def _descend(value: Any, path: str, rest: list[str]) -> LookUp:
+    for part in rest:
+        inner = getattr(value, part, None)
+        if inner is None and isinstance(value, ModuleType):
+            inner = _submodule(f"{path}.{part}")
+        if inner is None:
+            near = difflib.get_close_matches(part, dir(value), n=1, cutoff=0.75)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            return LookUp(gone=True, reason=f"the installed {path} has no {part}{hint}")
+        value, path = inner, f"{path}.{part}"
+    return LookUp(value)
+
+
+def _submodule(name: str) -> ModuleType | None:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        return None
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version.split("+")[0])[:2])
+
+
+def _check_keywords(tree: Tree, call: cst.Call, name: str, dues: Collection[Due]) -> None:
+    accepted = _keywords(look_up(name).value)
+    target = tree.target(call)
+    if accepted is None or target is None:
+        return
+    rules = [due.rule for due in dues if due.rule.applies_to(target.name)]
+    covered = {each for rule in rules for each in (rule.old, *(rule.values if rule.kind == "config" else ()))}
+    given = {each.keyword.value: each for each in call.args if each.keyword is not None}
+    for keyword in [*given, *sorted((hidden_keywords(tree, call) or set()) - set(given))]:
+        if keyword not in accepted and keyword not in covered:
+            near = difflib.get_close_matches(keyword, accepted, n=1)
+            hint = f": did you mean {near[0]}?" if near else ", and nothing of a similar name"
+            text = f"the installed {code_of(call.func)} has no argument {keyword}{hint}"
+            tree.say(given.get(keyword, call), "no rule", text)
+
+
+def _keywords(value: Any) -> list[str] | None:
+    # None where any keyword is taken, or where that can't be told.
+    try:
+        parameters = inspect.signature(value).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(each.kind is each.VAR_KEYWORD for each in parameters):
+        return None
+    return [each.name for each in parameters if each.kind is not each.POSITIONAL_ONLY]

@@ -1,0 +1,69 @@
+"""The table of rules as a page of the book.
+
+``python -m ftlib.upgrade.page book/upgrade.md`` brings the page up to date.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from ftlib.errors import DataError
+from ftlib.upgrade.rule import Rule
+from ftlib.upgrade.rules import RULES
+
+_BEGIN, _END = "<!-- rules: begin -->", "<!-- rules: end -->"
+_DONE_BY_A_PERSON = ("say", "task", "gone")
+_REPORTED_ONLY = ("prepare_seq2seq_batch", "apply_chat_template")
+
+
+def render_rules() -> str:
+    """The rules as Markdown: a table for each group of callables, in the order of the rules.
+
+    >>> print(render_rules().splitlines()[0])
+    ### `TrainingArguments`, `Seq2SeqTrainingArguments`, `SFTConfig`, `DPOConfig`
+    """
+    groups: dict[tuple[str, ...], list[Rule]] = {}
+    for rule in RULES:
+        groups.setdefault(rule.where, []).append(rule)
+    heading = "| old | now | gone by | `--fix` | why |\n|---|---|---|---|---|"
+    sections = []
+    for where, rules in groups.items():
+        names = ", ".join(_code(re.sub(r"^\w+\.", "", name)) for name in where) or "Names and methods"
+        sections.append("\n".join([f"### {names}\n", heading, *map(_row, rules)]))
+    return "\n\n".join(sections)
+
+
+def refreshed(page: str) -> str:
+    """A page with today's rules between its two marks.
+
+    Raises:
+        DataError: The marks are not there.
+    """
+    if _BEGIN not in page or _END not in page:
+        raise DataError(f"the page has no place for the rules: put {_BEGIN} and {_END} into it")
+    before, rest = page.split(_BEGIN)
+    return f"{before}{_BEGIN}\n\n{render_rules()}\n\n{_END}{rest.split(_END)[1]}"
+
+
+def _row(rule: Rule) -> str:
+    fix = "no" if rule.kind in _DONE_BY_A_PERSON or rule.old in _REPORTED_ONLY else "yes"
+    olds = [f"{rule.old}={value}" for value in rule.values] if rule.kind == "setting" else [rule.old]
+    old = ", ".join(map(_code, rule.values if rule.kind in ("config", "task") else olds))
+    release = rule.release if rule.gone_by else "still accepted"
+    return "| " + " | ".join((old, _code(rule.new), release, fix, _cell(rule.why))) + " |"
+
+
+def _code(text: str) -> str:
+    return f"`{_cell(text)}`" if text else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        path = Path(name)
+        path.write_text(refreshed(path.read_text(encoding="utf-8")), encoding="utf-8")
