@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help setup book test test-library test-chapters lint nano clean
+.PHONY: help setup book test test-library test-chapters lint matrix nano clean
 .DEFAULT_GOAL := help
 
 help: ## Show the commands
@@ -50,6 +50,10 @@ test-library: .venv/installed ## pytest: the library and its doctests
 test-chapters: .venv/installed ## nbval: run every chapter and compare with the stored outputs
 	@echo "==> Chapters (each is run from its first cell to its last)"
 	@$(BIN)/python -m pytest $(PYTEST_FLAGS) -o addopts=-ra --nbval --nbval-cell-timeout 900 chapters --durations 5
+
+matrix: .venv/installed ## Compat and trainer tests, and chapter 7, against five releases of transformers
+	@echo "==> Each release in an environment of its own, in .matrix (the first time: minutes each)"
+	@$(BIN)/python tests/matrix.py
 
 nano: .venv/installed ## Repeat nano's pretraining (hours; a second call resumes)
 	@echo "==> Pretraining nano. Checkpoints go to runs/nano; stop with Ctrl-C and call again to go on"

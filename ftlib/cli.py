@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ftlib.errors import FtlibError, SkippedRowWarning
+from ftlib.errors import FtlibError, MissingExtraError, SkippedRowWarning
 
 if TYPE_CHECKING:
     from ftlib.messages import Message
@@ -132,12 +132,95 @@ def train(
 
     changes = [*(set_ or []), *([f"engine={engine}"] if engine else [])]
     settings = FinetuneConfig.from_yaml(config, changes=changes)
-    folder = out or Path("runs") / Path(config).stem
+    folder = out or Path(settings.checkpoint.folder or Path("runs") / Path(config).stem)
     with training_progress(shown=is_main_process()) as on_step:
         run = run_training(settings, folder, resume=resume, on_step=on_step)
     if is_main_process():
         summary = json.loads((run.folder / SUMMARY).read_text(encoding="utf-8"))
         typer.echo(json.dumps(summary)) if as_json else print_run(str(run.folder), summary)
+
+
+@app.command()
+def estimate(
+    model: Annotated[str, typer.Argument(help="A Hub id such as EleutherAI/pythia-1b, nano, or a folder.")],
+    batch: Annotated[int, typer.Option(min=1, help="Rows of one forward pass.")] = 1,
+    length: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of a row; default: the context, 2,048 at most.")
+    ] = None,
+    accumulation: Annotated[int, typer.Option(min=1, help="Forward passes of one optimizer step.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of the run.")] = 1,
+    precision: Annotated[str, typer.Option(help="float32, bfloat16, or mixed.")] = "float32",
+    optimizer: Annotated[str, typer.Option(help="adamw, adafactor, muon or sgd.")] = "adamw",
+    lora_rank: Annotated[int | None, typer.Option(min=1, help="Train adapters of this rank instead.")] = None,
+    checkpointing: Annotated[bool, typer.Option("--checkpointing", help="Compute activations twice.")] = False,
+    gpu: Annotated[
+        str | None, typer.Option(help="Say what would make it fit on this card; default: the smallest it doesn't fit.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Tell what a training run will need, before it starts: parameters, operations, memory, and where it fits.
+
+    Worked out from the configuration alone: nothing is downloaded for the models that the course knows.
+
+    For example:
+
+      ftlib estimate EleutherAI/pythia-1b --batch 8 --length 512 --lora-rank 8
+
+      ftlib estimate nano --batch 16 --json
+    """
+    from dataclasses import asdict
+
+    from ftlib.estimate import architecture
+    from ftlib.estimate import estimate as work_out
+    from ftlib.hardware import GPUS, fits, suggest
+    from ftlib.hardware import gpu as find_card
+    from ftlib.terminal import print_estimate
+
+    arguments: dict[str, Any] = {"batch_size": batch, "length": length, "accumulation_steps": accumulation}
+    arguments |= {"steps": steps, "precision": precision, "optimizer": optimizer, "lora_rank": lora_rank}
+    arguments["gradient_checkpointing"] = checkpointing
+    config = architecture(model)
+    need = work_out(config, **arguments)
+    too_small = sorted((card for card in GPUS if not fits(need, card)), key=lambda card: card.memory_bytes)
+    card = find_card(gpu) if gpu else next(iter(too_small), None)
+    found = suggest(config, [card], **arguments)[0] if card else None
+    if as_json:
+        cards = {one.name: fits(need, one) for one in GPUS}
+        advice = {"gpu": card and card.name, "changes": found and found.changes}
+        typer.echo(json.dumps({"model": model, **asdict(need), "fits": cards, "suggestion": advice}))
+    else:
+        print_estimate(model, need, {one.name: fits(need, one) for one in GPUS}, card.name if card else None, found)
+
+
+@app.command()
+def upgrade(
+    paths: Annotated[list[Path], typer.Argument(help="Notebooks, scripts, or folders of them.")],
+    fix: Annotated[bool, typer.Option("--fix", help="Rewrite the files.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Find calls that the installed transformers, TRL, peft and datasets no longer accept, and mend them.
+
+    Exit status: 1 while something is left to change or to decide.
+
+    For example:
+
+      ftlib upgrade old_notebook.ipynb
+
+      ftlib upgrade folder --fix
+    """
+    from dataclasses import asdict
+
+    from ftlib.terminal import print_upgrade
+
+    with _extra("upgrade"):
+        from ftlib.upgrade import run_upgrade
+
+    reports, status = run_upgrade(paths, fix=fix)
+    if as_json:
+        typer.echo(json.dumps([{**asdict(report), "path": str(report.path)} for report in reports]))
+    else:
+        print_upgrade(reports, fix=fix)
+    raise typer.Exit(status)
 
 
 @app.command()
@@ -168,6 +251,16 @@ def pretrain(
         typer.echo(f"Not finished. The same command goes on from the last checkpoint in {run_folder}.")
     else:
         typer.echo(f"Written to {out}: {report['held_out_loss_nats_per_token']} nats per token held out.")
+
+
+@contextlib.contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Tell how to install what a command imports."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        command = f"pip install 'ftlib[{name}]'"
+        raise MissingExtraError(f"this command needs the package {error.name!r}: install it with {command}") from error
 
 
 @contextlib.contextmanager

@@ -34,8 +34,6 @@ def count_parameters(model: nn.Module) -> dict[str, PartCount]:
 
     Args:
         model: A causal language model.
-
-    Taught in: chapters/08_config_driven_sft.ipynb
     """
     counts = {part: [0, 0] for part in (*PARTS, "all")}
     for name, parameter in model.named_parameters():
@@ -93,8 +91,6 @@ def freeze(
     Raises:
         ModelError: A part is unknown or the model has none of it, a layer doesn't exist, a pattern matches no
             parameter, or nothing is left to train.
-
-    Taught in: chapters/08_config_driven_sft.ipynb
     """
     names = [name for name, _ in model.named_parameters()]
     frozen = {name for name in names if part_of(model, name) in _checked(model, parts, names)}
@@ -151,8 +147,6 @@ def add_lora(
 
     Raises:
         ModelError: The rank is below 1, or no module has one of the names.
-
-    Taught in: chapters/09_lora_chatbot.ipynb
     """
     from peft import LoraConfig, get_peft_model
 
@@ -177,8 +171,6 @@ def merge_lora(model: Any) -> Any:
     """Add the low-rank pairs into the matrices they stand beside, and return the plain model.
 
     It computes what the adapter computed, up to rounding, and no slower than the model did before.
-
-    Taught in: chapters/09_lora_chatbot.ipynb
     """
     return model.merge_and_unload()
 

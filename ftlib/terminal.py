@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.syntax import Syntax
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from ftlib.estimate import Estimate
+    from ftlib.hardware import Suggestion
     from ftlib.messages import Message
     from ftlib.summary import DataSummary, TokenCounts
     from ftlib.training.job import Step
+    from ftlib.upgrade import FileReport
 
 _BAR_WIDTH = 40
 
@@ -60,6 +64,61 @@ def print_run(folder: str, summary: Mapping[str, Any]) -> None:
         table.add_row(f"best evaluation loss (step {summary['best_step']})", f"{summary['best_eval_loss']:.4f}")
     console.print(table)
     console.print(f"Written to {escape(folder)}: README.md there says how to load the model.", soft_wrap=True)
+
+
+def print_estimate(
+    model: str, need: Estimate, cards: Mapping[str, bool], card: str | None, suggestion: Suggestion | None
+) -> None:
+    """Print what ``ftlib estimate`` worked out, and where the run fits."""
+    console = Console(highlight=False)
+    console.print(
+        f"[bold]{escape(model)}[/bold]: {need.parameters:,} parameters, {need.trainable_parameters:,} of them trained"
+    )
+    console.print(
+        f"{need.tokens_per_step:,} tokens a step (padding included), {need.flops_per_token:,} FLOPs a token, "
+        f"{need.flops_per_step / 1e12:,.3f} TFLOPs a step, {need.flops_per_run / 1e15:,.3f} PFLOPs the run"
+    )
+    table = _table("memory at the fullest moment of a step", "GiB")
+    for kind, bytes_ in vars(need.peak).items():
+        table.add_row(kind, f"{bytes_ / 2**30:,.2f}")
+    table.add_row("together", f"{need.peak.total / 2**30:,.2f}", style="bold")
+    console.print(table)
+    console.print("It fits on: " + (", ".join(name for name, fit in cards.items() if fit) or "none of the cards known"))
+    if not all(cards.values()):
+        console.print("It doesn't fit on: " + ", ".join(name for name, fit in cards.items() if not fit))
+    if card:
+        console.print(f"On {card}: {_how_it_fits(suggestion)}")
+
+
+def _how_it_fits(found: Suggestion | None) -> str:
+    if found is None:
+        return "[red]no change that is tried here makes it fit[/red]"
+    gib = f"{found.need.peak.total / 2**30:,.1f} GiB"
+    if not found.changes:
+        return f"[green]it fits[/green], {gib}"
+    return "it fits with " + ", ".join(f"{name}={value}" for name, value in found.changes.items()) + f", {gib}"
+
+
+def print_upgrade(reports: Sequence[FileReport], *, fix: bool) -> None:
+    """Print what ``ftlib upgrade`` found, with the changes as a diff."""
+    console = Console(highlight=False)
+    colours = {"change": "yellow", "decide": "red", "note": "cyan"}
+    for report in reports:
+        if report.error:
+            console.print(f"[red]{escape(str(report.path))}: {escape(report.error)}[/red]", soft_wrap=True)
+        for found in report.findings:
+            cell = f" cell {found.cell}," if found.cell is not None else ""
+            place = f"{escape(str(report.path))}:{cell} line {found.line}"
+            said = f"[{colours[found.level]}]{found.level}[/] {escape(found.rule)}: {escape(found.explanation)}"
+            console.print(f"{place}: {said}", soft_wrap=True)
+        if report.diff:
+            console.print(Syntax(report.diff, "diff", background_color="default"))
+    changed = sum(report.written for report in reports)
+    left = sum(report.needs_attention for report in reports)
+    done = (
+        f"{changed} rewritten" if fix else f"{sum(bool(report.diff) for report in reports)} could be rewritten (--fix)"
+    )
+    console.print(f"{len(reports)} files: {done}, {left} with something left to do")
 
 
 @contextlib.contextmanager

@@ -132,3 +132,44 @@ def test_ctrl_c_leaves_no_half_written_file(tmp_path):
     assert process.returncode == 130, error
     assert error == "ftlib: stopped; nothing was left half-written\n"
     assert [found.name for found in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_estimate_says_what_fits_and_what_would():
+    result = run("estimate", "EleutherAI/pythia-70m", "--batch", "64", "--length", "2048", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["parameters"] == 70_426_624
+    assert found["fits"]["H200"]
+    assert not found["fits"]["T4"]
+    assert found["suggestion"]["gpu"] == "T4"
+    assert found["suggestion"]["changes"]
+    assert "together" in run("estimate", "nano", "--lora-rank", "4").output
+
+
+def test_estimate_of_an_unknown_model_is_an_error_that_names_the_nearest(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["ftlib", "estimate", "EleutherAI/pythia-70n"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "pythia-70m" in capsys.readouterr().err
+
+
+def test_upgrade_shows_and_then_fixes(tmp_path):
+    path = tmp_path / "old.py"
+    path.write_text("from transformers import TrainingArguments\nTrainingArguments('out', no_cuda=True)\n")
+    shown = run("upgrade", path)
+    assert shown.exit_code == 1
+    assert "use_cpu=True" in shown.output
+    assert "no_cuda" in path.read_text()
+    assert run("upgrade", path, "--fix").exit_code == 0
+    assert "use_cpu=True" in path.read_text()
+    assert json.loads(run("upgrade", path, "--json").stdout)[0]["findings"] == []
+
+
+def test_train_makes_a_run_and_refuses_to_overwrite_it(tmp_path):
+    options = ["--out", tmp_path / "run", "--set", "train.epochs=null", "--set", "train.max_steps=2", "--json"]
+    result = run("train", "faq", *options)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["steps"] == 2
+    again = run("train", "faq", *options)
+    assert again.exit_code == 1
+    assert "never overwritten" in str(again.exception)

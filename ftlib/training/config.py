@@ -32,8 +32,6 @@ class FinetuneConfig(Section):
     >>> config = FinetuneConfig.from_dict({"model": {"name": "nano"}, "train": {"learning_rate": 1e-4}})
     >>> config.train.learning_rate, config.engine
     (0.0001, 'loop')
-
-    Taught in: chapters/08_config_driven_sft.ipynb
     """
 
     engine: Engine = "loop"

@@ -2,7 +2,7 @@
 
 The Trainer moves batches to the device, wraps the model for several processes, clips, steps and calls back. Batches,
 loss, optimizer and schedule are the course's own, given to it through its documented hooks, so that the curve is the
-plain loop's. What the Trainer would do otherwise is taught in chapters/10_four_trainers.ipynb.
+plain loop's.
 """
 
 from __future__ import annotations
@@ -21,10 +21,7 @@ from ftlib.training.team import make_team
 
 
 def run(job: Job) -> None:
-    """Take the steps of a job with Hugging Face's Trainer.
-
-    Taught in: chapters/10_four_trainers.ipynb
-    """
+    """Take the steps of a job with Hugging Face's Trainer."""
     was_training = job.model.training
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(**trainer_arguments(job, folder))

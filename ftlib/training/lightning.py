@@ -19,10 +19,7 @@ from ftlib.training.job import Job, TargetLoss
 
 
 def run(job: Job) -> None:
-    """Take the steps of a job with Lightning's Trainer.
-
-    Taught in: chapters/10_four_trainers.ipynb
-    """
+    """Take the steps of a job with Lightning's Trainer."""
     precisions = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
     was_training = job.model.training
     with _quiet():

@@ -120,8 +120,6 @@ def run(job: Job) -> None:
 
     Raises:
         TrainingError: The micro-batches can't be shared evenly, or the loss is no number any more.
-
-    Taught in: chapters/10_four_trainers.ipynb
     """
     was_training = job.model.training
     team = make_team(job.batches.accumulation_steps, job.model.device)

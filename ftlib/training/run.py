@@ -67,8 +67,6 @@ def train(
         ConfigError: Nothing would be trained, or no folder is named.
         DataError: The data can't be used.
         ModelError: The model can't be loaded or frozen as asked.
-
-    Taught in: chapters/08_config_driven_sft.ipynb
     """
     place = _place(folder, config)
     if not resume:

@@ -38,8 +38,6 @@ def scores(
 
     Raises:
         MissingExtraError: sacrebleu is not installed.
-
-    Taught in: chapters/08_config_driven_sft.ipynb
     """
     was_training = model.training
     model.eval()
@@ -67,8 +65,6 @@ def text_scores(predictions: Sequence[str], references: Sequence[str]) -> dict[s
     >>> scores = text_scores(["a cat sat on the mat"], ["a cat sat on the mat"])
     >>> round(scores["bleu"]), scores["rouge_l"]
     (100, 1.0)
-
-    Taught in: chapters/08_config_driven_sft.ipynb
     """
     try:
         import sacrebleu

@@ -148,8 +148,6 @@ def run_sft_test(values: Mapping[str, Any], *, source: str = "the testing file")
         TrainingError: The log file is there already.
         ModelError: The model can't be loaded.
         DataError: The data can't be used.
-
-    Taught in: chapters/08_config_driven_sft.ipynb
     """
     file = _checked(values, source)
     log_file = Path(file.test_params.log_file).expanduser()

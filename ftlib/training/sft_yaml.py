@@ -39,8 +39,6 @@ def from_sft_yaml(values: Mapping[str, Any], *, source: str = "the training file
     >>> config = from_sft_yaml({"data": {"data_dir": "faq"}, "trainer": {"params": {"val_check_interval": 104}}})
     >>> config.engine, config.evaluate.every_batches
     ('lightning', 104)
-
-    Taught in: chapters/08_config_driven_sft.ipynb
     """
     return FinetuneConfig.from_dict(translate(values, source=source), source=source)
 

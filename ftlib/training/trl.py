@@ -18,10 +18,7 @@ from ftlib.training.job import STEP_TARGETS, Job
 
 
 def run(job: Job) -> None:
-    """Take the steps of a job with TRL's SFTTrainer.
-
-    Taught in: chapters/10_four_trainers.ipynb
-    """
+    """Take the steps of a job with TRL's SFTTrainer."""
     was_training, own = job.model.training, set(vars(job.model))
     with tempfile.TemporaryDirectory() as folder:
         # SFTTrainer would recompute activations unless told otherwise, which costs a third more time.

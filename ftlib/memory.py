@@ -1,0 +1,235 @@
+"""Peak memory of a training step, found by running the step on tensors that have a shape but hold no numbers.
+
+PyTorch's meta device works out shapes and types and stores nothing, so one training step of a model of any size
+takes it a second or two and no memory. Autograd keeps and frees the same tensors there as in a real run, and a
+ledger (:mod:`ftlib.ledger`) counts them: nothing is assumed about the architecture.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
+from transformers.optimization import Adafactor
+
+from ftlib.ledger import Ledger, Memory
+from ftlib.muon import muon_and_adamw
+
+Optimizer = Literal["adamw", "adafactor", "sgd", "muon"]
+Device = Literal["cpu", "cuda"]
+
+# What autocast computes in bfloat16, and what (on a GPU) in float32, of the functions that language models call:
+# https://docs.pytorch.org/docs/stable/amp.html#autocast-op-reference
+_IN_BFLOAT16 = {
+    nn.functional.linear,
+    torch.addmm,
+    torch.baddbmm,
+    torch.bmm,
+    torch.matmul,
+    Tensor.matmul,
+    Tensor.__matmul__,
+    nn.functional.scaled_dot_product_attention,
+}
+_IN_FLOAT32 = {nn.functional.layer_norm, nn.functional.softmax, torch.pow, torch.rsqrt, Tensor.pow, Tensor.__pow__}
+
+
+class _Kernels(TorchFunctionMode):
+    """Has the meta device run what the target device would run: its attention, its dropout, autocast's casts.
+
+    Args:
+        device: The target device.
+        padded: Attention needs a mask.
+        autocast: Matrices are multiplied in bfloat16.
+    """
+
+    def __init__(self, device: Device, *, padded: bool, autocast: bool) -> None:
+        super().__init__()
+        self._device = device
+        self._padded = padded
+        self._autocast = autocast
+        self._cast_weights: dict[int, Tensor] | None = {}
+
+    def forget_cast_weights(self) -> None:
+        """Do as autocast at its end: what it cast once for the whole forward pass is no longer kept for that."""
+        self._cast_weights = None
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self._autocast and func in _IN_BFLOAT16:
+            args, kwargs = tree_map(self._to_bfloat16, (args, kwargs))
+        elif self._autocast and func in _IN_FLOAT32 and self._device == "cuda":
+            args, kwargs = tree_map(_to_float32, (args, kwargs))
+        if func is Tensor.__bool__:  # the one question that transformers asks: is nothing padding?
+            return not self._padded
+        if func is nn.functional.scaled_dot_product_attention:
+            return self._attend(*args, **kwargs)
+        if func is nn.functional.dropout and self._device == "cuda":
+            return _dropout_on_cuda(*args, **kwargs)
+        return func(*args, **kwargs)
+
+    def _to_bfloat16(self, value: Any) -> Any:
+        if not isinstance(value, Tensor) or value.dtype != torch.float32:
+            return value
+        if self._cast_weights is None or not (value.is_leaf and value.requires_grad):
+            return value.to(torch.bfloat16)
+        if id(value) not in self._cast_weights:
+            self._cast_weights[id(value)] = value.to(torch.bfloat16)
+        return self._cast_weights[id(value)]
+
+    def _attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *,
+        attn_mask: Tensor | None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        # A mask of yes and no becomes numbers to add, in every layer anew, and stays for the way back.
+        added = None if attn_mask is None else torch.zeros_like(attn_mask, dtype=query.dtype)
+        aten, on_gpu = torch.ops.aten, self._device == "cuda"
+        result: Tensor
+        attend: Callable[..., Any]
+        if (enable_gqa and query.dtype == torch.float32) if on_gpu else dropout_p:
+            # No fused kernel does that; the general way keeps every score.
+            attend = nn.functional.scaled_dot_product_attention
+            result = attend(query, key, value, added, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
+        elif on_gpu:
+            attend = aten._scaled_dot_product_efficient_attention
+            result = attend(query, key, value, added, True, dropout_p, is_causal, scale=scale)[0]
+        else:
+            attend = aten._scaled_dot_product_flash_attention_for_cpu
+            result = attend(query, key, value, 0.0, is_causal, attn_mask=added, scale=scale)[0]
+        return result
+
+
+def _to_float32(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.dtype == torch.bfloat16 else value
+
+
+def _dropout_on_cuda(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    # One byte for each number says what was dropped; the processor keeps a factor of the input's type instead.
+    kept: Tensor = torch.native_dropout(input, p, training)[0] if training and p > 0 else input
+    return kept
+
+
+def step_memory(
+    model: Any,
+    *,
+    batch_size: int,
+    length: int,
+    optimizer: Optimizer = "adamw",
+    accumulates: bool = False,
+    targets: int | None = None,
+    padded: bool = False,
+    autocast: bool = False,
+    gradient_checkpointing: bool = False,
+    device: Device = "cuda",
+) -> tuple[Memory, Memory]:
+    """Run one training step, not the first, and report how much memory it took.
+
+    Args:
+        model: A causal language model of transformers on the meta device, in training mode. It is used up:
+            gradients and checkpointing stay as the step left them.
+        batch_size: Rows of one forward pass.
+        length: Tokens of each row, padding included.
+        optimizer: AdamW is PyTorch's fused one, Adafactor that of transformers with a given learning rate,
+            SGD has no momentum, Muon is :func:`ftlib.muon.muon_and_adamw`.
+        accumulates: The pass is not the first of its step: gradients are there when it begins.
+        targets: Positions that have a target, if logits are made for them alone; default: logits everywhere,
+            as transformers' own loss makes them.
+        padded: Rows differ in length, so that attention needs a mask.
+        autocast: Matrices are multiplied in bfloat16, though the weights are float32.
+        gradient_checkpointing: Each layer keeps its input alone and runs a second time on the way back.
+        device: Whose kernels to follow; the model's own may be another.
+
+    Returns:
+        What there was at the fullest moment, and the most that there ever was of each kind.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    ledger = _ledger(model, trained)
+    kernels = _Kernels(device, padded=padded, autocast=autocast)
+    if gradient_checkpointing:
+        _checkpoint(model, kernels)
+    with ledger, kernels:
+        ids = torch.zeros(batch_size, length, dtype=torch.int64, device=model.device)
+        optimizers = _optimizers(model, trained, optimizer)
+        for parameter in trained:
+            parameter.grad = torch.empty_like(parameter)
+            ledger.label(parameter.grad, "gradients")
+        _update(optimizers, ledger)  # the first step makes the optimizer's state
+        if not accumulates:
+            model.zero_grad()
+        ledger.start_measuring()
+        loss = _loss(model, ids, targets)
+        kernels.forget_cast_weights()
+        loss.backward()
+        del loss
+        _update(optimizers, ledger)
+    return ledger.peak, ledger.most
+
+
+def _ledger(model: Any, trained: Iterable[nn.Parameter]) -> Ledger:
+    ledger = Ledger(model.config.vocab_size)
+    for tensor in itertools.chain(model.parameters(), model.buffers()):
+        ledger.label(tensor, "weights")
+    for parameter in trained:
+        parameter.register_post_accumulate_grad_hook(partial(_label_gradient, ledger))
+    return ledger
+
+
+def _checkpoint(model: Any, kernels: _Kernels) -> None:
+    # To a mode such as _Kernels the whole backward pass is one call, inside of which it is not active.
+    options = {"use_reentrant": False, "context_fn": lambda: (contextlib.nullcontext(), kernels)}
+    # The second is the name before transformers 5.x had the first, and goes in version 6.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable(options)
+
+
+def _label_gradient(ledger: Ledger, parameter: Tensor) -> None:
+    if parameter.grad is not None:
+        ledger.label(parameter.grad, "gradients")
+
+
+def _loss(model: Any, ids: Tensor, targets: int | None) -> Tensor:
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
+    if targets is None:
+        loss: Tensor = model(**inputs, labels=ids).loss
+        return loss
+    hidden = model.base_model(**inputs).last_hidden_state
+    places = torch.zeros(targets, dtype=torch.int64, device=ids.device)
+    logits = model.get_output_embeddings()(hidden[:, :-1][places, places])
+    return nn.functional.cross_entropy(logits.float(), places, reduction="sum")
+
+
+def _optimizers(model: Any, trained: list[nn.Parameter], name: Optimizer) -> list[torch.optim.Optimizer]:
+    if name == "muon":
+        return muon_and_adamw(model, matrix_learning_rate=0.0, other_learning_rate=0.0, weight_decay=0.0)
+    if name == "adafactor":
+        return [Adafactor(trained, lr=0.0, scale_parameter=False, relative_step=False)]
+    make: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW if name == "adamw" else torch.optim.SGD
+    return [make(trained, lr=0.0, fused=True)]
+
+
+def _update(optimizers: Iterable[torch.optim.Optimizer], ledger: Ledger) -> None:
+    ledger.kind = "optimizer"
+    for optimizer in optimizers:
+        if not optimizer.defaults.get("fused"):
+            optimizer.step()
+        elif isinstance(optimizer, torch.optim.AdamW) and not optimizer.state:
+            # The fused kernels exist for real devices only. They change numbers in place: two for each weight.
+            for parameter in itertools.chain(*(group["params"] for group in optimizer.param_groups)):
+                optimizer.state[parameter] = {n: torch.zeros_like(parameter) for n in ("exp_avg", "exp_avg_sq")}
+    ledger.kind = "activations"

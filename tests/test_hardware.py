@@ -1,0 +1,120 @@
+import pytest
+
+from ftlib.errors import ModelError
+from ftlib.estimate import estimate
+from ftlib.hardware import (
+    GPU,
+    GPUS,
+    fits,
+    gpu,
+    model_flops_utilization,
+    suggest,
+)
+
+
+def card(usable_bytes, **facts):
+    """A card on which exactly so many bytes of tensors fit."""
+    return GPU("toy", -(-(usable_bytes + 10**9) * 100 // 95), 2e12, 1e12, **facts)
+
+
+@pytest.mark.parametrize(
+    ("reported", "name"),
+    [
+        ("Tesla T4", "T4"),
+        ("NVIDIA L4", "L4"),
+        ("NVIDIA L40S", "L40S"),
+        ("NVIDIA A100-SXM4-40GB", "A100 40 GB"),
+        ("NVIDIA A100-SXM4-80GB", "A100 80 GB"),
+        ("NVIDIA GeForce RTX 4090", "RTX 4090"),
+        ("NVIDIA H100 80GB HBM3", "H100"),
+        ("h200", "H200"),
+    ],
+)
+def test_a_card_is_found_by_the_name_that_cuda_gives_it(reported, name):
+    assert gpu(reported).name == name
+
+
+def test_an_unknown_card_is_an_error():
+    with pytest.raises(ModelError, match="no card named 'GTX 1060' in the table: choose from T4, V100 32 GB"):
+        gpu("GTX 1060")
+
+
+def test_the_table_is_plausible():
+    assert len({one.name for one in GPUS}) == len(GPUS)
+    for one in GPUS:
+        assert gpu(one.name) == one
+        assert 0.85 * one.memory_bytes < one.usable_bytes < one.memory_bytes
+        assert 1.5 < one.half_flops / one.float32_flops < 20
+        assert one.peak_flops("float32") == one.float32_flops
+        assert one.peak_flops("mixed") == one.peak_flops("bfloat16") == one.half_flops
+
+
+def test_what_fits(tiny_model):
+    need = estimate(tiny_model.config, batch_size=4)
+    assert fits(need, card(need.peak.total))
+    assert not fits(need, card(need.peak.total - 100))
+
+
+def test_llama_7b_needs_more_than_one_large_card_until_adapters_are_trained():
+    arguments = {"length": 512, "precision": "bfloat16"}
+    assert not fits(estimate("meta-llama/Llama-2-7b-hf", length=512), gpu("A100 80 GB"))
+    assert fits(estimate("meta-llama/Llama-2-7b-hf", lora_rank=8, **arguments), gpu("L4"))
+
+
+@pytest.fixture
+def peak(tiny_model):
+    def peak(**arguments):
+        return estimate(tiny_model.config, **{"batch_size": 4, "length": 64, **arguments}).peak.total
+
+    return peak
+
+
+def changes(tiny_model, *cards, **arguments):
+    found = suggest(tiny_model.config, cards, **{"batch_size": 4, "length": 64, **arguments})
+    return [None if one is None else one.changes for one in found]
+
+
+def test_the_first_change_that_is_enough_is_suggested(tiny_model, peak):
+    two_rows = {"batch_size": 2, "accumulation_steps": 2}
+    one_row = {"batch_size": 1, "accumulation_steps": 4}
+    cards = [card(peak()), card(peak() - 100), card(peak(**two_rows) - 100)]
+    assert changes(tiny_model, *cards) == [{}, two_rows, one_row]
+    shorter = card(peak(batch_size=1, length=32))
+    assert changes(tiny_model, shorter, batch_size=1, gradient_checkpointing=True, lora_rank=8) == [{}]
+
+
+def test_a_change_that_is_made_already_is_not_suggested(tiny_model, peak):
+    arguments = {"batch_size": 1, "gradient_checkpointing": True, "lora_rank": 8}
+    found = changes(tiny_model, card(peak(**arguments) - 100), **arguments)
+    assert found == [{"precision": "bfloat16"}]
+
+
+def test_a_card_without_bfloat16_is_not_told_to_use_it(tiny_model, peak):
+    arguments = {"batch_size": 1, "gradient_checkpointing": True}
+    room = card(peak(**arguments, precision="bfloat16"))
+    assert changes(tiny_model, room, **arguments) == [{"precision": "bfloat16"}]
+    older = card(peak(**arguments, precision="bfloat16"), has_bfloat16=False)
+    assert changes(tiny_model, older, **arguments) == [{"lora_rank": 8}]
+
+
+def test_changes_add_up_and_none_is_idle(tiny_model, peak):
+    arguments = {"lora_rank": 8, "optimizer": "sgd"}
+    both = {"gradient_checkpointing": True, "precision": "bfloat16"}
+    one_row = {"batch_size": 1, "accumulation_steps": 4}
+    (found,) = changes(tiny_model, card(peak(**arguments, **both, **one_row)), **arguments)
+    assert len(found) >= 3
+    room = card(peak(**arguments, **found))
+    for name in found:
+        rest = {key: value for key, value in found.items() if key != name}
+        assert name in one_row or changes(tiny_model, room, **arguments, **rest) != [{}]
+
+
+def test_where_nothing_helps_nothing_is_suggested(tiny_model):
+    assert changes(tiny_model, card(1000)) == [None]
+
+
+def test_time_and_utilization():
+    one = card(10**9)
+    assert one.seconds(1e12 * 60, utilization=0.5) == 120
+    assert one.seconds(1e12 * 60, "bfloat16", utilization=0.5) == 60
+    assert model_flops_utilization(2000, 3e8, 1e12) == pytest.approx(0.6)
