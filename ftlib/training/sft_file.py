@@ -137,10 +137,10 @@ class SftTrainerParams(Section):
 class SftTrainer(Section):
     """What such a file says about the run."""
 
-    checkpoint: SftCheckpoint = SftCheckpoint()
+    checkpoint: SftCheckpoint = Field(default_factory=SftCheckpoint)
     ckpt_path: str | None = None
     """`checkpoint.start_from`."""
-    params: SftTrainerParams = SftTrainerParams()
+    params: SftTrainerParams = Field(default_factory=SftTrainerParams)
 
 
 class SftWandbArgs(Section):
@@ -182,8 +182,8 @@ class SftFile(Section):
     """`model.name`."""
     seed: int | None = None
     """`train.seed`."""
-    model_params: SftModelParams = SftModelParams()
-    trainer: SftTrainer = SftTrainer()
+    model_params: SftModelParams = Field(default_factory=SftModelParams)
+    trainer: SftTrainer = Field(default_factory=SftTrainer)
     wandb: SftWandb | None = None
 
 

@@ -98,7 +98,7 @@ class SftTestFile(Section):
 
     data: SftTestData
     test_params: SftTestParams
-    generate_params: SftGenerateParams = SftGenerateParams()
+    generate_params: SftGenerateParams = Field(default_factory=SftGenerateParams)
     model_name: str = "auto"
     """nano, a Hub id, or a folder."""
     cuda: bool = False
