@@ -204,14 +204,24 @@ def train_tokenizer(documents: Iterable[str], vocabulary_size: int, context: int
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write a tokenizer so that transformers 4 can read it too: release 5 names a class that 4 doesn't know."""
+    """Write a tokenizer so that older releases can read it too.
+
+    transformers 5 names a class that transformers 4 doesn't know, and tokenizers from 0.20 on write a merge as a pair
+    of tokens, where older ones (those that transformers 4.41 takes) read a string with a space between the two.
+    """
     tokenizer.save_pretrained(folder)
-    place = folder / "tokenizer_config.json"
-    content = json.loads(place.read_text(encoding="utf-8"))
+    settings = folder / "tokenizer_config.json"
+    content = json.loads(settings.read_text(encoding="utf-8"))
     for only_in_release_5 in ("backend", "is_local", "local_files_only"):
         content.pop(only_in_release_5, None)
     content["tokenizer_class"] = "PreTrainedTokenizerFast"
-    place.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    settings.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    vocabulary = folder / "tokenizer.json"
+    content = json.loads(vocabulary.read_text(encoding="utf-8"))
+    content["model"]["merges"] = [
+        pair if isinstance(pair, str) else " ".join(pair) for pair in content["model"]["merges"]
+    ]
+    vocabulary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def encode_documents(documents: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> np.ndarray:

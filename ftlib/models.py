@@ -16,6 +16,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from ftlib.compat import dtype_argument
 from ftlib.errors import ModelError
 
 NANO_FOLDER = Path(__file__).resolve().parent / "assets" / "nano"
@@ -59,7 +60,9 @@ def load_model(
         return _load_adapter(place, device=device, dtype=dtype, trainable=trainable), tokenizer
     try:
         with _no_progress_bar():
-            model: Any = AutoModelForCausalLM.from_pretrained(place, dtype=getattr(torch, dtype), use_safetensors=True)
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                place, **dtype_argument(getattr(torch, dtype)), use_safetensors=True
+            )
     except (OSError, ValueError) as error:
         raise ModelError(_reason(place, error)) from error
     return model.to(device or default_device()).eval(), tokenizer

@@ -43,7 +43,7 @@ class Throughput:
         return self.flops_per_token * self.tokens_per_second
 
     @property
-    def utilisation(self) -> float | None:
+    def utilization(self) -> float | None:
         """Share of the device's peak (0 to 1; higher is better): model FLOPs utilisation (Chowdhery et al., 2022)."""
         return self.flops_per_second / self.peak_flops_per_second if self.peak_flops_per_second else None
 
@@ -133,7 +133,7 @@ class ThroughputCallback(TrainerCallback):
 
     def figures(self, throughput: Throughput) -> dict[str, float]:
         """Name what is logged; a subclass may choose other names."""
-        names = ("tokens", "tokens_per_second", "flops_per_second", "utilisation", "remaining_seconds")
+        names = ("tokens", "tokens_per_second", "flops_per_second", "utilization", "remaining_seconds")
         return {name: value for name in names if (value := getattr(throughput, name)) is not None}
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

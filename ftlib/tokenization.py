@@ -192,7 +192,8 @@ class _Encoder:
             backend.no_truncation()
             backend.no_padding()
             backend.encode_special_tokens = split
-            return [row.ids for row in backend.encode_batch_fast(texts, add_special_tokens=False)]
+            encode = getattr(backend, "encode_batch_fast", backend.encode_batch)  # fast since tokenizers 0.20
+            return [row.ids for row in encode(texts, add_special_tokens=False)]
 
 
 @contextlib.contextmanager

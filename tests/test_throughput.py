@@ -45,8 +45,8 @@ def test_padding_and_evaluation_are_not_counted(tiny_model, rows, tmp_path, opti
 def test_the_log_holds_the_figures_and_the_model_is_left_alone(tiny_model, rows, tmp_path):
     trainer = trained(tiny_model, rows, tmp_path, ThroughputCallback(peak_flops_per_second=1e12), max_steps=2)
     logged = [entry for entry in trainer.state.log_history if "loss" in entry]
-    assert [set(entry) >= {"tokens_per_second", "flops_per_second", "utilisation"} for entry in logged] == [True, True]
-    assert logged[0]["utilisation"] == pytest.approx(logged[0]["flops_per_second"] / 1e12)
+    assert [set(entry) >= {"tokens_per_second", "flops_per_second", "utilization"} for entry in logged] == [True, True]
+    assert logged[0]["utilization"] == pytest.approx(logged[0]["flops_per_second"] / 1e12)
     assert (logged[0]["remaining_seconds"] > 0, logged[1]["remaining_seconds"]) == (True, 0)
     assert not tiny_model.base_model._forward_pre_hooks
 
@@ -92,9 +92,9 @@ def test_time_for_evaluation_and_saving_is_left_out(tiny_model, monkeypatch):
 
 def test_figures_by_hand():
     done = throughput.Throughput(4, 200, 10.0, 6_000_000, 6, peak_flops_per_second=480e6)
-    assert (done.tokens_per_second, done.flops_per_second, done.utilisation) == (20.0, 120e6, 0.25)
+    assert (done.tokens_per_second, done.flops_per_second, done.utilization) == (20.0, 120e6, 0.25)
     assert done.remaining_seconds == 15.0
-    assert throughput.Throughput(4, 200, 10.0, 6_000_000, 6).utilisation is None
+    assert throughput.Throughput(4, 200, 10.0, 6_000_000, 6).utilization is None
 
 
 def test_evaluations_are_not_logged_as_training(tiny_model):

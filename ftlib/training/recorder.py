@@ -6,13 +6,14 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ftlib.training.checkpoints import checkpoints, prune, save_checkpoint, write_whole
 from ftlib.training.config import FinetuneConfig, TrackingSection
 from ftlib.training.job import Job, Step
+from ftlib.training.speed import Speed
 from ftlib.training.team import is_main_process
 from ftlib.training.tracking import Log, tracker
 
@@ -27,10 +28,10 @@ class Recorder:
     Args:
         folder: Of the run.
         config: Of the run.
-        job: What it reports on.
-        after: The step that the run goes on from; what was written about later ones is dropped.
+        job: What it reports on; what an earlier start wrote about the job's first step and later ones is dropped.
         is_due: At which steps a checkpoint is due.
         score: Measures the scores, where they are wanted.
+        speed: Turns tokens and seconds into figures.
         on_step: Is told of every step, and the number of the last one.
     """
 
@@ -40,25 +41,24 @@ class Recorder:
         config: FinetuneConfig,
         job: Job,
         *,
-        after: int,
         is_due: Callable[[int], bool],
         score: Callable[[], Scores],
+        speed: Speed,
         on_step: Callable[[Step, int], None] | None,
     ) -> None:
         """Open the files; only the main process writes."""
         self.folder, self.config, self.job = folder, config, job
-        self.is_due, self.score, self.on_step = is_due, score, on_step
+        self.is_due, self.score, self.speed, self.on_step = is_due, score, speed, on_step
         self.is_main = is_main_process()
         if not self.is_main:
             return
         known = [one.rank for one in checkpoints(folder) if one.rank is not None]
         self.lowest = min(known, default=float("inf"))
         self.tokens, self.seconds = 0, 0.0
-        earlier = [step for step in read_metrics(folder) if step.number <= after]
-        write_whole(folder / METRICS, "".join(_line(asdict(step)) for step in earlier))
-        if (folder / SCORES).is_file():
-            kept = [found for found in read_scores(folder) if found["number"] <= after]
-            write_whole(folder / SCORES, "".join(map(_line, kept)))
+        for name in (METRICS, SCORES):
+            if name == METRICS or (folder / name).is_file():
+                kept = [line for line in _read(folder / name) if line["number"] < job.first_step]
+                write_whole(folder / name, "".join(map(_line, kept)))
         self.file = (folder / METRICS).open("a", encoding="utf-8")
         self.track, self.stop_tracking = tracked(config.tracking, folder, config.model_dump(mode="json"))
 
@@ -99,6 +99,7 @@ class Recorder:
         if not (now or step.eval_loss is not None or step.number % self.config.train.log_every_steps == 0):
             return
         line = asdict(replace(step, tokens=self.tokens, seconds=self.seconds))
+        line |= self.speed.figures(self.tokens, self.seconds)
         self.tokens, self.seconds = 0, 0.0
         self.file.write(_line(line))
         self.file.flush()
@@ -142,12 +143,15 @@ def _key_in_environment(section: TrackingSection | None) -> Iterator[None]:
 def read_metrics(folder: str | Path) -> list[Step]:
     """Read the steps of a run; a last line that a crash cut off doesn't count.
 
-    With ``train.log_every_steps`` above 1, a line's tokens and seconds are those of all steps since the line before.
+    A line also holds ``tokens_per_second`` and ``model_flops_utilization``, which follow from the rest and are
+    left out here. With ``train.log_every_steps`` above 1, a line's tokens and seconds are those of all steps since the
+    line before.
 
     Args:
         folder: Of the run.
     """
-    return [Step(**found) for found in _read(Path(folder) / METRICS)]
+    names = [field.name for field in fields(Step)]
+    return [Step(**{name: found[name] for name in names}) for found in _read(Path(folder) / METRICS)]
 
 
 def read_scores(folder: str | Path) -> list[dict[str, float]]:

@@ -17,10 +17,16 @@ from ftlib.parts import PartCount
 from ftlib.training.checkpoints import Checkpoint
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.job import Step
+from ftlib.training.speed import Speed
 
 
 def summarize(
-    history: Sequence[Step], best: Checkpoint, config: FinetuneConfig, counts: dict[str, PartCount], **numbers: Any
+    history: Sequence[Step],
+    best: Checkpoint,
+    config: FinetuneConfig,
+    counts: dict[str, PartCount],
+    speed: Speed,
+    **numbers: Any,
 ) -> dict[str, Any]:
     """Return the numbers of a run, ready for JSON.
 
@@ -29,6 +35,7 @@ def summarize(
         best: Its best checkpoint.
         config: Its configuration.
         counts: Weights of each part of its model.
+        speed: Turns tokens and seconds into figures.
         numbers: Further ones: of rows, say.
     """
     seconds, tokens = sum(s.seconds for s in history), sum(s.tokens for s in history)
@@ -41,7 +48,11 @@ def summarize(
         "steps": history[-1].number,
         "tokens": tokens,
         "training_seconds": round(seconds, 2),
-        "tokens_per_second": round(tokens / seconds, 1) if seconds else None,
+        "tokens_per_second": None,
+        "model_flops_utilization": None,
+        **speed.figures(tokens, seconds),
+        "flops_per_token": speed.flops_per_token,
+        "matrix_product_flops_per_second": round(speed.peak_flops),
         "first_loss": history[0].loss,
         "last_loss": history[-1].loss,
         "best_eval_loss": best.eval_loss,
@@ -80,6 +91,7 @@ def model_card(
 | parameters trained | {trained} |
 | steps | {summary["steps"]:,} |
 | tokens, padding not counted | {summary["tokens"]:,} |
+| tokens a second, model FLOPs utilisation | {_rate(summary)} |
 | loss of the first and the last step | {summary["first_loss"]:.4f}, {summary["last_loss"]:.4f} |
 | best evaluation loss | {measured} at step {best.step} |
 | finished | {summary["finished"]} on {summary["machine"]} |
@@ -101,6 +113,16 @@ ftlib train {name}/config.yaml --out another-folder
 
 ![Loss of each step](loss.png)
 """
+
+
+def _rate(summary: dict[str, Any]) -> str:
+    if summary["tokens_per_second"] is None:
+        return "not measured"
+    best = summary["matrix_product_flops_per_second"] / 1e9
+    share = (
+        f"{summary['model_flops_utilization']:.0%} of the {best:,.0f} GFLOP/s that a product of large matrices reached"
+    )
+    return f"{summary['tokens_per_second']:,.0f}, {share}"
 
 
 def plot_losses(history: Sequence[Step], path: Path) -> None:

@@ -20,6 +20,7 @@ from ftlib.training.prepare import Evaluation, checkpoint_is_due, other_run, pre
 from ftlib.training.recorder import Recorder, read_metrics
 from ftlib.training.report import model_card, plot_losses, summarize
 from ftlib.training.rows import tokenized
+from ftlib.training.speed import Speed, measure_speed
 from ftlib.training.team import is_main_process
 
 CONFIG, CARD, PLOT, SUMMARY = "config.yaml", "README.md", "loss.png", "summary.json"
@@ -84,9 +85,10 @@ def train(
         load_state(start, job.optimizer)
     if not resume:
         _make_folder(place, config)
-    _take_steps(job, config, place, evaluation, on_step)
+    speed = measure_speed(model, rows, job.precision)
+    _take_steps(job, config, place, evaluation, speed, on_step)
     numbers = {"rows": len(rows), "eval_rows": len(eval_rows) if eval_rows else 0}
-    return _finish(place, config, model, numbers)
+    return _finish(place, config, model, speed, numbers)
 
 
 def _take_steps(
@@ -94,12 +96,11 @@ def _take_steps(
     config: FinetuneConfig,
     place: Path,
     evaluation: Evaluation,
+    speed: Speed,
     on_step: Callable[[Step, int], None] | None,
 ) -> None:
     is_due = checkpoint_is_due(config, job)
-    recorder = Recorder(
-        place, config, job, after=job.first_step - 1, is_due=is_due, score=evaluation.scores, on_step=on_step
-    )
+    recorder = Recorder(place, config, job, is_due=is_due, score=evaluation.scores, speed=speed, on_step=on_step)
     job.on_step = recorder.record
     try:
         if config.evaluate.before_training and job.first_step == 1:
@@ -157,7 +158,7 @@ def _where_it_stopped(place: Path, config: FinetuneConfig) -> Checkpoint | None:
     return found[-1] if found else None
 
 
-def _finish(place: Path, config: FinetuneConfig, model: Any, numbers: dict[str, int]) -> Run:
+def _finish(place: Path, config: FinetuneConfig, model: Any, speed: Speed, numbers: dict[str, int]) -> Run:
     found, history = checkpoints(place), read_metrics(place)
     best = best_of(found)
     assert best  # noqa: S101 (the last step is always saved)
@@ -165,7 +166,7 @@ def _finish(place: Path, config: FinetuneConfig, model: Any, numbers: dict[str, 
     losses = {step.number: step.eval_loss for step in history}
     best, last = (replace(one, eval_loss=losses.get(one.step)) for one in (best, found[-1]))
     if is_main_process():
-        summary = summarize(history, best, config, count_parameters(model), **numbers)
+        summary = summarize(history, best, config, count_parameters(model), speed, **numbers)
         write_whole(place / SUMMARY, json.dumps(summary, indent=1) + "\n")
         write_whole(place / CARD, model_card(place.name, config, summary, best=best, last=last))
         plot_losses(history, place / PLOT)
