@@ -24,6 +24,8 @@ setup: .venv/installed ## Make .venv and install the course into it
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[course,dev]'
+	@# lamini pins numpy<2, which breaks pyarrow. With numpy 2 it works (a test runs it), though "pip check" complains.
+	@$(BIN)/python -m pip install --quiet --no-deps "lamini==$$(sed -n 's/^lamini==//p' constraints.txt)"
 	@touch $@
 
 book: .venv/installed ## Execute the chapters and build the static book

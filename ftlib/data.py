@@ -22,17 +22,11 @@ from datasets import Dataset, IterableDataset
 from ftlib.errors import DataError, SkippedRowWarning
 from ftlib.formats import FORMATS, candidates, read_row
 from ftlib.messages import EXTRAS, Message, RowError
+from ftlib.places import shipped
 from ftlib.records import Record, Report, read_records
 
 OnError = Literal["raise", "skip"]
 _SAMPLE = 100
-
-
-def shipped(folder: str) -> Path:
-    """Return a folder that travels with the course: inside an installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parent
-    installed = package / "shipped" / folder
-    return installed if installed.is_dir() else package.parent / folder
 
 
 def shipped_datasets() -> Path:

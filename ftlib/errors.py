@@ -1,5 +1,10 @@
 """Every exception that ftlib raises on purpose: one tree, so that one ``except`` is enough."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 
 class FtlibError(Exception):
     """Something the caller can mend. The message names the thing, what was expected and what to do."""
@@ -39,3 +44,31 @@ class ConfigError(FtlibError):
 
 class TrainingError(FtlibError):
     """A run can't go on, or would overwrite another one; what it had saved is kept."""
+
+
+class ProviderError(FtlibError):
+    """A hosted model gave no answer, or a job there failed. No message ever holds a key.
+
+    Attributes:
+        provider: Its name, as in ``ftlib.hosted.ask``.
+        status: The HTTP status, if there was an answer at all.
+        remedy: What to do.
+        replies: What did come back, in the order of the prompts, with None for what is missing.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        provider: str,
+        remedy: str,
+        status: int | None = None,
+        replies: Sequence[Any] = (),
+    ) -> None:
+        """Put the parts together into one message."""
+        code = f" (status {status})" if status else ""
+        super().__init__(f"{provider}: {problem}{code}: {remedy}")
+        self.provider = provider
+        self.status = status
+        self.remedy = remedy
+        self.replies = list(replies)

@@ -1,19 +1,21 @@
-"""Batched generation: many prompts at once, the same text as one by one."""
+"""Generation: many prompts at once with the same text as one by one, or one answer as it is written."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
-import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ftlib.batches import pad_batch
-from ftlib.errors import PromptTooLongError
-from ftlib.messages import Message
+from ftlib.decoding import Sampling, decode
+from ftlib.errors import ConfigError, PromptTooLongError
+from ftlib.messages import Message, assistant, user
 from ftlib.models import context_length
+from ftlib.pieces import answer_in, pieces_of
+from ftlib.room import check_lengths, shorten
 from ftlib.templates import QUESTION_ANSWER, Segment, Template
-from ftlib.tokenization import encode_segments
+from ftlib.tokenization import encode_rows, encode_segments
 
 
 def generate(
@@ -22,117 +24,267 @@ def generate(
     prompts: Sequence[str],
     *,
     max_new_tokens: int = 64,
-    batch_size: int = 16,
+    batch_size: int = 64,
     temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    repetition_penalty: float = 1.0,
     seed: int | None = None,
+    on_done: Callable[[int, int], None] | None = None,
 ) -> list[str]:
     """Continue each prompt, and return only what is new.
 
-    Prompts are padded on the left, so that the last token of every row is the last of its prompt, and
-    the attention mask hides the padding. Generation stops at the end-of-text token.
+    Prompts of about one length share a batch. They are padded on the left, so that the last token of every row is the
+    last of its prompt, and the attention mask hides the padding. A row ends at the end-of-text token.
 
     Args:
         model: A causal language model; its training mode is restored afterwards.
         tokenizer: The model's tokenizer; it is not changed.
         prompts: Texts, any number.
         max_new_tokens: The most tokens to write for each.
-        batch_size: Prompts computed at once.
+        batch_size: Prompts computed at once: lower it if memory runs out.
         temperature: 0 takes the likeliest token each time (greedy); above, tokens are drawn.
+        top_k: Draw from so many likeliest tokens; 0: from all.
+        top_p: Draw from the likeliest tokens that together have this probability.
+        repetition_penalty: Above 1, tokens that occurred are less likely.
         seed: Seed of the draw; ignored when greedy.
+        on_done: Called after each batch with the prompts that are done, and how many there are.
 
     Returns:
         One text for each prompt, in the same order.
 
     Raises:
         PromptTooLongError: A prompt and its answer don't fit into the model's context.
+        ConfigError: A number is out of its range.
 
     Taught in: chapters/07_training_pythia_70m.ipynb
     """
-    encoded = [encode_segments([Segment(prompt, is_target=False)], tokenizer) for prompt in prompts]
-    return _generate(model, tokenizer, encoded, max_new_tokens, batch_size, temperature, seed)
+    sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
+    encoded = [_joined(row) for row in encode_rows([[Segment(prompt)] for prompt in prompts], tokenizer)]
+    ends = _end_ids(model, tokenizer)
+    return _texts(model, tokenizer, encoded, sampling, ends=ends, limit=max_new_tokens, size=batch_size, told=on_done)
 
 
 def answer(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    questions: Sequence[str],
+    questions: Sequence[str | Sequence[Message]],
     *,
     template: Template = QUESTION_ANSWER,
     max_new_tokens: int = 64,
-    batch_size: int = 16,
+    batch_size: int = 64,
     temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    repetition_penalty: float = 1.0,
     seed: int | None = None,
+    on_done: Callable[[int, int], None] | None = None,
 ) -> list[str]:
     """Ask questions in the frame that training used; otherwise as :func:`generate`.
 
-    What the template writes behind an answer is taken off.
+    A question is a text, or a conversation that ends with what the user says. A row ends where the template taught the
+    model to end its turn, and what the template writes behind an answer is taken off.
+
+    Raises:
+        DataError: The template has no place for a message of a conversation.
 
     Taught in: chapters/07_training_pythia_70m.ipynb
     """
-    encoded = []
-    for question in questions:
-        messages = [Message(role="user", content=question)]
-        encoded.append(encode_segments(template.render_prompt(messages), tokenizer))
-    texts = _generate(model, tokenizer, encoded, max_new_tokens, batch_size, temperature, seed)
-    return [text.removesuffix(template.end_marker).strip() for text in texts]
+    sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
+    rendered = [template.render_prompt(_conversation(question)) for question in questions]
+    encoded = [_joined(row) for row in encode_rows(rendered, tokenizer)]
+    ends = _end_ids(model, tokenizer, template)
+    texts = _texts(model, tokenizer, encoded, sampling, ends=ends, limit=max_new_tokens, size=batch_size, told=on_done)
+    return [answer_in(text, template.end_marker) for text in texts]
 
 
-def _generate(
+def stream(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    encoded: list[list[int]],
+    messages: str | Sequence[Message],
+    *,
+    template: Template = QUESTION_ANSWER,
+    max_new_tokens: int = 64,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    repetition_penalty: float = 1.0,
+    seed: int | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Iterator[str]:
+    r"""Ask one question, and yield its answer piece by piece while the model writes it.
+
+    The pieces joined are what :func:`answer` gives. A piece is held back while it could still turn out to be half a
+    character, the beginning of the template's end marker, or white space at the end. Closing the iterator ends the
+    generation, and restores the model's training mode.
+
+    Args:
+        model: As for :func:`generate`, like the arguments that are not named here.
+        tokenizer: The model's tokenizer.
+        messages: A question, or a conversation that ends with what the user says.
+        template: The frame that training used.
+        max_new_tokens: The most tokens to write.
+        temperature: 0: greedy; above, tokens are drawn.
+        top_k: Draw from so many likeliest tokens; 0: from all.
+        top_p: Draw from the likeliest tokens that together have this probability.
+        repetition_penalty: Above 1, tokens that occurred are less likely.
+        seed: Seed of the draw.
+        should_stop: Asked after each token whether to end now.
+
+    Raises:
+        PromptTooLongError: The prompt and its answer don't fit into the model's context; :func:`fit_history` helps.
+        ConfigError: A number is out of its range.
+        DataError: The template has no place for a message of the conversation.
+    """
+    sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
+    ids = encode_segments(template.render_prompt(_conversation(messages)), tokenizer)
+    check_lengths([ids], context_length(model), max_new_tokens)
+    ends = _end_ids(model, tokenizer, template)
+    tokens = _tokens(model, ids, sampling, max_new_tokens=max_new_tokens, end_ids=ends)
+    return pieces_of(tokens, tokenizer, template.end_marker, should_stop or (lambda: False))
+
+
+def count_prompt_tokens(
+    messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, *, template: Template = QUESTION_ANSWER
+) -> int:
+    """Tokens of a conversation that waits for its next answer, the template's own included."""
+    return len(encode_segments(template.render_prompt(messages), tokenizer))
+
+
+def fit_history(
+    messages: Sequence[Message],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    template: Template = QUESTION_ANSWER,
+    context: int,
     max_new_tokens: int,
-    batch_size: int,
-    temperature: float,
-    seed: int | None,
-) -> list[str]:
-    _check_lengths(encoded, context_length(model), max_new_tokens)
-    settings = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=temperature > 0,
-        temperature=temperature if temperature > 0 else None,
-        top_k=0 if temperature > 0 else None,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    by_length = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
-    texts = [""] * len(encoded)
+) -> tuple[list[Message], int]:
+    """Shorten a conversation until its next answer fits: whole exchanges go, the oldest first.
+
+    A system message stays, and so does the last question.
+
+    Args:
+        messages: A conversation that ends with what the user says.
+        tokenizer: The model's tokenizer.
+        template: The frame that training used.
+        context: Tokens that the model can see at once (:func:`ftlib.models.context_length`).
+        max_new_tokens: Tokens that the answer may have.
+
+    Returns:
+        What fits, and how many messages were dropped.
+
+    Raises:
+        PromptTooLongError: Even the last question alone leaves no room.
+    """
+    kept = list(messages)
+    while (tokens := count_prompt_tokens(kept, tokenizer, template=template)) > context - max_new_tokens:
+        asked = [number for number, message in enumerate(kept) if message["role"] == "user"]
+        if len(asked) < 2:
+            raise PromptTooLongError(
+                f"the last question alone is a prompt of {tokens} tokens and asks for {max_new_tokens} more, but the "
+                f"model's context holds {context}: shorten it or lower max_new_tokens"
+            )
+        first = 1 if kept[0]["role"] == "system" else 0
+        del kept[first : asked[1]]
+    return kept, len(messages) - len(kept)
+
+
+def inference(
+    text: str,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    max_input_tokens: int = 1000,
+    max_output_tokens: int = 100,
+    *,
+    template: Template | None = QUESTION_ANSWER,
+) -> str:
+    """Ask one question: the function that a fine-tuning tutorial of 2023 had under this name.
+
+    Then: the prompt counted as output, so that one of more than ``max_output_tokens`` raised an error; there was no
+    attention mask; the question went in without the frame that training used; and the prompt was taken off the answer
+    by its number of characters, which a shortened prompt no longer has.
+
+    Args:
+        text: The question, without a frame.
+        model: A causal language model.
+        tokenizer: The model's tokenizer.
+        max_input_tokens: A prompt of more tokens loses the beginning of its question. So does one that leaves no room
+            for the answer in the model's context. A :class:`~ftlib.errors.TruncationWarning` says so.
+        max_output_tokens: The most tokens to write.
+        template: The frame that training used; None continues the text as it stands.
+
+    Raises:
+        PromptTooLongError: Even without a question there is no room.
+    """
+    text = shorten(text, tokenizer, template, min(max_input_tokens, context_length(model) - max_output_tokens))
+    if template is None:
+        return generate(model, tokenizer, [text], max_new_tokens=max_output_tokens)[0]
+    return answer(model, tokenizer, [text], template=template, max_new_tokens=max_output_tokens)[0]
+
+
+def _conversation(question: str | Sequence[Message]) -> Sequence[Message]:
+    return [user(question)] if isinstance(question, str) else question
+
+
+def _joined(pieces: Sequence[list[int]]) -> list[int]:
+    return [token for piece in pieces for token in piece]
+
+
+def _end_ids(model: Any, tokenizer: PreTrainedTokenizerBase, template: Template | None = None) -> frozenset[int]:
+    """Tokens that end a text: the tokenizer's and the model's own, and the last one of a turn that a template lays out.
+
+    The last differs where a special token closes the turn, as ``<|im_end|>`` does.
+    """
+    told = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    ends = {tokenizer.eos_token_id, *(told if isinstance(told, list) else [told])}
+    if template is not None:
+        ends.add(encode_segments(template.render([user("?"), assistant("!")]), tokenizer)[-1])
+    return frozenset(end for end in ends if end is not None)
+
+
+@contextlib.contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
     was_training = model.training
     model.eval()
     try:
-        with torch.random.fork_rng(enabled=seed is not None), torch.inference_mode():
-            if seed is not None:
-                torch.manual_seed(seed)
-            for start in range(0, len(by_length), batch_size):
-                rows = by_length[start : start + batch_size]
-                for row, text in zip(
-                    rows, _generate_batch(model, tokenizer, [encoded[i] for i in rows], settings), strict=True
-                ):
-                    texts[row] = text
+        yield
     finally:
         model.train(was_training)
-    return texts
 
 
-def _generate_batch(
-    model: Any, tokenizer: PreTrainedTokenizerBase, encoded: list[list[int]], settings: GenerationConfig
+def _texts(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    encoded: list[list[int]],
+    sampling: Sampling,
+    *,
+    ends: frozenset[int],
+    limit: int,
+    size: int,
+    told: Callable[[int, int], None] | None,
 ) -> list[str]:
-    batch = pad_batch([{"input_ids": ids} for ids in encoded], tokenizer.pad_token_id, side="left")
-    batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
-    output = model.generate(**batch, generation_config=settings)
-    new = output[:, batch["input_ids"].shape[1] :]
-    return tokenizer.batch_decode(new, skip_special_tokens=True)
+    if size < 1:
+        raise ConfigError(f"batch_size is {size}; expected 1 or more")
+    check_lengths(encoded, context_length(model), limit)
+    by_length = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
+    written: list[list[int]] = [[] for _ in encoded]
+    choose = sampling.chooser(model.device)
+    with _evaluating(model):
+        for start in range(0, len(by_length), size):
+            rows = by_length[start : start + size]
+            for step in decode(model, [encoded[i] for i in rows], choose, max_new_tokens=limit, end_ids=ends):
+                for row, token in zip(rows, step, strict=True):
+                    written[row] += [] if token is None else [token]
+            if told:
+                told(start + len(rows), len(encoded))
+    return [str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in written]
 
 
-def _check_lengths(encoded: list[list[int]], context: int, max_new_tokens: int) -> None:
-    for number, ids in enumerate(encoded):
-        if not ids:
-            raise PromptTooLongError(f"prompt {number} is empty: give at least one token to continue")
-        if len(ids) + max_new_tokens > context:
-            room = context - len(ids)
-            remedy = f"lower max_new_tokens to {room} or shorten the prompt" if room > 0 else "shorten the prompt"
-            raise PromptTooLongError(
-                f"prompt {number} has {len(ids)} tokens and asks for {max_new_tokens} more, "
-                f"but the model's context holds {context}: {remedy}"
-            )
+def _tokens(
+    model: Any, ids: list[int], sampling: Sampling, *, max_new_tokens: int, end_ids: frozenset[int]
+) -> Generator[int, None, None]:
+    with _evaluating(model):
+        choose = sampling.chooser(model.device)
+        for (token,) in decode(model, [ids], choose, max_new_tokens=max_new_tokens, end_ids=end_ids):
+            if token is not None:  # with a single row there is nothing to wait for behind its end
+                yield token

@@ -1,11 +1,14 @@
-"""How good is an answer: loss, perplexity, ROUGE-L.
+"""How good is an answer, held against the right one: loss, accuracy, exact match, BLEU, ROUGE-L.
 
-Each metric says its scale and which direction is better.
+Each metric says its scale and which direction is better. Those of texts take predictions and references, and give a
+number for each answer; :mod:`ftlib.measures` gives them an interval. What needs no right answer is in
+:mod:`ftlib.text_metrics`.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,7 +16,26 @@ import torch
 from rouge_score.rouge_scorer import RougeScorer
 from torch import Tensor, nn
 
-from ftlib.errors import DataError
+from ftlib.errors import DataError, MissingExtraError
+
+
+def target_logits(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Logits of the positions in front of targets, and the targets.
+
+    Args:
+        model: As for :func:`summed_target_loss`.
+        batch: The same.
+
+    Returns:
+        Logits ``(targets, vocabulary)`` and token ids ``(targets,)``, row after row.
+    """
+    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    # An adapter stands in the layers of the model that it was put on: that one is called.
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model
+    hidden = model.base_model(**inputs, use_cache=False).last_hidden_state
+    targets = batch["labels"][:, 1:]
+    kept = targets != -100
+    return model.get_output_embeddings()(hidden[:, :-1][kept]), targets[kept]
 
 
 def summed_target_loss(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
@@ -33,14 +55,8 @@ def summed_target_loss(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, in
 
     Taught in: chapters/04_tokens_padding_truncation.ipynb
     """
-    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-    # An adapter stands in the layers of the model that it was put on: that one is called.
-    model = model.get_base_model() if hasattr(model, "get_base_model") else model
-    hidden = model.base_model(**inputs, use_cache=False).last_hidden_state
-    targets = batch["labels"][:, 1:]
-    kept = targets != -100
-    logits = model.get_output_embeddings()(hidden[:, :-1][kept])
-    return nn.functional.cross_entropy(logits.float(), targets[kept], reduction="sum"), int(kept.sum())
+    logits, targets = target_logits(model, batch)
+    return nn.functional.cross_entropy(logits.float(), targets, reduction="sum"), len(targets)
 
 
 @torch.no_grad()
@@ -70,6 +86,34 @@ def answer_loss(model: Any, batches: Iterable[dict[str, Tensor]]) -> float:
     if count == 0:
         raise DataError("no target tokens to measure a loss on: there are no rows, or every label is -100")
     return total / count
+
+
+@torch.no_grad()
+def token_accuracy(model: Any, batches: Iterable[dict[str, Tensor]]) -> float:
+    """Share of the target tokens that are the likeliest next token (0 to 1; higher is better).
+
+    The prediction at a position is held against the token at the *next* one, and only where that is a target (its label
+    is not -100). Each prediction sees the true tokens before it: what is measured is no text that the model wrote.
+
+    Args:
+        model: A causal language model; its training mode is restored afterwards.
+        batches: As for :func:`answer_loss`.
+
+    Raises:
+        DataError: The batches hold no target.
+    """
+    was_training = model.training
+    model.eval()
+    right = count = 0
+    try:
+        for batch in batches:
+            logits, targets = target_logits(model, {name: tensor.to(model.device) for name, tensor in batch.items()})
+            right, count = right + int((logits.argmax(-1) == targets).sum()), count + len(targets)
+    finally:
+        model.train(was_training)
+    if count == 0:
+        raise DataError("no target tokens to compare with: there are no rows, or every label is -100")
+    return right / count
 
 
 def perplexity(loss: float) -> float:
@@ -121,8 +165,91 @@ def rouge_l(predictions: Sequence[str], references: Sequence[str]) -> list[float
 
     Taught in: chapters/07_training_pythia_70m.ipynb
     """
-    if len(predictions) != len(references):
-        raise DataError(f"{len(predictions)} predictions but {len(references)} references: give one for each")
+    check_pairs(predictions, references)
     scorer = RougeScorer(["rougeL"], use_stemmer=False)
     pairs = zip(references, predictions, strict=True)
     return [scorer.score(reference, prediction)["rougeL"].fmeasure for reference, prediction in pairs]
+
+
+def exact_match(predictions: Sequence[str], references: Sequence[str]) -> list[float]:
+    """Whether each answer is its reference, word for word (0 or 1; 1 is better).
+
+    Case, white space and punctuation don't count. On free answers it finds next to nothing: a right answer in other
+    words is a 0.
+
+    Args:
+        predictions: What the model wrote.
+        references: What it should have written, in the same order.
+
+    Raises:
+        DataError: The two have different lengths.
+
+    >>> exact_match(["A piece of text", "ids"], ["a piece of  text.", "Ids, and a mask"])
+    [1.0, 0.0]
+    """
+    check_pairs(predictions, references)
+    return [float(_words(one) == _words(other)) for one, other in zip(predictions, references, strict=True)]
+
+
+def bleu(predictions: Sequence[str], references: Sequence[str]) -> list[float]:
+    """Sentence BLEU of each answer against its reference (0 to 100; higher is better).
+
+    How many runs of one to four words are also in the reference, and a penalty if the answer is shorter (Papineni et
+    al., 2002). It was made for whole corpora (:func:`corpus_bleu`): of one short answer it is rough, and smoothed.
+    Computed by sacrebleu with its own settings.
+
+    Args:
+        predictions: What the model wrote.
+        references: What it should have written, in the same order.
+
+    Raises:
+        DataError: The two have different lengths.
+        MissingExtraError: sacrebleu is not installed.
+
+    >>> [round(score) for score in bleu(["a cat sat on the mat", "no"], ["a cat sat on the mat", "a dog"])]
+    [100, 0]
+    """
+    check_pairs(predictions, references)
+    scorer = _sacrebleu().BLEU(effective_order=True)
+    pairs = zip(predictions, references, strict=True)
+    return [scorer.sentence_score(prediction, [reference]).score for prediction, reference in pairs]
+
+
+def corpus_bleu(predictions: Sequence[str], references: Sequence[str]) -> float:
+    """BLEU of all answers together (0 to 100; higher is better): n-grams counted over all, not a mean of sentences.
+
+    Args:
+        predictions: What the model wrote; at least one text.
+        references: What it should have written, in the same order.
+
+    Raises:
+        DataError: The two have different lengths.
+        MissingExtraError: sacrebleu is not installed.
+
+    >>> round(corpus_bleu(["a cat sat on the mat"], ["a cat sat on the mat"]))
+    100
+    """
+    check_pairs(predictions, references)
+    return float(_sacrebleu().corpus_bleu(predictions, [references]).score)
+
+
+def check_pairs(predictions: Sequence[str], references: Sequence[str]) -> None:
+    """Hold predictions and references to the same number.
+
+    Raises:
+        DataError: It is not the same.
+    """
+    if len(predictions) != len(references):
+        raise DataError(f"{len(predictions)} predictions but {len(references)} references: give one for each")
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
+def _sacrebleu() -> Any:
+    try:
+        import sacrebleu
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("BLEU needs the package sacrebleu: pip install 'ftlib[train]'") from error
+    return sacrebleu

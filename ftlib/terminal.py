@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.syntax import Syntax
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ftlib.doctor import Check
     from ftlib.estimate import Estimate
+    from ftlib.evaluation import Evaluation
     from ftlib.hardware import Suggestion
     from ftlib.messages import Message
     from ftlib.summary import DataSummary, TokenCounts
-    from ftlib.training.job import Step
     from ftlib.upgrade import FileReport
 
 _BAR_WIDTH = 40
@@ -57,7 +60,11 @@ def print_run(folder: str, summary: Mapping[str, Any]) -> None:
     table.add_row("parameters trained", trained)
     table.add_row("steps", f"{summary['steps']:,}")
     table.add_row("tokens (no padding)", f"{summary['tokens']:,}")
-    table.add_row("tokens a second", f"{summary['tokens_per_second']:,.0f}")
+    if summary["tokens_per_second"] is None:
+        table.add_row("tokens a second", "not measured")
+    else:
+        table.add_row("tokens a second", f"{summary['tokens_per_second']:,.0f}")
+        table.add_row("model FLOPs utilization", f"{summary['model_flops_utilization']:.0%}")
     table.add_row("loss, first step", f"{summary['first_loss']:.4f}")
     table.add_row("loss, last step", f"{summary['last_loss']:.4f}")
     if summary["best_eval_loss"] is not None:
@@ -121,24 +128,101 @@ def print_upgrade(reports: Sequence[FileReport], *, fix: bool) -> None:
     console.print(f"{len(reports)} files: {done}, {left} with something left to do")
 
 
-@contextlib.contextmanager
-def training_progress(*, shown: bool) -> Iterator[Callable[[Step, int], None]]:
-    """Show a bar with loss, tokens a second and remaining time while a model is trained; yield what to call.
+def print_texts(prompts: Sequence[str], texts: Sequence[str]) -> None:
+    """Print what ``ftlib generate`` got: the text alone, or below each prompt where there are several."""
+    from ftlib.chat.console import printable
 
-    Args:
-        shown: Whether to show it at all; it isn't where there is no terminal either.
-    """
-    console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"), TimeRemainingColumn())
-    visible = shown and console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=not visible) as progress:
-        task = progress.add_task("", total=None, told="")
+    console = Console(highlight=False, emoji=False)
+    for number, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
+        if len(prompts) > 1:
+            gap = "\n" if number else ""
+            console.print(f"{gap}[bold]{escape(printable(prompt))}[/bold]", soft_wrap=True)
+        console.print(printable(text), markup=False, soft_wrap=True)
 
-        def on_step(step: Step, steps: int) -> None:
-            told = f"loss {step.loss:.3f}, {step.tokens / step.seconds:,.0f} tokens/s"
-            progress.update(task, completed=step.number, total=steps, told=told)
 
-        yield on_step
+def print_evaluation(found: Evaluation, show: int) -> None:
+    """Print what ``ftlib evaluate`` found: a score a line, a column for each model, then the first questions."""
+    from ftlib.measures import LOSS_MEASURES, MEASURES
+
+    console = Console(highlight=False, emoji=False)
+    notes = dict(zip(found.summary["model"], found.summary["note"], strict=True))
+    run = found.summary[found.summary["note"] == ""].set_index("model")
+    measures: list[Any] = [*MEASURES.values(), *LOSS_MEASURES.values()]
+    titles = {one.name: f"{one.title} ({one.better})" for one in measures}
+    titles |= {"refuses": "refusal rate (lower)", "refuses_off_topic": "refusal rate, off-topic (higher)"}
+    if len(run):
+        table = _table("score (better)", *run.index)
+        for name, title in titles.items():
+            cells = [_with_interval(row, name) for _, row in run.iterrows()]
+            if any(cells):
+                table.add_row(title, *cells)
+        console.print(table)
+        console.print(f"{run['questions'].iloc[0]:,} questions; in brackets the 95 % interval.")
+    for model, note in notes.items():
+        if note:
+            console.print(f"{escape(model)}: {escape(note)}")
+    for question, answers in list(found.table.groupby("question", sort=False))[:show]:
+        said = dict(zip(answers["model"], answers["answer"], strict=True))
+        _print_answers(console, str(question), {"reference": answers["reference"].iloc[0], **said})
+
+
+def print_comparison(paths: Sequence[Path], scores: Any, answers: Any) -> None:
+    """Print two evaluations beside each other, then answers to the first questions."""
+    console = Console(highlight=False, emoji=False)
+    for name, path in zip(("first", "second"), paths, strict=True):
+        console.print(f"{name}: {escape(str(path))}", soft_wrap=True)
+    table = _table("score (better)", "first", "second", "difference", "p")
+    for row in scores.to_dict("records"):
+        spread = f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+        numbers = (f"{row['first']:.3f}", f"{row['second']:.3f}", escape(spread), f"{row['p_value']:.3f}")
+        table.add_row(f"{row['score']} ({row['better']})", *numbers)
+    console.print(table)
+    console.print("Differences with their 95 % intervals (paired bootstrap); p by approximate randomisation.")
+    for row in answers.to_dict("records"):
+        question = row.pop("question")
+        _print_answers(console, question, row)
+
+
+def _with_interval(row: Any, name: str) -> str:
+    """Return a score with its interval; nothing where it was not measured."""
+    value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
+    return "" if math.isnan(value) else escape(f"{_short(value)} [{_short(low)}, {_short(high)}]")
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _print_answers(console: Console, question: str, answers: Mapping[str, str]) -> None:
+    from ftlib.chat.console import printable
+
+    console.print(f"\n[bold]{escape(printable(question))}[/bold]")
+    for name, text in answers.items():
+        console.print(f"[cyan]{escape(name)}[/cyan]: {escape(printable(text))}")
+
+
+def print_server(base_url: str, model: str) -> None:
+    """Print where ``ftlib serve`` listens, and how to ask."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"[bold]{escape(model)}[/bold] answers at [bold]{base_url}[/bold] (Ctrl-C ends it). For example:")
+    question = json.dumps({"model": model, "messages": [{"role": "user", "content": "What is padding?"}]})
+    console.print(f"curl {base_url}/chat/completions -H 'Content-Type: application/json' -d '{question}'", markup=False)
+
+
+def print_doctor(checks: Sequence[Check]) -> None:
+    """Print what ``ftlib doctor`` found."""
+    console = Console(highlight=False)
+    colours = {"ok": "green", "note": "yellow", "broken": "red"}
+    table = Table("", "what", "found", box=None, pad_edge=False)
+    for check in checks:
+        found = escape(check.found) + (f"\n[bold]{escape(check.remedy)}[/bold]" if check.remedy else "")
+        table.add_row(f"[{colours[check.status]}]{check.status}[/]", escape(check.name), found)
+    console.print(table)
+    broken = [check.name for check in checks if check.status == "broken"]
+    if broken:
+        console.print(f"[red]The course can't run here yet: {', '.join(broken)}.[/red]")
+    else:
+        console.print("The course can run.")
 
 
 def _print_tokens(console: Console, tokens: TokenCounts) -> None:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,13 +15,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from datasets import Dataset
 from ftlib.batches import pad_batch
 from ftlib.compat import MendedTrainer, trainer_arguments
-from ftlib.errors import DataError, PromptTooLongError, TruncationWarning
-from ftlib.inference import answer, generate
-from ftlib.messages import Message
-from ftlib.models import context_length
-from ftlib.templates import QUESTION_ANSWER, Segment, Template
+from ftlib.errors import DataError
+from ftlib.inference import answer, inference
 from ftlib.throughput import Throughput, ThroughputCallback
-from ftlib.tokenization import encode_segments, tokenize_and_split
+from ftlib.tokenization import tokenize_and_split
 
 __all__ = ["Trainer", "compare_models", "inference", "is_exact_match", "sample_history", "tokenize_and_split_data"]
 
@@ -47,39 +43,6 @@ def tokenize_and_split_data(
     """
     split = tokenize_and_split(training_config, tokenizer)
     return split.train, split.test
-
-
-def inference(
-    text: str,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    max_input_tokens: int = 1000,
-    max_output_tokens: int = 100,
-    *,
-    template: Template | None = QUESTION_ANSWER,
-) -> str:
-    """Ask one question.
-
-    Then: the prompt counted as output, so that one of more than ``max_output_tokens`` raised an error; there was no
-    attention mask; the question went in without the frame that training used; and the prompt was taken off the answer
-    by its number of characters, which a shortened prompt no longer has.
-
-    Args:
-        text: The question, without a frame.
-        model: A causal language model.
-        tokenizer: The model's tokenizer.
-        max_input_tokens: A prompt of more tokens loses the beginning of its question. So does one that leaves no room
-            for the answer in the model's context. A :class:`~ftlib.errors.TruncationWarning` says so.
-        max_output_tokens: The most tokens to write.
-        template: The frame that training used; None continues the text as it stands.
-
-    Raises:
-        PromptTooLongError: Even without a question there is no room.
-    """
-    text = _shorten(text, tokenizer, template, min(max_input_tokens, context_length(model) - max_output_tokens))
-    if template is None:
-        return generate(model, tokenizer, [text], max_new_tokens=max_output_tokens)[0]
-    return answer(model, tokenizer, [text], template=template, max_new_tokens=max_output_tokens)[0]
 
 
 class Trainer(MendedTrainer, transformers.Trainer):
@@ -172,26 +135,3 @@ def is_exact_match(first: str, second: str) -> bool:
     True
     """
     return first.split() == second.split()
-
-
-def _shorten(text: str, tokenizer: PreTrainedTokenizerBase, template: Template | None, room: int) -> str:
-    shorter = text
-    while (excess := _prompt_length(shorter, tokenizer, template) - room) > 0:
-        starts = [start for start, _ in tokenizer(shorter, return_offsets_mapping=True)["offset_mapping"]]
-        if excess >= len(starts):
-            raise PromptTooLongError(
-                f"no room for a question: the prompt may have {room} tokens, its frame included. "
-                "Raise max_input_tokens or lower max_output_tokens"
-            )
-        shorter = shorter[max(1, starts[excess]) :]
-    if shorter != text:
-        lost = len(text) - len(shorter)
-        message = f"the question lost its first {lost} characters: a prompt may have {room} tokens here"
-        warnings.warn(message, TruncationWarning, stacklevel=3)
-    return shorter
-
-
-def _prompt_length(text: str, tokenizer: PreTrainedTokenizerBase, template: Template | None) -> int:
-    messages = [Message(role="user", content=text)]
-    segments = template.render_prompt(messages) if template else [Segment(text)]
-    return len(encode_segments(segments, tokenizer))

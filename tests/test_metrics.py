@@ -5,7 +5,18 @@ import torch
 
 from ftlib.batches import pad_batch, padded_batches
 from ftlib.errors import DataError
-from ftlib.metrics import answer_loss, bits_per_byte, perplexity, rouge_l, summed_target_loss
+from ftlib.measures import MEASURES
+from ftlib.metrics import (
+    answer_loss,
+    bits_per_byte,
+    bleu,
+    corpus_bleu,
+    exact_match,
+    perplexity,
+    rouge_l,
+    summed_target_loss,
+    token_accuracy,
+)
 from ftlib.tokenization import tokenize
 
 
@@ -60,3 +71,54 @@ def test_rouge_l_by_hand():
 def test_rouge_l_wants_one_reference_each():
     with pytest.raises(DataError, match="1 predictions but 2 references"):
         rouge_l(["a"], ["a", "b"])
+
+
+def test_token_accuracy_holds_a_prediction_against_the_next_token(tiny_model):
+    """By hand: of two targets, the first is what the model predicts behind the prompt, the second is not."""
+    likeliest = int(tiny_model(torch.tensor([[5]])).logits[0, -1].argmax())
+    after = int(tiny_model(torch.tensor([[5, likeliest]])).logits[0, -1].argmax())
+    other = (after + 1) % 320
+    batch = pad_batch(
+        [
+            {"input_ids": [5, likeliest, other], "labels": [-100, likeliest, other]},
+            {"input_ids": [5], "labels": [-100]},
+        ],
+        1,
+    )
+    assert token_accuracy(tiny_model, [batch]) == 0.5
+    with pytest.raises(DataError, match="no target tokens"):
+        token_accuracy(tiny_model, [pad_batch([{"input_ids": [5, 6], "labels": [-100, -100]}], 1)])
+
+
+def test_exact_match_overlooks_case_space_and_punctuation():
+    assert exact_match(["A  Token.", "a token", ""], ["a token", "the token", ""]) == [1.0, 0.0, 1.0]
+
+
+def test_bleu_by_hand():
+    """Five words, one of them another: precisions 4/5, 3/4, 2/3 and 1/2, no penalty."""
+    expected = 100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25
+    assert corpus_bleu(["one two three four six"], ["one two three four five"]) == pytest.approx(expected)
+    assert bleu(["one two three four six"], ["one two three four five"]) == [pytest.approx(expected)]
+
+
+def test_bleu_of_a_run_is_of_all_answers_together():
+    predictions = ["the cat sat on the mat", "no", "a token is a piece of a text"]
+    references = ["the cat sat on a mat", "a dog ran", "a token is a piece of text"]
+    found = MEASURES["bleu"].interval(predictions, references)
+    assert found.value == pytest.approx(corpus_bleu(predictions, references))
+    assert found.value != pytest.approx(sum(bleu(predictions, references)) / 3)
+    assert found.low <= found.value <= found.high
+
+
+def test_every_measure_keeps_to_its_scale():
+    predictions, references = ["a b c d a b c d", "", "I can't."], ["a b c d e", "x", "I can't."]
+    for measure in MEASURES.values():
+        low, high = measure.scale
+        assert all(low <= value <= high + 1e-9 for value in measure.each(predictions, references)), measure.name
+        assert low <= measure.interval(predictions, references).value <= high + 1e-9, measure.name
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_every_measure_wants_one_reference_each(name):
+    with pytest.raises(DataError, match="1 predictions but 2 references"):
+        MEASURES[name].interval(["a"], ["a", "b"])

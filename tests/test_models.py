@@ -7,13 +7,13 @@ import torch
 from ftlib.errors import ModelError
 from ftlib.models import (
     MODEL_VARIABLE,
-    NANO_FOLDER,
     context_length,
     load_model,
     load_tokenizer,
     resolve_name,
     save_model,
 )
+from ftlib.places import NANO
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_auto_reads_the_environment(saved, monkeypatch):
     monkeypatch.setenv(MODEL_VARIABLE, str(saved))
     assert resolve_name("auto") == str(saved)
     monkeypatch.delenv(MODEL_VARIABLE)
-    assert resolve_name("auto") == str(NANO_FOLDER)
+    assert resolve_name("auto") == str(NANO)
 
 
 @pytest.mark.parametrize("name", ["EleutherAI/pythia-70m", "distilgpt2", "microsoft/DialoGPT-medium"])

@@ -5,8 +5,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ftlib.chat_template import template_of
 from ftlib.errors import DataError, ModelError, TrainingError
 from ftlib.models import load_model, save_model
+from ftlib.templates import get_template
 from ftlib.training.checkpoints import checkpoints
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.run import read_metrics, train
@@ -69,6 +71,16 @@ def test_the_card_says_how_to_load_the_model_and_that_works(tmp_path, config, mo
     scope = {}
     exec(code, scope)  # noqa: S102
     assert scope["model"].config.vocab_size == scope["tokenizer"].vocab_size
+
+
+@pytest.mark.parametrize("name", ["question-answer", "guanaco", "dialogue"])
+def test_the_frame_of_the_training_travels_with_the_model(tmp_path, config, name):
+    run = train(config(data={"template": name}, train={"max_steps": 1}), tmp_path / "run")
+    _, tokenizer = load_model(run.folder)
+    assert template_of(tokenizer).name == name
+    asked = [{"role": "user", "content": "What is padding?"}]
+    prompt = "".join(segment.text for segment in get_template(name).render_prompt(asked))
+    assert tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=False) == prompt
 
 
 def test_a_run_is_never_overwritten(tmp_path, config):

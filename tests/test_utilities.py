@@ -9,7 +9,9 @@ from datasets import Dataset
 from ftlib import utilities
 from ftlib.compat import CompatError, floating_point_ops, training_arguments
 from ftlib.errors import DataError, PromptTooLongError, TruncationWarning
-from ftlib.inference import answer
+from ftlib.inference import answer, count_prompt_tokens
+from ftlib.messages import user
+from ftlib.room import shorten
 from ftlib.templates import QUESTION_ANSWER
 
 FAQ = {"model": {"pretrained_name": "nano", "max_length": 2048}, "datasets": {"use_hf": False, "path": "faq"}}
@@ -57,10 +59,10 @@ def test_a_long_question_loses_its_beginning_and_says_so(tiny_model, tiny_tokeni
         utilities.inference(question, tiny_model, tiny_tokenizer, max_output_tokens=10)
     with warnings.catch_warnings(record=True):
         warnings.simplefilter("always")
-        kept = utilities._shorten(question, tiny_tokenizer, QUESTION_ANSWER, 54)
+        kept = shorten(question, tiny_tokenizer, QUESTION_ANSWER, 54)
     assert question.endswith(kept)
     assert kept.endswith("at the end?")
-    assert 52 <= utilities._prompt_length(kept, tiny_tokenizer, QUESTION_ANSWER) <= 54
+    assert 52 <= count_prompt_tokens([user(kept)], tiny_tokenizer, template=QUESTION_ANSWER) <= 54
 
 
 def test_no_room_at_all_is_an_error(tiny_model, tiny_tokenizer):

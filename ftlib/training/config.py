@@ -11,8 +11,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ValidationError, model_validator
 
-from ftlib.data import shipped
 from ftlib.errors import ConfigError
+from ftlib.places import shipped
 from ftlib.training.sections import (
     CheckpointSection,
     DataSection,

@@ -28,7 +28,7 @@ def tokenized(config: FinetuneConfig, tokenizer: Any) -> tuple[Dataset, Dataset 
         DataError: The data can't be used.
     """
     conversations, held_out = _conversations(config)
-    template = _template(config, tokenizer)
+    template = run_template(config, tokenizer)
     rows = _tokenized(conversations, tokenizer, template, config)
     eval_rows = _tokenized(held_out, tokenizer, template, config) if held_out is not None else None
     overfit = config.data.overfit_batches
@@ -65,7 +65,13 @@ def _conversations(config: FinetuneConfig) -> tuple[Dataset, Dataset | None]:
     return parts["train"], parts["test"]
 
 
-def _template(config: FinetuneConfig, tokenizer: Any) -> Template:
+def run_template(config: FinetuneConfig, tokenizer: Any) -> Template:
+    """Return the template that a run puts around its messages.
+
+    Args:
+        config: Of the run.
+        tokenizer: The model's.
+    """
     if config.data.frame is not None:
         return config.data.frame.template()
     name = config.data.template

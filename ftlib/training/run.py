@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ftlib.chat_template import to_jinja
 from ftlib.errors import ConfigError, TrainingError
 from ftlib.parts import count_parameters
 from ftlib.training.checkpoints import Checkpoint, best_of, checkpoints, load_state, prune, write_whole
@@ -19,7 +20,7 @@ from ftlib.training.job import Job, Step
 from ftlib.training.prepare import Evaluation, checkpoint_is_due, other_run, prepare_job, prepare_model
 from ftlib.training.recorder import Recorder, read_metrics
 from ftlib.training.report import model_card, plot_losses, summarize
-from ftlib.training.rows import tokenized
+from ftlib.training.rows import run_template, tokenized
 from ftlib.training.speed import Speed, measure_speed
 from ftlib.training.team import is_main_process
 
@@ -54,7 +55,8 @@ def train(
     """Fine-tune as a configuration says, and keep everything in a folder.
 
     The folder holds the configuration, a line of metrics for each step, checkpoints, a picture of the loss and a card
-    that says how to load the model. ``ftlib.load_model(folder)`` gives the best checkpoint.
+    that says how to load the model. ``ftlib.load_model(folder)`` gives the best checkpoint. Its tokenizer's chat
+    template is the template of the training.
 
     Args:
         config: What to do.
@@ -75,6 +77,8 @@ def train(
     start = (_where_it_stopped(place, config) if resume else None) or other_run(config)
     model, tokenizer = prepare_model(config, start)
     rows, eval_rows = tokenized(config, tokenizer)
+    # Whoever asks the model later (a server, a chat page) finds the frame of its training beside it.
+    tokenizer.chat_template = to_jinja(run_template(config, tokenizer), tokenizer)
     evaluation = Evaluation(config, model, tokenizer, eval_rows)
     first_step = start.step + 1 if start else 1
     job = prepare_job(config, model, tokenizer, rows, first_step=first_step, evaluation=evaluation)

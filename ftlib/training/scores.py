@@ -15,8 +15,7 @@ from transformers import GenerationConfig
 
 from datasets import Dataset
 from ftlib.batches import pad_batch, padded_batches
-from ftlib.errors import MissingExtraError
-from ftlib.metrics import rouge_l
+from ftlib.metrics import corpus_bleu, rouge_l, token_accuracy
 from ftlib.models import context_length
 from ftlib.tokenization import IGNORED
 
@@ -43,7 +42,7 @@ def scores(
     model.eval()
     try:
         with torch.no_grad():
-            accuracy = _token_accuracy(model, rows, tokenizer.pad_token_id, batch_size)
+            accuracy = token_accuracy(model, padded_batches(rows, batch_size, pad_token_id=tokenizer.pad_token_id))
             first = rows.select(range(min(len(rows), generated_rows)))
             predictions, references = _answers(model, first, tokenizer, batch_size)
     finally:
@@ -66,26 +65,8 @@ def text_scores(predictions: Sequence[str], references: Sequence[str]) -> dict[s
     >>> round(scores["bleu"]), scores["rouge_l"]
     (100, 1.0)
     """
-    try:
-        import sacrebleu
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("BLEU needs the package sacrebleu: pip install 'ftlib[eval]'") from error
     each = rouge_l(predictions, references)
-    return {"bleu": sacrebleu.corpus_bleu(predictions, [references]).score, "rouge_l": sum(each) / len(each)}
-
-
-def _token_accuracy(model: Any, rows: Dataset, pad_token_id: int, batch_size: int) -> float:
-    """Share of the targets that are the likeliest next token, with the true tokens before them."""
-    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-    right = count = 0
-    for batch in padded_batches(rows, batch_size, pad_token_id=pad_token_id):
-        inputs = {name: tensor.to(model.device) for name, tensor in batch.items() if name != "labels"}
-        targets = batch["labels"][:, 1:].to(model.device)
-        kept = targets != IGNORED
-        hidden = plain.base_model(**inputs, use_cache=False).last_hidden_state[:, :-1][kept]
-        right += int((plain.get_output_embeddings()(hidden).argmax(-1) == targets[kept]).sum())
-        count += int(kept.sum())
-    return right / count if count else 0.0
+    return {"bleu": corpus_bleu(predictions, references), "rouge_l": sum(each) / len(each)}
 
 
 def _answers(model: Any, rows: Dataset, tokenizer: Any, batch_size: int) -> tuple[list[str], list[str]]:

@@ -1,0 +1,11 @@
+"""Talk to a model: on a page in the browser, or in the terminal.
+
+Both keep a history, put it into the frame that the model was trained in, and show an answer while it is written.
+"""
+
+from ftlib.chat.console import talk
+from ftlib.chat.server import launch, serving
+from ftlib.chat.session import Limits, Settings
+from ftlib.chat.speaker import Speaker, load_speaker
+
+__all__ = ["Limits", "Settings", "Speaker", "launch", "load_speaker", "serving", "talk"]

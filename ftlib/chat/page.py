@@ -1,0 +1,301 @@
+"""The chat page: what is on it, and what each button does.
+
+The conversation itself stays on the server, as messages. The browser gets a view of it in which every sign that HTML
+would read is written as text.
+"""
+
+from __future__ import annotations
+
+import html
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
+from typing import Any
+
+import gradio as gr
+
+from ftlib.chat.feedback import FeedbackFile, as_json_lines
+from ftlib.chat.session import (
+    RANGES,
+    WRITING,
+    Limits,
+    Progress,
+    Settings,
+    checked_question,
+    describe,
+    last_question,
+    reply,
+    with_answer,
+)
+from ftlib.chat.speaker import Speaker
+from ftlib.errors import FtlibError
+from ftlib.messages import Message, user
+from ftlib.models import context_length
+
+# Gradio renders HTML in a chat even where it renders no Markdown; pre-wrap keeps the spaces of a text that is text.
+STYLE = """
+.message-content .md {white-space: pre-wrap; overflow-wrap: anywhere}
+.gradio-container {max-width: 70rem !important}
+"""
+_SAVE = """(text) => {
+  if (!text) return;
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], {type: "application/jsonl"}));
+  link.download = "conversation.jsonl";
+  link.click();
+  URL.revokeObjectURL(link.href);
+}"""
+_REFRESH_SECONDS = 0.05
+_READY = "Ask something. Nothing that you write leaves this machine."
+_HINTS = {
+    "temperature": "0: always the likeliest token",
+    "top_k": "Draw from so many of the likeliest tokens; 0: all",
+    "top_p": "Draw from the likeliest tokens with this share together",
+    "repetition_penalty": "Above 1: tokens that are there already become less likely",
+    "max_new_tokens": "The longest answer",
+}
+
+History = list[list[Message]]
+"""A conversation for each column."""
+
+
+def theme() -> gr.Theme:
+    """Return the page's look: fonts that are on every system, since others would have to be fetched."""
+    text = ("Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
+    code = ("Consolas", "Menlo", "DejaVu Sans Mono", "monospace")
+    return gr.themes.Default(font=map(gr.themes.Font, text), font_mono=map(gr.themes.Font, code))
+
+
+class Page:
+    """The page of one or several models.
+
+    Args:
+        speakers: One is talked to at a time, unless ``compare``.
+        compare: Show both side by side.
+        settings: What the controls begin with.
+        limits: What a visitor may take.
+        feedback: Where thumbs are kept.
+        examples: Questions that a click puts into the box.
+    """
+
+    def __init__(
+        self,
+        speakers: Sequence[Speaker],
+        *,
+        compare: bool,
+        settings: Settings,
+        limits: Limits,
+        feedback: FeedbackFile,
+        examples: Sequence[str],
+    ) -> None:
+        """Lay the page out and connect its buttons."""
+        self.speakers = {speaker.name: speaker for speaker in speakers}
+        self.compare = compare
+        self.limits = limits
+        self.feedback = feedback
+        self.columns = 2 if compare else 1
+        with gr.Blocks(analytics_enabled=False, title="ftlib chat", fill_width=False) as self.blocks:
+            self._lay_out(settings, examples)
+            self._connect()
+        self.blocks.queue(max_size=limits.waiting, default_concurrency_limit=1, api_open=False)
+
+    def _lay_out(self, settings: Settings, examples: Sequence[str]) -> None:
+        names = list(self.speakers)
+        self.history = gr.State([[] for _ in range(self.columns)])
+        self.views, self.told = [], []
+        with gr.Row():
+            for name in names[: self.columns]:
+                with gr.Column(min_width=300):
+                    self.views.append(self._view(name if len(names) == self.columns else "Conversation"))
+                    self.told.append(gr.Markdown(_READY, elem_classes="told"))
+        self.box = gr.Textbox(
+            show_label=False, placeholder="Your question", lines=1, max_lines=6, autofocus=True, submit_btn="Ask"
+        )
+        with gr.Row():
+            self.stop, self.retry, self.edit, self.clear, self.download = (
+                gr.Button(label, size="sm", min_width=90) for label in ("Stop", "Retry", "Edit", "Clear", "Download")
+            )
+        gr.Examples([[example] for example in examples], self.box, label="For example")
+        with gr.Accordion("Settings", open=False):
+            self.chosen = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > self.columns)
+            self.controls = _controls(settings, self._longest_answer())
+        self.file = gr.Textbox(visible=False)
+
+    def _view(self, label: str) -> gr.Chatbot:
+        return gr.Chatbot(
+            label=label,
+            render_markdown=False,
+            latex_delimiters=[],
+            buttons=[],
+            feedback_options=("Like", "Dislike"),
+            height="40vh" if self.compare else "55vh",
+            min_height=200,
+            placeholder=" ",
+        )
+
+    def _longest_answer(self) -> int:
+        """Leave at least half of every model's context to the conversation."""
+        return min(context_length(speaker.model) // 2 for speaker in self.speakers.values())
+
+    def _connect(self) -> None:
+        answering: dict[str, Any] = {
+            "inputs": [self.history, self.chosen, *self.controls],
+            "outputs": [self.history, *self.views, *self.told],
+            "concurrency_id": "answers",
+            "concurrency_limit": 1,
+            "show_progress": "minimal",
+            "show_progress_on": self.told,
+        }
+        asked = self.box.submit(
+            self._ask,
+            **{**answering, "inputs": [self.box, *answering["inputs"]], "outputs": [self.box, *answering["outputs"]]},
+            api_name="ask",
+        )
+        again = self.retry.click(self._retry, **answering, api_visibility="private")
+        running: dict[str, Any] = {"cancels": [asked, again], "queue": False, "api_visibility": "private"}
+        emptied = [self.history, *self.views, *self.told]
+        at_once: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
+
+        # One after the other: until an answer is cancelled it goes on writing into the same places.
+        def cancel(press: Any) -> Any:
+            return press(_cancelled, None, None, **running).then(_settled, None, None, **at_once)
+
+        cancel(self.stop.click).then(_stopped, self.told, self.told, **at_once)
+        cancel(self.edit.click).then(self._edit, self.history, [self.box, *emptied], **at_once)
+        for press in (self.clear.click, self.chosen.change, *(view.clear for view in self.views)):
+            cancel(press).then(self._empty, None, emptied, **at_once)
+        self.download.click(as_json_lines, self.history, self.file, **at_once).then(
+            None, self.file, None, js=_SAVE, **at_once
+        )
+        for number, view in enumerate(self.views):
+            # Through the queue: without it, Gradio has no way to tell the page what became of a thumb.
+            view.like(self._rater(number), [self.history, self.chosen], None, api_visibility="private")
+
+    def _ask(self, question: str, history: History, chosen: str, *values: Any) -> Iterator[list[Any]]:
+        """Answer a question; the box is emptied when the answer begins, so that nothing refused is lost."""
+        begun = self._begin(lambda: checked_question(question, self.limits), history, chosen, values)
+        for number, update in enumerate(self._shown(*begun) if begun else self._unchanged()):
+            yield ["" if begun and number == 0 else gr.skip(), *update]
+
+    def _retry(self, history: History, chosen: str, *values: Any) -> Iterator[list[Any]]:
+        """Answer the last question again."""
+        cut = [last_question(messages) for messages in history]
+        question = cut[0][1]
+        begun = self._begin(lambda: question, [before for before, _ in cut], chosen, values) if question else None
+        yield from self._shown(*begun) if begun else self._unchanged()
+
+    def _begin(
+        self, question: Callable[[], str], history: History, chosen: str, values: Sequence[Any]
+    ) -> tuple[History, list[Generator[Progress]]] | None:
+        """Check everything that can be refused; say so on the page, and return None, when something is."""
+        speakers = list(self.speakers.values()) if self.compare else [self.speakers[chosen]]
+        try:
+            asked = user(question())
+            settings = _settings(values)
+            history = [[*messages, asked] for messages in history]
+            return history, [
+                reply(speaker, messages, settings, answer_seconds=self.limits.answer_seconds)
+                for speaker, messages in zip(speakers, history, strict=True)
+            ]
+        except FtlibError as error:
+            gr.Warning(html.escape(str(error)))
+            return None
+
+    def _shown(self, history: History, replies: Sequence[Generator[Progress]]) -> Iterator[list[Any]]:
+        """Let the columns write in turn, a piece each, and refresh the page a few times a second."""
+        with ExitStack() as stack:
+            writing = [stack.enter_context(closing(one)) for one in replies]
+            now = [next(one) for one in writing]
+            shown_at = time.monotonic()
+            yield self._update(history, now)
+            while not all(progress.end for progress in now):
+                now = [next(one, progress) for one, progress in zip(writing, now, strict=True)]
+                if time.monotonic() - shown_at >= _REFRESH_SECONDS:
+                    shown_at = time.monotonic()
+                    yield self._update(history, now)
+            yield self._update(history, now)
+
+    def _update(self, history: History, now: Sequence[Progress]) -> list[Any]:
+        answered = [with_answer(messages, progress) for messages, progress in zip(history, now, strict=True)]
+        views = [_as_view(messages) for messages in answered]
+        return [answered, *views, *map(describe, now)]
+
+    def _unchanged(self) -> Iterator[list[Any]]:
+        yield [gr.skip()] * (1 + 2 * self.columns)
+
+    def _empty(self) -> list[Any]:
+        return [[[] for _ in range(self.columns)], *[[]] * self.columns, *[_READY] * self.columns]
+
+    def _edit(self, history: History) -> list[Any]:
+        """Take the last question back into the box."""
+        cut = [last_question(messages) for messages in history]
+        before = [messages for messages, _ in cut]
+        told = "Change the question and ask again." if cut[0][1] else _READY
+        return [cut[0][1] or gr.skip(), before, *map(_as_view, before), *[told] * self.columns]
+
+    def _rater(self, column: int) -> Callable[..., None]:
+        def rate(history: History, chosen: str, rated: gr.LikeData) -> None:
+            index = rated.index if isinstance(rated.index, int) else rated.index[0]
+            model = list(self.speakers)[column] if self.compare else chosen
+            # A thumb that is pressed a second time comes back as an empty text.
+            is_good = rated.liked if isinstance(rated.liked, bool) else None
+            try:
+                self.feedback.rate(history[column][: index + 1], model=model, is_good=is_good)
+            except FtlibError as error:
+                gr.Warning(html.escape(str(error)))
+                return
+            gr.Info(f"Kept in {html.escape(str(self.feedback.path))}", duration=3)
+
+        return rate
+
+
+def _controls(settings: Settings, longest_answer: int) -> list[Any]:
+    sliders = []
+    with gr.Row():
+        for name, hint in _HINTS.items():
+            least, most = RANGES[name]
+            value = getattr(settings, name)
+            step = 1 if isinstance(value, int) else 0.05
+            if name == "max_new_tokens":
+                most, value = min(most, longest_answer), min(value, longest_answer)
+            sliders.append(gr.Slider(least, most, value, step=step, label=_words(name), info=hint, min_width=220))
+        seed = gr.Number(settings.seed, precision=0, label="Seed", info="Empty: drawn anew each time", min_width=220)
+    return [*sliders, seed]
+
+
+def _settings(values: Sequence[Any]) -> Settings:
+    *chosen, seed = values
+    named = dict(zip(_HINTS, chosen, strict=True))
+    whole = {name: int(named[name]) for name in ("top_k", "max_new_tokens")}
+    return Settings(**{**named, **whole}, seed=None if seed is None else int(seed))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").capitalize().replace("Max", "Maximum")
+
+
+def _as_view(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Return what the browser gets: text in which nothing can be read as HTML.
+
+    >>> _as_view([user("<b>")])
+    [{'role': 'user', 'content': [{'type': 'text', 'text': '&lt;b&gt;'}]}]
+    """
+    # As a dictionary, not as a string: Gradio takes the indentation off strings.
+    return [
+        {"role": message["role"], "content": [{"type": "text", "text": html.escape(message["content"] or "\u2026")}]}
+        for message in messages
+    ]
+
+
+def _cancelled() -> None:
+    """Give the browser something to wait for: it goes on with a next step only behind a function."""
+
+
+def _settled() -> None:
+    """Let the answer come to its end: Gradio sends word of a cancellation together with the next step, not before."""
+    time.sleep(0.2)
+
+
+def _stopped(*told: str) -> str | list[str]:
+    marked = [text.replace(WRITING, "Stopped.") for text in told]
+    return marked if len(marked) > 1 else marked[0]  # a list for one output would be taken as its value

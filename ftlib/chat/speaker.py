@@ -1,0 +1,97 @@
+"""A model that talks: its weights, its tokenizer, and the frame that it was trained in."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ftlib.chat_template import ChatTemplate, template_of
+from ftlib.errors import ModelError
+from ftlib.models import Precision, load_model, resolve_name
+from ftlib.templates import Template, get_template
+from ftlib.training.config import FinetuneConfig
+from ftlib.training.run import CONFIG
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """Somebody to talk to.
+
+    Attributes:
+        name: What the page calls it.
+        model: A causal language model.
+        tokenizer: The model's tokenizer.
+        template: The frame that training put around questions.
+    """
+
+    name: str
+    model: Any = field(repr=False)
+    tokenizer: Any = field(repr=False)
+    template: Template
+
+
+def load_speaker(name: str, *, device: str | None = None, dtype: Precision = "float32") -> Speaker:
+    """Load a model to talk to, with the frame that it was trained in.
+
+    Args:
+        name: As for :func:`ftlib.load_model`: nano, a Hub id, a folder, that of an adapter or of a run.
+        device: As there.
+        dtype: As there.
+
+    Raises:
+        ModelError: It can't be loaded.
+        ConfigError: It is a run whose configuration can't be read.
+
+    >>> load_speaker("nano").template.name
+    'question-answer'
+    """
+    model, tokenizer = load_model(name, device=device, dtype=dtype)
+    return Speaker(name, model, tokenizer, training_template(name, tokenizer))
+
+
+def training_template(name: str, tokenizer: Any) -> Template:
+    """Find the frame that a model was trained in.
+
+    What a run's configuration says comes first, then the tokenizer's own chat template, then question and answer.
+
+    Args:
+        name: As for :func:`load_speaker`.
+        tokenizer: The model's tokenizer.
+
+    Raises:
+        ConfigError: A run's configuration can't be read.
+    """
+    config = run_config(name)
+    if config is None:
+        return template_of(tokenizer)
+    if config.data.frame is not None:
+        return config.data.frame.template()
+    known = config.data.template
+    return ChatTemplate(tokenizer) if known == "tokenizer" else get_template(known)
+
+
+def base_of(name: str) -> str:
+    """Name the model that another one was tuned from: the base of an adapter, or what a run began with.
+
+    Raises:
+        ModelError: Nothing says what it was.
+    """
+    config = run_config(name)
+    if config is not None:
+        return config.model.name
+    adapter = Path(resolve_name(name)) / "adapter_config.json"
+    if adapter.is_file():
+        return str(json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    raise ModelError(f"{name}: nothing says which model it was tuned from: give two models to compare")
+
+
+def run_config(name: str) -> FinetuneConfig | None:
+    """Return the configuration of the run that a name means, by its folder or by that of a checkpoint; else None."""
+    folder = Path(name).expanduser()
+    places = [folder, folder.parent.parent] if folder.parent.name == "checkpoints" else [folder]
+    for place in places:
+        if (place / CONFIG).is_file():
+            return FinetuneConfig.from_yaml(place / CONFIG)
+    return None

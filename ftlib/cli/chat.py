@@ -1,0 +1,74 @@
+"""``ftlib chat``: talk to a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ftlib.cli import completion
+from ftlib.cli.group import WrongUsage
+
+EXAMPLES = (
+    "ftlib chat",
+    "ftlib chat runs/faq --compare --open",
+    "ftlib chat nano runs/faq --port 8000",
+    "ftlib chat runs/faq --terminal --temperature 0",
+)
+STATUSES = {0: "closed, with Ctrl-C or /quit"}
+
+
+def chat(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="nano, a Hub id, the folder of a run, of an adapter or of a model; default: nano.",
+            autocompletion=completion.models,
+        ),
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Show two models side by side: these, or one and what it was tuned from.")
+    ] = False,
+    terminal: Annotated[bool, typer.Option("--terminal", help="Talk in the terminal, without a page.")] = False,
+    port: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, max=65535, help="Of the page; default: the first free one from 7860."),
+    ] = None,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    temperature: Annotated[
+        float, typer.Option(metavar="X", min=0, help="0 takes the likeliest token each time; above, tokens are drawn.")
+    ] = 0.7,
+    max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="The most tokens of an answer.")] = 64,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Of the draw; default: another one each time.")] = None,
+    feedback: Annotated[
+        Path, typer.Option(metavar="FILE", help="File that the page keeps rated answers in; ftlib data reads it.")
+    ] = Path("chat_feedback.jsonl"),
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="cpu, cuda or mps; default: the best that is there.")
+    ] = None,
+) -> None:
+    """Talk to a model, on a page or in the terminal.
+
+    Questions stand in the frame that the model was trained in. The page is bound to 127.0.0.1: nobody on
+    another machine reaches it.
+    """
+    from ftlib.chat import Settings, launch, talk
+
+    settings = Settings(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
+    chosen = models or ["nano"]
+    if not terminal:
+        launch(
+            chosen,
+            compare=compare,
+            port=port,
+            settings=settings,
+            feedback=feedback,
+            device=device,
+            open_browser=open_browser,
+        )
+    elif compare or len(chosen) > 1:
+        raise WrongUsage("the terminal has room for one model: leave out --terminal to compare")
+    else:
+        talk(chosen[0], settings=settings, device=device)

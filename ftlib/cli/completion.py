@@ -1,0 +1,73 @@
+"""What the shell offers for an argument. Nothing heavy is imported: a person waits for it with a finger on the key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ftlib.places import shipped
+
+ENGINES = ("loop", "hf", "lightning", "trl")
+PRECISIONS = ("float32", "bfloat16", "mixed")
+OPTIMIZERS = ("adamw", "adafactor", "muon", "sgd")
+PROVIDERS = ("openai", "deepseek", "lamini")
+
+
+def data_sets() -> list[str]:
+    """Name the shipped data sets."""
+    return sorted(path.name for path in shipped("datasets").iterdir() if path.is_dir())
+
+
+def configs() -> list[str]:
+    """Name the shipped configurations that train."""
+    return [name for name in _configs() if not _is_test(name)]
+
+
+def question_sources() -> list[str]:
+    """Name what ``evaluate`` takes: the shipped data sets, and the configurations that test."""
+    return [*data_sets(), *test_configs()]
+
+
+def test_configs() -> list[str]:
+    """Name the shipped configurations that test a model."""
+    return [name for name in _configs() if _is_test(name)]
+
+
+def formats() -> list[str]:
+    """Name the formats that rows can have."""
+    from ftlib.formats import FORMATS
+
+    return ["auto", *FORMATS]
+
+
+def written_formats() -> list[str]:
+    """Name the formats that rows can be written in."""
+    from ftlib.formats import FORMATS
+
+    return [name for name, one in FORMATS.items() if one.write]
+
+
+def templates() -> list[str]:
+    """Name the text templates."""
+    from ftlib.templates import TEMPLATES
+
+    return list(TEMPLATES)
+
+
+def models() -> list[str]:
+    """Name nano, and the runs and models below ``runs/``."""
+    return ["nano", *(str(path.parent) for path in sorted(Path("runs").glob("*/config.*")))]
+
+
+def architectures() -> list[str]:
+    """Name nano and the models of the Hub whose architecture is shipped."""
+    known = Path(__file__).resolve().parent.parent / "assets" / "architectures.json"
+    return ["nano", *json.loads(known.read_text(encoding="utf-8"))]
+
+
+def _configs() -> list[str]:
+    return sorted(path.stem for path in shipped("configs").glob("*.yaml"))
+
+
+def _is_test(name: str) -> bool:
+    return name.endswith("_test")

@@ -1,0 +1,141 @@
+"""``ftlib data``: look into a file of instructions, or convert it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ftlib.cli import completion
+
+if TYPE_CHECKING:
+    from ftlib.messages import Message
+    from ftlib.summary import DataSummary
+
+EXAMPLES = (
+    "ftlib data faq",
+    "ftlib data dump.json.gz --json",
+    "ftlib data guanaco.jsonl --convert openai chat.jsonl",
+)
+STATUSES = {1: "a row can't be used, something is wrong with it, or another error"}
+
+
+def data(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A file, a shipped data set such as faq, or a Hub id.",
+            autocompletion=completion.data_sets,
+        ),
+    ],
+    format: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Format of the rows; found by itself unless you say.",
+            autocompletion=completion.formats,
+        ),
+    ] = "auto",
+    split: Annotated[str | None, typer.Option(metavar="NAME", help="Which split, where there are several.")] = None,
+    tokenizer: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Count tokens with the tokenizer of this model.",
+            autocompletion=completion.architectures,
+        ),
+    ] = "nano",
+    tokens: Annotated[bool, typer.Option(help="Count tokens at all.")] = True,
+    template: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="The frame around the rows whose tokens are counted.",
+            autocompletion=completion.templates,
+        ),
+    ] = "question-answer",
+    context: Annotated[
+        int | None, typer.Option(metavar="N", min=2, help="Tokens that a row may have; default: the model's.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Rows of a batch, to count its padding.")] = 8,
+    show: Annotated[int, typer.Option(metavar="N", min=0, help="How many conversations to print.")] = 1,
+    convert: Annotated[
+        tuple[str, Path] | None,
+        typer.Option(
+            metavar="FORMAT OUT",
+            help="Write the rows in this format to this file.",
+            autocompletion=completion.written_formats,
+        ),
+    ] = None,
+    skip_bad_rows: Annotated[
+        bool, typer.Option("--skip-bad-rows", help="Convert what can be used and report the rest.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Look into an instruction file of any format; convert it.
+
+    Says what is in it, how many tokens that makes, how much of a batch would be padding, and what is wrong with it.
+    """
+    from ftlib.cli import progress
+    from ftlib.data import iter_conversations, save_conversations
+
+    with progress.reading(_size(source, split)) as (on_bytes, count, unusable):
+        skip = skip_bad_rows or convert is None
+        name, conversations = iter_conversations(
+            source, format=format, split=split, on_error="skip" if skip else "raise", on_bytes=on_bytes
+        )
+        shown: list[list[Message]] = []
+        counted = _keep_first(count(conversations), show, shown)
+        if convert is not None:
+            rows = ({"messages": messages} for messages in counted)
+            written = save_conversations(rows, convert[1], format=convert[0])
+            found: dict[str, Any] = {"format": name, "rows": written}
+            found |= {"written_to": str(convert[1]), "written_as": convert[0]}
+            said = f"{written:,} rows of {name} written to {convert[1]} as {convert[0]}."
+        else:
+            summary = _summary(counted, name, tokenizer if tokens else None, template, context, batch_size)
+            found = summary.as_dict()
+    if as_json:
+        typer.echo(json.dumps(found | {"unusable": unusable}))
+    elif convert is not None:
+        typer.echo(said)
+    else:
+        from ftlib.terminal import print_summary
+
+        print_summary(source, summary, shown)
+    if unusable or found.get("faults"):
+        raise typer.Exit(1)
+
+
+def _size(source: str, split: str | None) -> int | None:
+    """Return the bytes of a file; a Hub id has none before it is read."""
+    from ftlib.data import dataset_path
+    from ftlib.errors import DataError
+
+    with contextlib.suppress(DataError):
+        return dataset_path(source, split=split).stat().st_size
+    return None
+
+
+def _keep_first(rows: Iterator[list[Message]], count: int, kept: list[list[Message]]) -> Iterator[list[Message]]:
+    for messages in rows:
+        if len(kept) < count:
+            kept.append(messages)
+        yield messages
+
+
+def _summary(
+    conversations: Iterator[list[Message]], name: str, model: str | None, template: str, context: int | None, size: int
+) -> DataSummary:
+    from ftlib.models import load_tokenizer
+    from ftlib.summary import summarize
+    from ftlib.templates import get_template
+
+    chosen = load_tokenizer(model) if model else None
+    frame = get_template(template)
+    return summarize(conversations, format=name, tokenizer=chosen, template=frame, context=context, batch_size=size)

@@ -1,0 +1,82 @@
+"""``ftlib estimate``: what a training run will need."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from ftlib.cli import completion
+
+EXAMPLES = (
+    "ftlib estimate EleutherAI/pythia-1b --batch 8 --length 512",
+    "ftlib estimate EleutherAI/pythia-1b --lora-rank 8 --gpu T4",
+    "ftlib estimate nano --batch 16 --json",
+)
+STATUSES = {0: "worked out, whether it fits or not"}
+
+
+def estimate(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A Hub id such as EleutherAI/pythia-1b, nano, or a folder.",
+            autocompletion=completion.architectures,
+        ),
+    ],
+    batch: Annotated[int, typer.Option(metavar="N", min=1, help="Rows of one forward pass.")] = 1,
+    length: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Tokens of a row; default: the context, 2,048 at most.")
+    ] = None,
+    accumulation: Annotated[int, typer.Option(metavar="N", min=1, help="Forward passes of one optimizer step.")] = 1,
+    steps: Annotated[int, typer.Option(metavar="N", min=1, help="Optimizer steps of the run.")] = 1,
+    precision: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="float32, bfloat16, or mixed.", autocompletion=lambda: completion.PRECISIONS),
+    ] = "float32",
+    optimizer: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="adamw, adafactor, muon or sgd.", autocompletion=lambda: completion.OPTIMIZERS
+        ),
+    ] = "adamw",
+    lora_rank: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Train adapters of this rank instead.")
+    ] = None,
+    checkpointing: Annotated[bool, typer.Option("--checkpointing", help="Compute activations twice.")] = False,
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Say what would make it fit on this card; default: the smallest it doesn't fit."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Tell what a training run will need, before it starts.
+
+    Parameters, operations, memory, and the cards where it fits: worked out from the configuration alone. Nothing is
+    downloaded for the models that the course knows.
+    """
+    from ftlib.estimate import architecture
+    from ftlib.estimate import estimate as work_out
+    from ftlib.hardware import GPUS, fits, suggest
+    from ftlib.hardware import gpu as find_card
+    from ftlib.terminal import print_estimate
+
+    arguments: dict[str, Any] = {"batch_size": batch, "length": length, "accumulation_steps": accumulation}
+    arguments |= {"steps": steps, "precision": precision, "optimizer": optimizer, "lora_rank": lora_rank}
+    arguments["gradient_checkpointing"] = checkpointing
+    config = architecture(model)
+    need = work_out(config, **arguments)
+    too_small = sorted((card for card in GPUS if not fits(need, card)), key=lambda card: card.memory_bytes)
+    card = find_card(gpu) if gpu else next(iter(too_small), None)
+    found = suggest(config, [card], **arguments)[0] if card else None
+    cards = {one.name: fits(need, one) for one in GPUS}
+    if as_json:
+        advice = {"gpu": card and card.name, "changes": found and found.changes}
+        typer.echo(json.dumps({"model": model, **asdict(need), "fits": cards, "suggestion": advice}))
+    else:
+        print_estimate(model, need, cards, card.name if card else None, found)

@@ -1,0 +1,199 @@
+"""``ftlib evaluate``: models and the questions of a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ftlib.cli import completion
+from ftlib.cli.group import WrongUsage
+
+if TYPE_CHECKING:
+    from ftlib.evaluation import Evaluation
+    from ftlib.messages import Message
+    from ftlib.templates import Template
+
+EXAMPLES = (
+    "ftlib evaluate faq --split test --model nano --model runs/faq",
+    "ftlib evaluate questions.jsonl --model runs/faq --limit 20 --html table.html",
+    "ftlib evaluate faq --split test --model runs/faq --provider openai",
+    "ftlib evaluate faq --split test --model runs/faq --out first.json",
+    "ftlib evaluate --compare first.json second.json",
+    "ftlib evaluate sft_freezing_test",
+)
+STATUSES = {0: "evaluated, also where a provider without a key was left out"}
+
+
+def evaluate(
+    questions: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="QUESTIONS",
+            help="A file with questions and answers, a shipped data set, or a YAML file that says everything.",
+            autocompletion=completion.question_sources,
+        ),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="nano, a Hub id, or the folder of a run or a model; may be repeated. Default: auto.",
+            autocompletion=completion.models,
+        ),
+    ] = None,
+    provider: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="openai, deepseek or lamini: ask its model, too; may be repeated. The key is in the environment.",
+            autocompletion=lambda: completion.PROVIDERS,
+        ),
+    ] = None,
+    split: Annotated[str | None, typer.Option(metavar="NAME", help="Which split, where there are several.")] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only so many questions.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="The most tokens of an answer.")] = 64,
+    show: Annotated[int, typer.Option(metavar="N", min=0, help="How many questions to print with answers.")] = 3,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write everything as JSON: what --compare reads.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table of answers as CSV.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page that needs no other file.")] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            metavar="FIRST SECOND",
+            help="Compare two evaluations that --out wrote; --model says which model of each, where there are several.",
+        ),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="cpu, cuda or mps; default: the best that is there.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Ask several models the same questions, and measure.
+
+    Each model is asked in the frame that it was trained in; of a conversation, the first question counts. Scores come
+    with 95 % intervals. A YAML file like configs/sft_freezing_test.yaml names model, questions and measures by itself.
+    """
+    names, written = model or [], {"json": out, "csv": csv, "html": html}
+    others = [names, provider, split, limit, *written.values()]
+    if compare:
+        if questions or any([provider, split, limit, *written.values()]):
+            raise WrongUsage("--compare reads two files that are there: it goes with --model, --show and --json only")
+        _compare(compare, names, show, as_json=as_json)
+    elif questions is None:
+        raise WrongUsage("give QUESTIONS, or --compare with two files")
+    elif questions.endswith((".yaml", ".yml")) or questions in completion.test_configs():
+        if any(others):
+            raise WrongUsage(f"{questions} says by itself what is asked and where it is written: change it there")
+        _run_file(questions, as_json=as_json)
+    else:
+        rows = _rows(questions, split)[:limit]
+        sources, frames = _sources(names or ["auto"], provider or [], max_new_tokens, device)
+        found = _evaluate(sources, rows, frames, max_new_tokens)
+        _write(found, written)
+        _print(found, show, as_json=as_json)
+
+
+def _rows(source: str, split: str | None) -> list[dict[str, Any]]:
+    """Read questions with their answers; of other formats than question-answer, the first exchange of each row."""
+    from ftlib.data import iter_conversations, read_rows
+
+    name, conversations = iter_conversations(source, split=split)
+    return read_rows(source, split=split) if name == "question-answer" else [_first_pair(one) for one in conversations]
+
+
+def _first_pair(messages: Sequence[Message]) -> dict[str, Any]:
+    first = {message["role"]: message["content"] for message in reversed(messages)}
+    return {"question": first.get("user"), "answer": first.get("assistant")}
+
+
+def _sources(
+    models: Sequence[str], providers: Sequence[str], max_tokens: int, device: str | None
+) -> tuple[dict[str, Any], dict[str, Template]]:
+    """Return who is asked, by name, and the frame of each."""
+    from ftlib.chat.speaker import load_speaker
+    from ftlib.hosted import why_not
+    from ftlib.templates import QUESTION_ANSWER
+
+    sources: dict[str, Any] = {one: why_not(one) or partial(_ask, one, max_tokens=max_tokens) for one in providers}
+    frames: dict[str, Template] = dict.fromkeys(providers, QUESTION_ANSWER)  # a provider has a frame of its own
+    speakers = {name: load_speaker(name, device=device) for name in models}
+    loaded = {name: (speaker.model, speaker.tokenizer) for name, speaker in speakers.items()}
+    return {**loaded, **sources}, {**frames, **{name: speaker.template for name, speaker in speakers.items()}}
+
+
+def _ask(provider: str, questions: Sequence[str], *, max_tokens: int) -> list[str]:
+    from ftlib.hosted import ask
+
+    return [reply.text for reply in ask(provider, questions, max_tokens=max_tokens)]
+
+
+def _evaluate(
+    sources: dict[str, Any], rows: list[dict[str, Any]], frames: dict[str, Template], max_new_tokens: int
+) -> Evaluation:
+    from ftlib.cli import progress
+    from ftlib.evaluation import evaluate as run_evaluation
+
+    with progress.counting("") as show_done:
+        return run_evaluation(
+            sources,
+            rows,
+            template=frames,
+            max_new_tokens=max_new_tokens,
+            on_done=lambda name, done, total: show_done(done, total, name),
+        )
+
+
+def _write(found: Evaluation, written: dict[str, Path | None]) -> None:
+    from ftlib import evaluation, evaluation_page
+
+    writers = {"json": evaluation.write_json, "csv": evaluation.write_csv, "html": evaluation_page.write_html}
+    for kind, path in written.items():
+        if path is not None:
+            writers[kind](found, path)
+
+
+def _print(found: Evaluation, show: int, *, as_json: bool) -> None:
+    from ftlib.terminal import print_evaluation
+
+    if as_json:
+        typer.echo(json.dumps({"summary": _records(found.summary), "table": _records(found.table)}))
+    else:
+        print_evaluation(found, show)
+
+
+def _compare(paths: tuple[Path, Path], models: Sequence[str], show: int, *, as_json: bool) -> None:
+    from ftlib.evaluation import compare, read_json, side_by_side
+    from ftlib.terminal import print_comparison
+
+    if len(models) not in (0, 2):
+        raise WrongUsage("--compare takes --model twice: the one of the first file and the one of the second")
+    first, second = map(read_json, paths)
+    pair = (models[0], models[1]) if models else None
+    scores = compare(first, second, models=pair)
+    if as_json:
+        typer.echo(json.dumps(_records(scores)))
+    else:
+        print_comparison(paths, scores, side_by_side(first, second, models=pair)[:show])
+
+
+def _run_file(config: str, *, as_json: bool) -> None:
+    from ftlib.training.config import read_yaml
+    from ftlib.training.sft_testing import run_sft_test
+
+    found = run_sft_test(read_yaml(config), source=config)
+    if as_json:
+        typer.echo(json.dumps({"log_file": str(found.log_file), "rows": found.rows, "scores": found.scores}))
+    else:
+        scores = "".join(f", {name} {score:.3f}" for name, score in found.scores.items())
+        typer.echo(f"{found.rows:,} answers written to {found.log_file}{scores}")
+
+
+def _records(table: Any) -> Any:
+    return json.loads(table.to_json(orient="records"))

@@ -1,0 +1,148 @@
+"""``ftlib generate``: texts from a model."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any, TextIO
+
+import typer
+
+from ftlib.cli import completion
+from ftlib.cli.group import WrongUsage
+from ftlib.errors import DataError
+
+EXAMPLES = (
+    'ftlib generate "A tokenizer turns text into"',
+    'ftlib generate --chat --model runs/faq --stream "What is padding?"',
+    "ftlib generate --chat --file questions.txt --json",
+    'echo "What is a token?" | ftlib generate --template alpaca',
+)
+STATUSES = {1: "an error, such as a prompt that is too long"}
+
+
+def generate(
+    prompts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PROMPT", help="Texts to continue, or questions; default: the lines of standard input."),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="nano, a Hub id, or the folder of a run or a model.", autocompletion=completion.models
+        ),
+    ] = "auto",
+    file: Annotated[
+        typer.FileText | None,
+        typer.Option(
+            metavar="FILE", encoding="utf-8", help="Read the prompts from this file, one a line; - is standard input."
+        ),
+    ] = None,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Ask them as questions, in the frame that the model was trained in.")
+    ] = False,
+    template: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Ask them as questions, in this frame.", autocompletion=completion.templates),
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="The most tokens to write for each.")] = 64,
+    temperature: Annotated[
+        float, typer.Option(metavar="X", min=0, help="0 takes the likeliest token each time; above, tokens are drawn.")
+    ] = 0.0,
+    top_k: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Draw from so many likeliest tokens; 0: from all.")
+    ] = 0,
+    top_p: Annotated[
+        float,
+        typer.Option(
+            metavar="X", min=0, max=1, help="Draw from the likeliest tokens with this share of the probability."
+        ),
+    ] = 1.0,
+    repetition_penalty: Annotated[
+        float, typer.Option(metavar="X", help="Above 1, tokens that occurred are less likely.")
+    ] = 1.0,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Of the draw; default: another one each time.")] = None,
+    batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Prompts computed at once.")] = 64,
+    stream: Annotated[bool, typer.Option("--stream", help="Show each answer while it is written.")] = False,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="cpu, cuda or mps; default: the best that is there.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print prompts and texts as JSON.")] = False,
+) -> None:
+    """Let a model continue prompts or answer questions.
+
+    Without --chat or --template the model goes on from the prompt as it stands. Only what is new is printed.
+    """
+    if stream and (as_json or not (chat or template)):
+        raise WrongUsage("--stream goes with --chat or --template, and not with --json")
+    if chat and template:
+        raise WrongUsage("--chat finds the frame by itself: give it or --template")
+    texts = _read(prompts or [], file)
+    options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k}
+    options |= {"top_p": top_p, "repetition_penalty": repetition_penalty, "seed": seed}
+    frame, loaded = _load(model, device, chat=chat, template=template)
+    if stream:
+        _stream(texts, loaded, frame, options)
+        return
+    answers = _generate(texts, loaded, frame, {**options, "batch_size": batch_size})
+    if as_json:
+        rows = [{"prompt": prompt, "text": text} for prompt, text in zip(texts, answers, strict=True)]
+        typer.echo(json.dumps({"model": model, "rows": rows}, ensure_ascii=False))
+    else:
+        from ftlib.terminal import print_texts
+
+        print_texts(texts, answers)
+
+
+def _read(prompts: list[str], file: TextIO | None) -> list[str]:
+    if prompts and file:
+        raise WrongUsage("give prompts or --file, not both")
+    if prompts:
+        return prompts
+    if file is None and sys.stdin.isatty():
+        raise WrongUsage("give a prompt, --file, or lines on standard input")
+    source = file or sys.stdin
+    try:
+        found = [line for line in source.read().splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{source.name}: not UTF-8 text ({error.reason}): save it as UTF-8") from error
+    if not found:
+        raise WrongUsage("there is no prompt: every line is empty")
+    return found
+
+
+def _load(name: str, device: str | None, *, chat: bool, template: str | None) -> tuple[Any, tuple[Any, Any]]:
+    """Return the frame of questions (None: no frame), and the model with its tokenizer."""
+    from ftlib.models import load_model
+    from ftlib.templates import get_template
+
+    frame = get_template(template) if template else None
+    loaded = load_model(name, device=device)
+    if chat:
+        from ftlib.chat.speaker import training_template
+
+        frame = training_template(name, loaded[1])
+    return frame, loaded
+
+
+def _generate(texts: list[str], loaded: tuple[Any, Any], frame: Any, options: dict[str, Any]) -> list[str]:
+    from ftlib.cli import progress
+    from ftlib.inference import answer
+    from ftlib.inference import generate as continue_texts
+
+    with progress.counting("prompts") as on_done:
+        if frame is None:
+            return continue_texts(*loaded, texts, on_done=on_done, **options)
+        return answer(*loaded, texts, template=frame, on_done=on_done, **options)
+
+
+def _stream(texts: list[str], loaded: tuple[Any, Any], frame: Any, options: dict[str, Any]) -> None:
+    from ftlib.chat.console import printable
+    from ftlib.inference import stream
+
+    for number, text in enumerate(texts):
+        if len(texts) > 1:
+            typer.echo(f"{'' if number == 0 else chr(10)}> {text}")
+        for piece in stream(*loaded, text, template=frame, **options):
+            typer.echo(printable(piece), nl=False)
+        typer.echo()

@@ -1,0 +1,58 @@
+"""``ftlib serve``: a model behind OpenAI's protocol."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Annotated
+
+import typer
+
+from ftlib.cli import completion
+
+EXAMPLES = (
+    "ftlib serve",
+    "ftlib serve runs/faq --port 8000",
+    "ftlib serve nano --name my-model --json",
+)
+STATUSES = {0: "served until Ctrl-C"}
+
+
+def serve(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="nano, a Hub id, or the folder of a run or a model.",
+            autocompletion=completion.models,
+        ),
+    ] = "auto",
+    port: Annotated[int | None, typer.Option(metavar="N", min=1, max=65535, help="Default: a free one.")] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What a client calls the model; default: the folder's name.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="cpu, cuda or mps; default: the best that is there.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print address and name as one line of JSON.")] = False,
+) -> None:
+    """Serve a model on this machine, over OpenAI's protocol.
+
+    The address is printed when it answers; Ctrl-C ends it. It listens on 127.0.0.1, asks for no key, and puts questions
+    into the frame that the model was trained in. The server is transformers' own.
+    """
+    from ftlib.chat.speaker import training_template
+    from ftlib.models import load_tokenizer
+    from ftlib.server import local_server
+    from ftlib.terminal import print_server
+
+    frame = training_template(model, load_tokenizer(model))
+    try:
+        with local_server(model, template=frame, name=name, port=port, device=device) as server:
+            if as_json:
+                typer.echo(json.dumps({"base_url": server.base_url, "model": server.model}))
+            else:
+                print_server(server.base_url, server.model)
+            threading.Event().wait()
+    except KeyboardInterrupt:
+        typer.echo("The server is stopped.", err=True)

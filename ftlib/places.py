@@ -1,0 +1,22 @@
+"""Where the files are that travel with the course."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+NANO = _PACKAGE / "assets" / "nano"
+"""nano's folder."""
+
+
+def shipped(folder: str) -> Path:
+    """Return a folder that travels with the course: inside an installed package, or beside it in a checkout.
+
+    Args:
+        folder: ``"datasets"`` or ``"configs"``.
+
+    >>> (shipped("configs") / "faq.yaml").is_file()
+    True
+    """
+    installed = _PACKAGE / "shipped" / folder
+    return installed if installed.is_dir() else _PACKAGE.parent / folder

@@ -1,0 +1,259 @@
+"""The chat page as a client sees it that is no browser."""
+
+import html
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import httpx
+import pytest
+
+from ftlib.chat import Settings, load_speaker, serving
+from ftlib.errors import ModelError
+from ftlib.inference import answer
+from ftlib.models import save_model
+from ftlib.training.config import FinetuneConfig
+
+pytest.importorskip("gradio")
+
+GREEDY = Settings(temperature=0.0, repetition_penalty=1.0, max_new_tokens=24)
+# A process of its own: Gradio leaves event loops unclosed and warns, and here warnings are errors.
+PAGES = """
+import json, sys, time
+from ftlib.chat import Limits, Settings, load_speaker, serving
+
+folder, steps = sys.argv[1:]
+settings = Settings(temperature=0.0, repetition_penalty=1.0, max_new_tokens=24)
+quick, slow = (load_speaker(folder, device="cpu") for _ in range(2))
+
+def write_slowly(*_):
+    with open(steps, "a") as file:
+        file.write(".")
+    time.sleep(0.1)
+
+slow.model.register_forward_hook(write_slowly)
+limits = Limits(answer_seconds=1.5, waiting=2)
+thumbs = steps + ".jsonl"
+with serving([quick], settings=settings, feedback=thumbs) as one:
+    with serving([slow], settings=settings, feedback=thumbs, limits=limits) as other:
+        print(json.dumps([one, other]), flush=True)
+        sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, _tiny_model, tiny_tokenizer):
+    """A run: its configuration names the frame."""
+    run = tmp_path_factory.mktemp("chat") / "run"
+    save_model(_tiny_model, tiny_tokenizer, run / "checkpoints" / "step-1")
+    (run / "checkpoints" / "step-1" / "training_state.json").write_text('{"step": 1, "rank": null}')
+    frame = {"before_user": "A: ", "before_assistant": "\nB: "}
+    (run / "config.yaml").write_text(FinetuneConfig.from_dict({"data": {"frame": frame}}).as_yaml())
+    return run
+
+
+@pytest.fixture(scope="module")
+def pages(folder):
+    """The addresses of a page, of one whose model is slow, and the file that grows with each step of the latter."""
+    steps = folder.parent / "steps"
+    steps.touch()
+    hostile = {"GRADIO_SHARE": "True", "GRADIO_SERVER_NAME": "0.0.0.0", "GRADIO_ANALYTICS_ENABLED": "True"}  # noqa: S104
+    started = subprocess.Popen(
+        [sys.executable, "-c", PAGES, str(folder), str(steps)],
+        env={**os.environ, **hostile},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    line = started.stdout.readline()
+    assert line, started.stderr.read()
+    yield (*json.loads(line), steps)
+    _, errors = started.communicate("", timeout=60)
+    assert "/ftlib/chat/" not in errors  # Gradio prints what it refuses itself, such as a slider out of its range
+    assert "Warning" not in errors
+    assert started.returncode == 0
+
+
+@pytest.fixture
+def page(pages):
+    return pages[0]
+
+
+@pytest.fixture
+def slow_page(pages):
+    return pages[1]
+
+
+class Visitor:
+    """Somebody who asks over HTTP, as the page's own script does."""
+
+    def __init__(self, url):
+        self.url = f"{url}gradio_api/queue"
+        self.session = uuid.uuid4().hex
+        told = httpx.get(f"{url}config").json()
+        call = next(call for call in told["dependencies"] if call["api_name"] == "ask")
+        self.number, chosen = call["id"], call["inputs"][2]
+        self.model = next(part["props"]["value"] for part in told["components"] if part["id"] == chosen)
+
+    def join(self, question, **changed):
+        chosen = {**vars(GREEDY), **changed}
+        body = {"data": [question, None, self.model, *chosen.values()], "fn_index": self.number}
+        return httpx.post(f"{self.url}/join", json={**body, "session_hash": self.session}, timeout=60)
+
+    def events(self):
+        place = {"session_hash": self.session}
+        with httpx.stream("GET", f"{self.url}/data", params=place, timeout=60) as stream:
+            for line in stream.iter_lines():
+                if line.startswith("data:"):
+                    yield json.loads(line.removeprefix("data:"))
+
+    def ask(self, question, **changed):
+        """Return what the page said meanwhile, and what its first column shows in the end."""
+        joined = self.join(question, **changed)
+        if joined.status_code != httpx.codes.OK:
+            return [joined.json()["detail"]], None
+        events = list(self.events())
+        said = [event["log"] for event in events if event["msg"] == "log"]
+        done = next(event for event in events if event["msg"] == "process_completed")
+        said += [done["output"]["error"]] if not done["success"] else []
+        first = next((event for event in events if event["msg"] == "process_generating"), None)
+        started = first and isinstance(first["output"]["data"][2], list)
+        return said, done["output"]["data"] if started else None
+
+
+def texts(data):
+    return [part["text"] for message in data[2] for part in message["content"]]
+
+
+def test_an_answer_is_the_models_own_in_the_frame_of_its_run(page, folder):
+    said, data = Visitor(page).ask("Why?")
+    speaker = load_speaker(str(folder), device="cpu")
+    expected = answer(speaker.model, speaker.tokenizer, ["Why?"], template=speaker.template, max_new_tokens=24)[0]
+    assert speaker.template.before_user == "A: "
+    assert said == []
+    assert texts(data) == ["Why?", html.escape(expected)]
+    assert data[3].startswith("24 tokens, ")
+
+
+def test_what_a_visitor_writes_comes_back_as_text(page):
+    _, data = Visitor(page).ask("<b>&lt;</b>")
+    assert texts(data)[0] == "&lt;b&gt;&amp;lt;&lt;/b&gt;"
+
+
+@pytest.mark.parametrize(
+    ("question", "changed", "expected"),
+    [
+        ("x" * 100_000, {}, "100,000 characters and 4,000 are allowed"),
+        (" ", {}, "is empty"),
+        ("Why? " * 60, {}, "the last question alone is a prompt"),
+        ("Why?", {"temperature": 99}, "2"),
+        ("Why?", {"max_new_tokens": 10_000}, "32"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_with_a_reason(page, question, changed, expected):
+    said, data = Visitor(page).ask(question, **changed)
+    assert data is None
+    assert len(said) == 1
+    assert expected in said[0]
+    assert Visitor(page).ask("Why?")[1]
+
+
+def test_the_page_is_for_this_machine_alone(page):
+    assert page.startswith("http://127.0.0.1:")
+    port = int(page.rstrip("/").rpartition(":")[2])
+    with pytest.raises(OSError, match=r"."), closing(socket.create_connection(("127.0.0.2", port), timeout=5)):
+        pass
+    assert httpx.get(page).headers["content-security-policy"].startswith("default-src 'self'")
+    assert httpx.get(page, headers={"Host": "elsewhere.example"}).status_code == httpx.codes.BAD_REQUEST
+    told = httpx.get(f"{page}config").json()
+    assert told["analytics_enabled"] is False
+    public = {call["api_name"] for call in told["dependencies"] if call.get("api_visibility") == "public"}
+    assert public == {"ask"}
+
+
+def test_nothing_can_be_uploaded(page):
+    sent = httpx.post(f"{page}gradio_api/upload", files={"files": ("a.txt", b"some text")})
+    assert sent.status_code >= httpx.codes.BAD_REQUEST
+
+
+def test_who_comes_when_the_line_is_full_is_told_so(slow_page):
+    visitors = [Visitor(slow_page) for _ in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        replies = list(threads.map(lambda visitor: visitor.ask("Why?", max_new_tokens=6), visitors))
+    refused = [said[0] for said, data in replies if not data]
+    assert refused
+    assert len(refused) <= 5
+    assert all("Queue is full" in reason for reason in refused)
+    assert Visitor(slow_page).ask("Why?", max_new_tokens=2)[1]
+
+
+def test_an_answer_that_takes_too_long_ends(slow_page):
+    _, data = Visitor(slow_page).ask("Why?")
+    assert "stopped after 1.5 seconds" in data[3]
+
+
+def test_who_leaves_stops_the_model(slow_page, pages):
+    before = pages[2].stat().st_size
+    visitor = Visitor(slow_page)
+    visitor.join("Why?", max_new_tokens=14)
+    with closing(visitor.events()) as events:
+        while next(events)["msg"] != "process_generating":
+            pass
+    time.sleep(0.8)
+    seen = pages[2].stat().st_size
+    time.sleep(0.8)
+    assert pages[2].stat().st_size == seen < before + 14
+    assert Visitor(slow_page).ask("Why?", max_new_tokens=2)[1]
+
+
+@pytest.mark.slow
+def test_thirty_two_at_once_get_answers_or_are_told_that_it_is_busy(page):
+    visitors = [Visitor(page) for _ in range(32)]
+    together = threading.Barrier(32)
+
+    def ask(visitor):
+        together.wait(timeout=60)
+        return visitor.ask("Why?", max_new_tokens=8)
+
+    with ThreadPoolExecutor(32) as threads:
+        replies = list(threads.map(ask, visitors))
+    answers = {tuple(texts(data)) for _, data in replies if data}
+    assert len(answers) == 1  # greedy: nobody sees another one's conversation
+    assert sum(bool(data) for _, data in replies) >= 16
+    assert all("Queue is full" in said[0] for said, data in replies if not data)
+    assert Visitor(page).ask("Why?")[1]
+
+
+def failure(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return done.stderr.strip().splitlines()[-1]
+
+
+def test_a_port_that_is_taken_is_named(folder, page):
+    port = page.rstrip("/").rpartition(":")[2]
+    said = failure(f"from ftlib.chat import launch; launch([{str(folder)!r}], port={port})")
+    assert said.startswith("ftlib.errors.ConfigError: the page can't be opened")
+    assert port in said
+
+
+def test_models_to_compare_are_two(folder):
+    with pytest.raises(ModelError, match="nothing says which model"), serving(["nano"], compare=True):
+        pass
+    with pytest.raises(ModelError, match="two models can be compared, not 3"), serving(["nano"] * 3, compare=True):
+        pass
+    with pytest.raises(ModelError, match="several different ones"), serving([str(folder)] * 2):
+        pass
+
+
+def test_without_gradio_the_install_command_is_shown():
+    said = failure("import sys; sys.modules['gradio'] = None; from ftlib.chat import launch; launch(['nano'])")
+    assert "MissingExtraError: the chat page needs the package 'gradio'" in said
+    assert "pip install 'ftlib[train,chat]'" in said

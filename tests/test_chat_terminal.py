@@ -1,0 +1,48 @@
+"""The chat in a real terminal."""
+
+import signal
+import sys
+from functools import partial
+
+import pytest
+
+from ftlib.data import load_conversations
+
+pexpect = pytest.importorskip("pexpect")
+
+TALK = """
+import time
+from ftlib.chat import Settings, load_speaker, talk
+
+nano = load_speaker("nano", device="cpu")
+nano.model.register_forward_hook(lambda *_: time.sleep(0.05))
+talk(nano, settings=Settings(temperature=0.0, max_new_tokens=30))
+"""
+
+
+def test_somebody_asks_stops_saves_and_leaves(tmp_path):
+    path = tmp_path / "saved.jsonl"
+    # A shell starts background jobs deaf to Ctrl-C, and they pass that on: listen again.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    how = {"encoding": "utf-8", "timeout": 60, "dimensions": (40, 200), "preexec_fn": listen}
+    terminal = pexpect.spawn(sys.executable, ["-c", TALK], **how)
+    terminal.expect("you: ")
+    terminal.sendline("What is LoRA?")
+    terminal.expect(r"nano: \S+")
+    terminal.kill(signal.SIGINT)
+    terminal.expect(r"tokens/s, stopped\. Context: \d+ of 256 tokens")
+    terminal.expect("you: ")
+    terminal.sendline("/set max_new_tokens 5")
+    terminal.expect("max_new_tokens 5")
+    terminal.sendline("And why?")
+    terminal.expect(r"5 tokens, .*cut after 5 tokens")
+    terminal.sendline(f"/save {path}")
+    terminal.expect("Written to")
+    terminal.sendline("/nonsense")
+    terminal.expect("unknown command '/nonsense'")
+    terminal.sendeof()
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0
+    (row,) = load_conversations(path)
+    assert [message["content"] for message in row["messages"]][::2] == ["What is LoRA?", "And why?"]

@@ -1,0 +1,204 @@
+"""``ftlib generate``, ``chat`` and ``serve``: what they hand on, and what they print."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import urllib.request
+from functools import partial
+
+import pytest
+from typer.testing import CliRunner
+
+from ftlib import cli
+from ftlib.cli.group import WrongUsage
+from ftlib.errors import DataError, PromptTooLongError
+from ftlib.inference import answer, generate
+from ftlib.models import load_model
+from ftlib.templates import get_template
+
+PROMPTS = ["A tokenizer turns", "The loss"]
+
+
+def run(*arguments, **options):
+    return CliRunner().invoke(cli.app, ["generate", "--max-new-tokens", "4", *arguments], **options)
+
+
+@pytest.fixture(scope="module")
+def nano():
+    return load_model("nano", device="cpu")
+
+
+def test_the_text_of_one_prompt_is_printed_alone(nano):
+    result = run(PROMPTS[0], "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == generate(*nano, PROMPTS[:1], max_new_tokens=4)[0] + "\n"
+
+
+def test_several_prompts_stand_above_their_texts(nano, tmp_path):
+    (tmp_path / "prompts.txt").write_text("\n\n".join(PROMPTS) + "\n", encoding="utf-8")
+    shown = run("--file", str(tmp_path / "prompts.txt")).stdout
+    first, second = generate(*nano, PROMPTS, max_new_tokens=4)
+    assert shown == f"{PROMPTS[0]}\n{first}\n\n{PROMPTS[1]}\n{second}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--file", "-"]])
+def test_prompts_come_from_standard_input_as_well(arguments):
+    found = json.loads(run("--json", *arguments, input="Where?\n\nWhen?\n").stdout)
+    assert [row["prompt"] for row in found["rows"]] == ["Where?", "When?"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "template"), [(["--chat"], "question-answer"), (["--template", "alpaca"], "alpaca")]
+)
+def test_a_question_is_asked_in_its_frame(nano, arguments, template):
+    expected = answer(*nano, PROMPTS, template=get_template(template), max_new_tokens=4)
+    found = json.loads(run("--model", "nano", "--json", *arguments, *PROMPTS).stdout)
+    assert found == {
+        "model": "nano",
+        "rows": [{"prompt": prompt, "text": text} for prompt, text in zip(PROMPTS, expected, strict=True)],
+    }
+    assert run(*arguments, "--stream", PROMPTS[0]).stdout == expected[0] + "\n"
+
+
+def test_a_draw_can_be_repeated():
+    drawn = [
+        run(*PROMPTS, "--temperature", "1.5", "--top-k", "50", "--top-p", "0.9", "--seed", str(seed)).stdout
+        for seed in (1, 1, 2)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_a_run_is_asked_in_the_frame_of_its_configuration(tmp_path, monkeypatch):
+    """The run stands for any whose configuration names another frame than its tokenizer would."""
+    monkeypatch.setattr("ftlib.chat.speaker.run_config", lambda name: _Config if name == "runs/mine" else None)
+    monkeypatch.setattr("ftlib.models.load_model", lambda name, device: load_nano())
+    load_nano = partial(load_model, "nano", device="cpu")
+    framed = json.loads(run("--model", "runs/mine", "--chat", "--json", PROMPTS[0]).stdout)["rows"]
+    assert framed == json.loads(run("--template", "alpaca", "--json", PROMPTS[0]).stdout)["rows"]
+
+
+class _Config:
+    class data:  # noqa: N801 (as the section is called)
+        frame = None
+        template = "alpaca"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["Why?", "--stream"], "--stream goes with"),
+        (["Why?", "--chat", "--stream", "--json"], "--stream goes with"),
+        (["Why?", "--chat", "--template", "alpaca"], "finds the frame by itself"),
+        (["Why?", "--file", "-"], "not both"),
+    ],
+)
+def test_options_that_contradict_each_other_are_wrong_usage(arguments, why):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert why in result.stderr
+
+
+def test_prompts_that_cannot_be_used(tmp_path):
+    assert run(input="\n \n").exit_code == 2
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    assert isinstance(run("--file", str(tmp_path / "latin.txt")).exception, DataError)
+    assert isinstance(run("token " * 300).exception, PromptTooLongError)
+
+
+def test_text_cannot_command_the_terminal(monkeypatch):
+    monkeypatch.setattr("ftlib.inference.generate", lambda *_, **__: ["\x1b[2Jgone [bold]"])
+    assert run("Why?").stdout == "[2Jgone [bold]\n"
+
+
+def chat(monkeypatch, *arguments):
+    """Return what ``ftlib chat`` calls, with what."""
+    called = []
+    for name in ("launch", "talk"):
+        monkeypatch.setattr(
+            f"ftlib.chat.{name}", lambda *given, name=name, **named: called.append((name, given, named))
+        )
+    result = CliRunner().invoke(cli.app, ["chat", *arguments])
+    return result, called
+
+
+def test_chat_opens_the_page(monkeypatch):
+    options = ["--compare", "--port", "8000", "--temperature", "0", "--seed", "3"]
+    _, [(name, given, named)] = chat(monkeypatch, "nano", "runs/faq", *options)
+    assert (name, given) == ("launch", (["nano", "runs/faq"],))
+    assert (named["compare"], named["port"], named["open_browser"]) == (True, 8000, False)
+    assert (named["settings"].temperature, named["settings"].seed) == (0, 3)
+
+
+def test_chat_in_the_terminal_takes_one_model(monkeypatch):
+    _, [(name, given, _)] = chat(monkeypatch, "--terminal")
+    assert (name, given) == ("talk", ("nano",))
+    for arguments in (["--terminal", "--compare"], ["--terminal", "nano", "runs/faq"]):
+        result, called = chat(monkeypatch, *arguments)
+        assert (result.exit_code, called) == (2, [])
+
+
+def test_serve_hands_on_the_frame_and_stops_quietly(monkeypatch):
+    called = {}
+
+    class Server:
+        base_url, model = "http://127.0.0.1:1/v1", "mine"
+
+        def __init__(self, model, **options):
+            called.update(options, model_name=model)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            called["stopped"] = True
+
+    def wait(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ftlib.server.local_server", Server)
+    monkeypatch.setattr("threading.Event.wait", wait)
+    result = CliRunner().invoke(cli.app, ["serve", "nano", "--port", "1", "--name", "mine"])
+    assert result.exit_code == 0, result.output
+    assert "mine answers at http://127.0.0.1:1/v1" in result.stdout
+    assert called["stopped"]
+    assert (called["model_name"], called["name"], called["port"]) == ("nano", "mine", 1)
+    assert called["template"].name == "question-answer"
+    found = json.loads(CliRunner().invoke(cli.app, ["serve", "--json"]).stdout)
+    assert found == {"base_url": "http://127.0.0.1:1/v1", "model": "mine"}
+
+
+@pytest.mark.slow
+def test_a_served_model_answers_until_ctrl_c():
+    command = [sys.executable, "-m", "ftlib.cli", "serve", "--device", "cpu", "--json"]
+    # A shell starts background jobs deaf to Ctrl-C, and they pass that on: listen again.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen, env=os.environ
+    )
+    try:
+        assert select.select([process.stdout], [], [], 180)[0], "the server says nothing"
+        server = json.loads(process.stdout.readline())
+        body = {
+            "model": server["model"],
+            "max_tokens": 4,
+            "messages": [{"role": "user", "content": "What is padding?"}],
+        }
+        request = urllib.request.Request(  # noqa: S310 (our own server)
+            f"{server['base_url']}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        assert json.load(opener.open(request, timeout=60))["choices"][0]["message"]["role"] == "assistant"
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, error
+    assert error == "The server is stopped.\n"
+
+
+def test_wrong_usage_is_what_typer_calls_it():
+    assert WrongUsage.__name__ == "UsageError"

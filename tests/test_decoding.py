@@ -1,0 +1,94 @@
+import pytest
+import torch
+from transformers import GenerationConfig
+
+from ftlib.batches import pad_batch
+from ftlib.decoding import Sampling, decode
+from ftlib.errors import ConfigError
+from ftlib.parts import add_lora
+
+PROMPTS = [[5], [9, 7, 30, 12, 40, 41], [20, 21, 22], [6, 6, 6, 8]]
+
+
+def written(model, prompts, sampling=None, *, limit=12, ends=frozenset()):
+    rows = [[] for _ in prompts]
+    choose = (sampling or Sampling()).chooser(model.device)
+    for step in decode(model, prompts, choose, max_new_tokens=limit, end_ids=ends):
+        for row, token in zip(rows, step, strict=True):
+            row += [] if token is None else [token]
+    return rows
+
+
+def by_transformers(model, prompts, seed=0, **settings):
+    batch = pad_batch([{"input_ids": ids} for ids in prompts], 1, side="left")
+    torch.manual_seed(seed)
+    output = model.generate(**batch, generation_config=GenerationConfig(max_new_tokens=12, pad_token_id=1, **settings))
+    return output[:, batch["input_ids"].shape[1] :].tolist()
+
+
+def test_greedy_tokens_are_those_of_transformers(tiny_model):
+    expected = by_transformers(tiny_model, PROMPTS, do_sample=False)
+    assert written(tiny_model, PROMPTS) == expected
+    assert len({tuple(row) for row in expected}) > 1
+
+
+def test_drawn_tokens_are_those_of_transformers(tiny_model):
+    settings = {"temperature": 0.7, "top_k": 40, "top_p": 0.9, "repetition_penalty": 1.3}
+    expected = by_transformers(tiny_model, PROMPTS[1:2], seed=4, do_sample=True, **settings)
+    assert written(tiny_model, PROMPTS[1:2], Sampling(**settings, seed=4)) == expected
+
+
+def test_a_repetition_penalty_does_not_count_padding(tiny_model):
+    """With tied scores the penalised token loses; the padding of the shorter row must not be penalised."""
+    sampling = Sampling(repetition_penalty=5.0)
+    together = written(tiny_model, PROMPTS, sampling)
+    assert together == [written(tiny_model, [prompt], sampling)[0] for prompt in PROMPTS]
+
+
+def test_rows_that_have_ended_leave_and_the_others_go_on_as_before(tiny_model):
+    alone = written(tiny_model, PROMPTS)
+    end = alone[0][3]
+    expected = [row[: row.index(end)] if end in row else row for row in alone]
+    sizes = []
+    hook = tiny_model.get_output_embeddings().register_forward_hook(lambda *args: sizes.append(len(args[2])))
+    assert written(tiny_model, PROMPTS, ends=frozenset({end})) == expected
+    hook.remove()
+    assert min(map(len, expected)) < 12
+    assert sizes[-1] < len(PROMPTS)
+
+
+def test_no_scores_are_computed_but_those_of_the_last_token(tiny_model):
+    shapes = []
+    tiny_model.get_output_embeddings().register_forward_hook(lambda *args: shapes.append(args[2].shape[1]))
+    written(tiny_model, PROMPTS, limit=3)
+    assert shapes == [1, 1, 1]
+
+
+def test_a_model_without_a_cache_gives_the_same(tiny_model, monkeypatch):
+    expected = written(tiny_model, PROMPTS)
+    forward = type(tiny_model).forward
+
+    def forgetful(self, **inputs):
+        return forward(self, **inputs | {"use_cache": False, "past_key_values": None})
+
+    monkeypatch.setattr(type(tiny_model), "forward", forgetful)
+    assert written(tiny_model, PROMPTS) == expected
+
+
+def test_an_adapter_is_decoded_with(tiny_model):
+    plain = written(tiny_model, PROMPTS)
+    model = add_lora(tiny_model, rank=2).eval()
+    assert written(model, PROMPTS) == plain
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.add_(3.0)
+    assert written(model, PROMPTS) != plain
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("temperature", -0.1), ("top_k", -1), ("top_p", 1.1), ("repetition_penalty", 0.0)]
+)
+def test_a_number_out_of_range_is_named(name, value):
+    with pytest.raises(ConfigError, match=f"{name} is {value}; expected"):
+        Sampling(**{name: value})

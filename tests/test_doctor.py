@@ -1,0 +1,163 @@
+import json
+import shutil
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from ftlib import cli, doctor
+from ftlib.doctor import Check, can_run, check_environment, check_hub, check_nano, check_packages, examine
+from ftlib.doctor import Requirement as Needs
+from ftlib.errors import ModelError
+from ftlib.places import NANO
+
+CANARY = "sk-canary-0123456789"
+
+
+@pytest.fixture(autouse=True)
+def small_matrices(monkeypatch):
+    """A product in bfloat16 takes seconds on some processors; here it is enough that it is measured."""
+    from ftlib.throughput import matrix_product_flops_per_second as measure
+
+    monkeypatch.setattr("ftlib.throughput.matrix_product_flops_per_second", lambda *args, size: measure(*args, size=32))
+
+
+def silent(address, limit_seconds):
+    raise OSError("Name or service not known")
+
+
+def test_the_course_can_run_here():
+    checks = examine(environment={"HF_HUB_OFFLINE": "1"})
+    assert can_run(checks), [check for check in checks if check.status == "broken"]
+    found = {check.name: check for check in checks}
+    assert "torch" in found["extra train"].found
+    assert found["device"].found.startswith(("cpu: ", "cuda: ", "mps: "))
+    assert found["matrix product in float32"].value > 1e6
+    assert found["model 'auto'"].found == "nano"
+    assert "data sets" in found["data and configurations"].found
+
+
+def test_packages_that_are_missing_or_old_are_named_with_the_remedy():
+    wanted = [Needs("rich", "13.9", ""), Needs("torch", "99", "train"), Needs("no-such-package", "", "train")]
+    always, train = check_packages(wanted)
+    assert always.status == "ok"
+    assert train.status == "broken"
+    assert train.found.startswith("missing: no-such-package; torch 2.")
+    assert train.found.endswith(" is older than 99")
+    assert train.remedy == "pip install 'ftlib[train]'"
+
+
+def test_an_extra_of_one_chapter_does_not_break_the_course():
+    (chat,) = check_packages([Needs("no-such-package", "5", "chat")])
+    assert (chat.status, chat.remedy) == ("note", "pip install 'ftlib[chat]'")
+    assert can_run([chat])
+    assert not can_run([Check("Python", "broken", "2.7")])
+
+
+def test_a_package_of_two_extras_is_counted_once():
+    checks = check_packages([Needs("torch", "2", "train"), Needs("torch", "2", "course"), Needs("rich", "1", "course")])
+    assert ["torch" in check.found for check in checks] == [True, False]
+
+
+def test_a_library_that_is_not_installed_is_said(monkeypatch):
+    def unknown(name):
+        raise doctor.importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor.importlib.metadata, "requires", unknown)
+    (check,) = check_packages(doctor.requirements())
+    assert check.status == "broken"
+    assert "pip install" in check.remedy
+
+
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [
+        ("transformers.models", "pip install 'ftlib[train]'"),
+        ("rouge_score", "pip install 'ftlib[train]'"),
+        ("gradio", "pip install 'ftlib[chat]'"),
+        ("nowhere", None),
+    ],
+)
+def test_a_module_leads_to_its_extra(module, command):
+    assert doctor.install_command(module) == command
+
+
+def test_offline_is_respected():
+    def refuse(address, limit_seconds):
+        pytest.fail("the network was asked")
+
+    check = check_hub({"HF_HUB_OFFLINE": "1"}, refuse, limit_seconds=1)
+    assert (check.status, check.value) == ("ok", False)
+    assert "HF_HUB_OFFLINE" in check.found
+
+
+def test_the_hub_answers_or_the_reason_is_said():
+    asked = []
+    check = check_hub({"HF_ENDPOINT": "https://mirror.example"}, lambda *told: asked.append(told), limit_seconds=1)
+    assert (check.status, check.value, asked) == ("ok", True, [("https://mirror.example", 1)])
+    check = check_hub({}, silent, limit_seconds=1)
+    assert (check.status, check.value) == ("note", False)
+    assert "Name or service not known" in check.found
+    assert check_hub({"HF_ENDPOINT": "ftp://mirror"}, doctor._open, limit_seconds=1).status == "note"
+
+
+def test_a_hub_that_hangs_is_not_waited_for():
+    started = time.monotonic()
+    check = check_hub({}, lambda *_: time.sleep(30), limit_seconds=0.1)
+    assert time.monotonic() - started < 5
+    assert "no answer within 0.1 s" in check.found
+    assert can_run([check])
+
+
+def test_a_key_is_never_printed(monkeypatch):
+    checks = check_environment({"OPENAI_API_KEY": CANARY, "FTLIB_MODEL": "runs/mine"})
+    found = {check.name: (check.found, check.value) for check in checks}
+    assert found["OPENAI_API_KEY"] == ("set", True)
+    assert found["HF_TOKEN"] == ("not set", False)
+    assert "runs/mine" in found["model 'auto'"][0]
+    for key in doctor.KEYS:
+        monkeypatch.setenv(key, CANARY)
+    for arguments in (["doctor"], ["doctor", "--json"]):
+        assert CANARY not in CliRunner().invoke(cli.app, arguments).output
+
+
+def test_nano_is_held_against_its_checksum(tmp_path):
+    folder = shutil.copytree(NANO, tmp_path / "nano")
+    assert check_nano(folder).status == "ok"
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+    assert check_nano(folder).status == "broken"
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match=r"missing: tokenizer\.json"):
+        doctor.weights_checksum(folder)
+
+
+def test_data_that_is_not_there_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "shipped", lambda folder: tmp_path / folder)
+    assert doctor.check_data().status == "broken"
+
+
+@pytest.mark.parametrize(("gain", "advice"), [(3.0, "3.0 times as fast"), (0.1, "stay with float32")])
+def test_the_faster_precision_is_named(gain, advice):
+    assert advice in doctor._precision(gain).remedy
+
+
+def test_the_command_prints_and_ends_as_what_was_found(monkeypatch):
+    checks = [Check("Python", "ok", "3.11"), Check("nano", "broken", "[gone]", "install it"), Check("Hub", "note", "x")]
+    monkeypatch.setattr(doctor, "examine", lambda: checks)
+    result = CliRunner().invoke(cli.app, ["doctor"])
+    assert result.exit_code == 1
+    assert "[gone]" in result.output
+    assert "can't run here yet: nano" in result.output
+    found = json.loads(CliRunner().invoke(cli.app, ["doctor", "--json"]).output)
+    assert found["can_run"] is False
+    assert found["checks"][1] == {
+        "name": "nano",
+        "status": "broken",
+        "found": "[gone]",
+        "remedy": "install it",
+        "value": None,
+    }
+    monkeypatch.setattr(doctor, "examine", lambda: checks[:1])
+    assert CliRunner().invoke(cli.app, ["doctor"]).exit_code == 0

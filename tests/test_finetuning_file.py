@@ -1,0 +1,135 @@
+import json
+
+import pytest
+
+from datasets import Dataset
+from ftlib.data import load_conversations
+from ftlib.errors import DataError
+from ftlib.finetuning_file import about_tokens, check_finetuning_file, split_conversations, write_finetuning_file
+
+
+def pair(question="Why?", answer="So.", **extra):
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer, **extra}]
+
+
+def written(tmp_path, *lines):
+    place = tmp_path / "train.jsonl"
+    place.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
+    return place
+
+
+def with_problem(tmp_path, row):
+    """The problems of a file in which line 3 is ``row`` and all others are right."""
+    right = [{"messages": pair()}] * 10
+    return check_finetuning_file(written(tmp_path, *right[:2], row, *right[2:])).problems
+
+
+def test_counts_by_hand(tmp_path):
+    rows = [pair("a" * 40, "b" * 8), pair("a" * 40, "b" * 8, weight=0)] * 5
+    report = check_finetuning_file(
+        write_finetuning_file(rows, tmp_path / "x.jsonl"), epochs=2, usd_per_million_tokens=5.0
+    )
+    # 10 + 2 tokens of text, 3 around each of two messages and 3 around the row
+    assert (report.rows, report.tokens, report.longest_row_tokens) == (10, 210, 21)
+    assert report.learnt_tokens == 5 * 2
+    assert report.cost_usd == pytest.approx(210 * 2 * 5 / 1e6)
+    assert [problem.partition(":")[0] for problem in report.problems] == [f"line {n}" for n in (2, 4, 6, 8, 10)]
+    assert report.file_bytes == (tmp_path / "x.jsonl").stat().st_size
+
+
+def test_ones_own_tokenizer_counts(tmp_path, tiny_tokenizer):
+    place = write_finetuning_file([pair("What is a token?")] * 10, tmp_path / "x.jsonl")
+    report = check_finetuning_file(place, count_tokens=lambda text: len(tiny_tokenizer(text)["input_ids"]))
+    own = sum(len(tiny_tokenizer(text)["input_ids"]) for text in ("What is a token?", "So."))
+    assert report.tokens == 10 * (own + 9)
+    assert report.cost_usd is None
+    assert about_tokens("ü" * 4) == 2
+
+
+def test_the_courses_own_data_is_right(tmp_path):
+    train, validation = split_conversations(load_conversations("faq"), validation_size=0.1)
+    for name, rows in (("train", train), ("validation", validation)):
+        report = check_finetuning_file(write_finetuning_file(rows, tmp_path / f"{name}.jsonl"))
+        assert report.problems == ()
+        assert report.rows == len(rows)
+    asked = [{row[0]["content"] for row in rows} for rows in (train, validation)]
+    assert not asked[0] & asked[1]
+    line = json.loads((tmp_path / "train.jsonl").read_text().splitlines()[0])
+    assert set(line) == {"messages"}
+    assert all(set(message) == {"role", "content"} for message in line["messages"])
+
+
+def test_what_belongs_to_the_course_alone_is_left_out(tmp_path):
+    row = [{"role": "user", "content": "Sort.\n\n3 1", "context": "3 1", "name": None}, *pair(weight=1)[1:]]
+    (line,) = write_finetuning_file([row], tmp_path / "x.jsonl").read_text().splitlines()
+    assert json.loads(line)["messages"] == [
+        {"role": "user", "content": "Sort.\n\n3 1"},
+        {"role": "assistant", "content": "So.", "weight": 1},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ("{half", "no JSON"),
+        ([], "expected an object with 'messages'"),
+        ({"prompt": "Why?", "completion": "So."}, "expected an object with 'messages'"),
+        ({"messages": ["Why?"]}, "expected an object with 'messages'"),
+        ({"messages": []}, "the conversation is empty"),
+        ({"messages": pair(), "extra": 1}, "unknown field 'extra'"),
+        ({"messages": [{"role": "human", "content": "Why?"}, *pair()[1:]]}, "messages[0]: role 'human'"),
+        ({"messages": [{"content": "Why?"}, *pair()[1:]]}, "messages[0]: role None"),
+        ({"messages": pair("  ")}, "messages[0]: 'content' must be text that isn't empty"),
+        ({"messages": pair(answer=None)}, "messages[1]: 'content' must be text"),
+        ({"messages": pair(weight=2)}, "messages[1]: weight 2, expected 0 or 1"),
+        ({"messages": pair(weight=True)}, "messages[1]: weight True"),
+        ({"messages": pair(weight=0)}, "every answer has weight 0"),
+        ({"messages": [{"role": "user", "content": "Why?", "weight": 1}, *pair()[1:]]}, "'weight' is for the assist"),
+        ({"messages": pair(name="Ann Lee")}, "name 'Ann Lee'"),
+        ({"messages": pair(text="So.")}, "unknown field 'text'"),
+        ({"messages": pair()[:1]}, "the last message must be the assistant's"),
+        ({"messages": pair()[::-1]}, "the last message must be the assistant's"),
+        ({"messages": [*pair(), *pair()[1:]]}, "role 'assistant' after assistant"),
+        ({"messages": pair("x" * 300_000)}, "75010 tokens, and 65536 is the most"),
+    ],
+)
+def test_each_mistake_is_named_with_its_line(tmp_path, row, problem):
+    (found,) = with_problem(tmp_path, row)
+    assert found.startswith("line 3: ")
+    assert problem in found
+
+
+def test_what_is_allowed_is_no_problem(tmp_path):
+    call = {"id": "c", "type": "function", "function": {"name": "add", "arguments": "{}"}}
+    tools = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": "1 + 0?", "name": "ann_1"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "1", "tool_call_id": "c"},
+        {"role": "assistant", "content": "1.", "weight": 1},
+    ]
+    assert with_problem(tmp_path, {"messages": tools, "tools": [{}]}) == ()
+    assert with_problem(tmp_path, {"messages": [*pair(weight=0), *pair()]}) == ()
+    assert with_problem(tmp_path, "") == ()
+
+
+def test_too_few_rows_and_too_many_bytes(tmp_path, monkeypatch):
+    place = written(tmp_path, *[{"messages": pair()}] * 9)
+    assert check_finetuning_file(place).problems == ("the file has 9 rows, and 10 is the least",)
+    monkeypatch.setattr("ftlib.finetuning_file.MOST_BYTES", 100)
+    assert "and 100 is the most" in check_finetuning_file(place).problems[1]
+    with pytest.raises(DataError, match="there is no such file"):
+        check_finetuning_file(tmp_path / "none.jsonl")
+
+
+def test_a_prompt_on_both_sides_goes_to_training():
+    rows = Dataset.from_list([{"messages": pair(f"Question {number % 25}?", f"{number}")} for number in range(50)])
+    train, validation = split_conversations(rows, validation_size=0.5, seed=1)
+    assert len(train) + len(validation) == 50
+    assert 0 < len(validation) < 25
+    assert not {row[0]["content"] for row in train} & {row[0]["content"] for row in validation}
+    assert split_conversations(rows, validation_size=0.5, seed=1) == (train, validation)
+    assert split_conversations(rows, validation_size=0.5, seed=2) != (train, validation)
+    for size in (0, 1):
+        with pytest.raises(DataError, match="leaves a side empty"):
+            split_conversations(rows, validation_size=size)

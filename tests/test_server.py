@@ -1,0 +1,212 @@
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from ftlib.chat_template import template_of
+from ftlib.errors import MissingExtraError, ModelError, ProviderError
+from ftlib.hosted import ask
+from ftlib.inference import answer
+from ftlib.models import save_model
+from ftlib.server import _lay_out, local_server
+from ftlib.templates import ALPACA, CHATML, QUESTION_ANSWER
+
+QUESTIONS = ["What is a token?", "Why is a batch padded?"]
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes are ended in POSIX's way")
+
+
+def accepts(port, host="127.0.0.1"):
+    try:
+        with socket.create_connection((host, port), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def port_of(server):
+    return int(re.fullmatch(r"http://127\.0\.0\.1:([0-9]+)/v1", server.base_url)[1])
+
+
+def waited_for(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.1)
+    return condition()
+
+
+@pytest.fixture(scope="module")
+def served(_tiny_model, tiny_tokenizer):
+    with local_server(_tiny_model, tokenizer=tiny_tokenizer, name="tiny", template=QUESTION_ANSWER) as server:
+        yield server
+    assert waited_for(lambda: not accepts(port_of(server)), 5)
+
+
+def test_it_answers_as_the_model_itself_does(served, tiny_model, tiny_tokenizer):
+    replies = ask("local", QUESTIONS, base_url=served.base_url, model=served.model, max_tokens=8)
+    expected = answer(tiny_model, tiny_tokenizer, QUESTIONS, max_new_tokens=8)
+    assert [reply.text.strip() for reply in replies] == expected
+    assert all(reply.output_tokens <= 8 and reply.input_tokens > 8 for reply in replies)
+    assert served.model == "tiny"
+
+
+def test_it_draws_when_asked_to(served):
+    drawn = {
+        ask("local", ["Why?"], base_url=served.base_url, model="tiny", max_tokens=8, temperature=2.0)[0].text
+        for _ in range(4)
+    }
+    assert len(drawn) > 1
+
+
+def test_it_serves_one_model_only(served):
+    with pytest.raises(ProviderError, match="pinned to 'tiny'") as caught:
+        ask("local", ["Why?"], base_url=served.base_url, model="gpt2")
+    assert caught.value.status == 400
+
+
+def test_it_listens_on_loopback_only(served):
+    assert accepts(port_of(served))
+    # On Linux all of 127.0.0.0/8 is this computer: a server on every address would take these.
+    assert not accepts(port_of(served), "127.0.0.2")
+    assert not accepts(port_of(served), socket.gethostbyname(socket.gethostname())) or (
+        socket.gethostbyname(socket.gethostname()) == "127.0.0.1"
+    )
+
+
+def test_it_streams_over_the_real_client(served):
+    import openai
+
+    with openai.OpenAI(api_key="none", base_url=served.base_url) as client:
+        stream = client.chat.completions.create(
+            model="tiny", messages=[{"role": "user", "content": "Why?"}], stream=True, max_tokens=8, temperature=0
+        )
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
+    whole = ask("local", ["Why?"], base_url=served.base_url, model="tiny", max_tokens=8)[0].text
+    assert text
+    assert text == whole.rstrip("\ufffd")  # half a character at the end is not streamed
+
+
+PARENT = """
+import sys, time
+from ftlib.server import local_server
+with local_server(sys.argv[1]) as server:
+    print(server.base_url, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_it_ends_with_its_parent_even_after_a_sigkill(tmp_path, tiny_model, tiny_tokenizer):
+    save_model(tiny_model, tiny_tokenizer, tmp_path / "model")
+    place = tmp_path / "temporary"
+    place.mkdir()
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path / "model")],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(place)},
+    )
+    try:
+        port = int(re.search(r":([0-9]+)/", parent.stdout.readline())[1])
+        assert accepts(port)
+        assert list(place.iterdir())
+    finally:
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+        parent.stdout.close()
+    assert waited_for(lambda: not accepts(port))
+    assert waited_for(lambda: not list(place.iterdir()))  # its temporary folder goes too
+
+
+def test_a_server_that_does_not_start_says_why(tmp_path, tiny_model, tiny_tokenizer):
+    folder = save_model(tiny_model, tiny_tokenizer, tmp_path / "model")
+    (folder / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ModelError, match="the local server ended at once") as caught, local_server(folder):
+        pass
+    assert "safetensors" in str(caught.value).lower() or "header" in str(caught.value).lower()
+
+
+def test_a_folder_is_linked_and_gets_its_template(tmp_path, tiny_model, tiny_tokenizer):
+    folder = save_model(tiny_model, tiny_tokenizer, tmp_path / "model")
+    (folder / "vocab.json").write_text("not to be written to")
+    (folder / "json.py").write_text("raise SystemExit")
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    _lay_out(tmp_path / "served", folder, None, CHATML)
+    served = tmp_path / "served"
+    assert {file.name for file in served.iterdir() if file.is_symlink()} == {"config.json", "model.safetensors"}
+    assert not (served / "json.py").exists()
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    settings = json.loads((served / "generation_config.json").read_text())
+    assert settings["do_sample"] is True
+    assert settings["eos_token_id"] == tiny_tokenizer.eos_token_id
+    from ftlib.models import load_tokenizer
+
+    assert template_of(load_tokenizer(served)) is CHATML
+    assert template_of(load_tokenizer(folder)) is QUESTION_ANSWER
+
+
+def test_an_adapter_is_put_into_the_weights(tmp_path, tiny_model, tiny_tokenizer):
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from ftlib.models import load_model, quiet_peft
+
+    with quiet_peft():
+        adapted = get_peft_model(tiny_model, LoraConfig(r=2, target_modules=["query_key_value"]))
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight)
+        names = set(dict(adapted.named_parameters()))
+        _lay_out(tmp_path / "served", adapted, tiny_tokenizer, ALPACA)
+    assert set(dict(adapted.named_parameters())) == names
+    assert tiny_tokenizer.chat_template is None
+    merged, tokenizer = load_model(tmp_path / "served", device="cpu")
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        assert torch.allclose(merged(ids).logits, adapted(ids).logits, atol=1e-5)
+    assert template_of(tokenizer) is ALPACA
+
+
+def test_arguments(tiny_model, monkeypatch):
+    with pytest.raises(ModelError, match="without its tokenizer"), local_server(tiny_model):
+        pass
+    with pytest.raises(ModelError, match="unknown model"), local_server("nonsuch"):
+        pass
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    told = r"uvicorn: install it with pip install 'ftlib\[serving\]'"
+    with pytest.raises(MissingExtraError, match=told), local_server("nano"):
+        pass
+
+
+def test_keys_stay_with_the_caller(monkeypatch, tiny_model, tiny_tokenizer, tmp_path):
+    """The server gets no key in its environment, and no network."""
+    import ftlib.server
+
+    started = {}
+
+    def start(command, **options):
+        started.update(options, command=command)
+        raise InterruptedError
+
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
+    monkeypatch.setenv("HF_TOKEN", "hf-canary")
+    monkeypatch.setattr(ftlib.server.subprocess, "Popen", start)
+    with pytest.raises(InterruptedError), local_server(tiny_model, tokenizer=tiny_tokenizer):
+        pass
+    assert "canary" not in str(started)
+    assert started["env"]["HF_HUB_OFFLINE"] == "1"
+    assert started["env"]["PYTHONSAFEPATH"] == "1"
+    assert started["command"][started["command"].index("--host") + 1] == "127.0.0.1"
+    assert not Path(started["cwd"]).exists()
+
+
+def test_health(served):
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(served.base_url.removesuffix("/v1") + "/health", timeout=5) as response:
+        assert json.load(response) == {"status": "ok"}
