@@ -1,5 +1,6 @@
 """The chat in a real terminal."""
 
+import os
 import signal
 import sys
 from functools import partial
@@ -25,6 +26,7 @@ def test_somebody_asks_stops_saves_and_leaves(tmp_path):
     # A shell starts background jobs deaf to Ctrl-C, and they pass that on: listen again.
     listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     how = {"encoding": "utf-8", "timeout": 60, "dimensions": (40, 200), "preexec_fn": listen}
+    how["env"] = {**os.environ, "TERM": "dumb"}  # no colours in what is compared
     terminal = pexpect.spawn(sys.executable, ["-c", TALK], **how)
     terminal.expect("you: ")
     terminal.sendline("What is LoRA?")
