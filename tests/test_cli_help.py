@@ -180,7 +180,9 @@ def test_completion_offers_runs(tmp_path, monkeypatch):
     assert complete("generate", "--model", "runs/") == ["runs/mine"]
 
 
-def test_completion_can_be_installed(tmp_path):
+def test_completion_can_be_installed(tmp_path, monkeypatch):
+    # typer would ask which shell started this process, and there needn't be one.
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
     for shell in ("bash", "zsh", "fish"):
         result = CliRunner().invoke(cli.app, ["--show-completion", shell], prog_name="ftlib")
         assert "_FTLIB_COMPLETE" in result.stdout

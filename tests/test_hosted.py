@@ -542,7 +542,7 @@ def test_a_missing_client_is_named_with_its_command():
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert "MissingExtraError" in done.stderr
-        assert "pip install 'ftlib[hosted]'" in done.stderr
+        assert f"pip install 'ftlib[{'hosted' if package == 'openai' else 'lamini'}]'" in done.stderr
     assert "--no-deps lamini==3.4.6" in done.stderr
 
 

@@ -72,7 +72,7 @@ def train(
         ModelError: The model can't be loaded or frozen as asked.
     """
     place = _place(folder, config)
-    if not resume:
+    if not resume and is_main_process():  # another process may come here when this one has begun to write
         _check_empty(place)
     start = (_where_it_stopped(place, config) if resume else None) or other_run(config)
     model, tokenizer = prepare_model(config, start)
