@@ -33,6 +33,7 @@ __all__ = [
     "ThroughputCallback",
     "as_target",
     "dtype_argument",
+    "enable_checkpointing",
     "floating_point_ops",
     "is_before",
     "load_best",
@@ -90,6 +91,20 @@ def dtype_argument(dtype: torch.dtype) -> dict[str, torch.dtype]:
     the file holds. Can go when 4.55 is no longer supported.
     """
     return {"torch_dtype" if is_before("4.56") else "dtype": dtype}
+
+
+def enable_checkpointing(model: Any, **options: Any) -> None:
+    """Compute activations a second time on the way back instead of storing them.
+
+    The method is ``activation_checkpointing_enable`` in 5.x, and ``gradient_checkpointing_enable`` before; the old name
+    goes in version 6. Can go when no release has only the old one.
+
+    Args:
+        model: A model of transformers.
+        options: Of ``torch.utils.checkpoint.checkpoint``; the variant is the one that needs no inputs with gradients.
+    """
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False, **options})
 
 
 def trainer_arguments(trainer_class: type = transformers.Trainer, *, warn: bool = True, **names: Any) -> dict[str, Any]:

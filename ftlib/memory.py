@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 from transformers.optimization import Adafactor
 
+from ftlib.compat import enable_checkpointing
 from ftlib.ledger import Ledger, Memory
 from ftlib.muon import muon_and_adamw
 
@@ -192,10 +193,7 @@ def _ledger(model: Any, trained: Iterable[nn.Parameter]) -> Ledger:
 
 def _checkpoint(model: Any, kernels: _Kernels) -> None:
     # To a mode such as _Kernels the whole backward pass is one call, inside of which it is not active.
-    options = {"use_reentrant": False, "context_fn": lambda: (contextlib.nullcontext(), kernels)}
-    # The second is the name before transformers 5.x had the first, and goes in version 6.
-    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-    enable(options)
+    enable_checkpointing(model, context_fn=lambda: (contextlib.nullcontext(), kernels))
 
 
 def _label_gradient(ledger: Ledger, parameter: Tensor) -> None:

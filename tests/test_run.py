@@ -73,6 +73,15 @@ def test_the_card_says_how_to_load_the_model_and_that_works(tmp_path, config, mo
     assert scope["model"].config.vocab_size == scope["tokenizer"].vocab_size
 
 
+def test_checkpointing_computes_twice_and_learns_the_same(tmp_path, config):
+    stored, computed = (
+        train(config(model={"gradient_checkpointing": twice}, train={"max_steps": 2}), tmp_path / str(twice))
+        for twice in (False, True)
+    )
+    assert [step.loss for step in computed.history] == pytest.approx([step.loss for step in stored.history])
+    assert same(load_model(tmp_path / "True")[0].state_dict(), load_model(tmp_path / "False")[0].state_dict())
+
+
 @pytest.mark.parametrize("name", ["question-answer", "guanaco", "dialogue"])
 def test_the_frame_of_the_training_travels_with_the_model(tmp_path, config, name):
     run = train(config(data={"template": name}, train={"max_steps": 1}), tmp_path / "run")

@@ -14,6 +14,7 @@ import torch
 
 from datasets import Dataset
 from ftlib.batches import padded_batches
+from ftlib.compat import enable_checkpointing
 from ftlib.errors import ConfigError
 from ftlib.metrics import answer_loss
 from ftlib.models import load_model
@@ -74,7 +75,7 @@ def prepare_model(config: FinetuneConfig, start: Checkpoint | None) -> tuple[Any
     if section.freeze or section.keep_layers or section.freeze_patterns:
         freeze(model, section.freeze, keep_layers=section.keep_layers, patterns=section.freeze_patterns)
     if section.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        enable_checkpointing(model)
     model.config.use_cache = model.generation_config.use_cache = section.use_cache
     return model, tokenizer
 
