@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ftlib.chat_template import ChatTemplate, template_of
+from ftlib.chat_template import template_of
 from ftlib.errors import ModelError
 from ftlib.models import Precision, load_model, resolve_name
-from ftlib.templates import Template, get_template
+from ftlib.templates import Template
 from ftlib.training.config import FinetuneConfig
+from ftlib.training.rows import run_template
 from ftlib.training.run import CONFIG
 
 
@@ -64,12 +65,7 @@ def training_template(name: str, tokenizer: Any) -> Template:
         ConfigError: A run's configuration can't be read.
     """
     config = run_config(name)
-    if config is None:
-        return template_of(tokenizer)
-    if config.data.frame is not None:
-        return config.data.frame.template()
-    known = config.data.template
-    return ChatTemplate(tokenizer) if known == "tokenizer" else get_template(known)
+    return template_of(tokenizer) if config is None else run_template(config, tokenizer)
 
 
 def base_of(name: str) -> str:
