@@ -126,6 +126,8 @@ def test_all_is_sorted_importable_and_small():
     assert len(ftlib.__all__) <= 25
     for name in ftlib.__all__:
         assert getattr(ftlib, name) is not None
+    modules = {path.stem for path in (ROOT / "ftlib").iterdir()}
+    assert not modules & set(ftlib.__all__)  # once a module is imported, its name stands for it and for nothing else
     with pytest.raises(AttributeError, match="it offers"):
         _ = ftlib.nothing
 
