@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ftlib.errors import ModelError
+from ftlib.hosted.providers import PROVIDERS
 from ftlib.places import NANO, shipped
-from ftlib.providers import PROVIDERS
 
 Status = Literal["ok", "note", "broken"]
 OpenUrl = Callable[[str, float], None]

@@ -26,8 +26,8 @@ from typing import Any
 
 from ftlib.chat_template import template_of, to_jinja
 from ftlib.errors import MissingExtraError, ModelError
+from ftlib.hosted.providers import PROVIDERS
 from ftlib.models import default_device, load_model, load_tokenizer, resolve_name, save_quietly
-from ftlib.providers import PROVIDERS
 from ftlib.templates import Template
 
 _HOST = "127.0.0.1"
@@ -82,6 +82,8 @@ def local_server(
     Raises:
         MissingExtraError: The extra ``serving`` isn't installed.
         ModelError: The model can't be loaded, or the server doesn't start; the message holds what it printed.
+
+    Taught in: chapters/11_base_tuned_hosted.ipynb
     """
     _check_installed()
     name = name or _short_name(model)

@@ -14,7 +14,7 @@ import pytest
 
 from ftlib.errors import DataError, ProviderError
 from ftlib.hosted import Reply, ask, why_not
-from ftlib.providers import PROVIDERS, Price, find_endpoint
+from ftlib.hosted.providers import PROVIDERS, Price, find_endpoint
 from tests.loopback import CANARY, Loopback, Response
 
 HOSTED = ("openai", "deepseek", "lamini")

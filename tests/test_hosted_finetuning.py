@@ -6,10 +6,10 @@ from email.policy import HTTP
 import pytest
 
 from ftlib.errors import DataError, ProviderError
-from ftlib.finetuning_file import write_finetuning_file
 from ftlib.hosted import ask
-from ftlib.hosted_finetuning import BASE_MODEL, OpenAIJobs
-from ftlib.lamini_finetuning import get_lamini_job, train_at_lamini
+from ftlib.hosted.finetuning_file import write_finetuning_file
+from ftlib.hosted.lamini_finetuning import get_lamini_job, train_at_lamini
+from ftlib.hosted.openai_finetuning import BASE_MODEL, OpenAIJobs
 from tests.loopback import CANARY, Loopback, Response
 from tests.test_hosted import completion, everything_about
 

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from ftlib.answer_cache import AnswerCache
+from ftlib.hosted.cache import AnswerCache
 
 REQUEST = {
     "provider": "openai",

@@ -1,4 +1,4 @@
-"""Fine-tuning on somebody else's computers: OpenAI's jobs (Lamini's: :mod:`ftlib.lamini_finetuning`).
+"""Fine-tuning on somebody else's computers: OpenAI's jobs (Lamini's: :mod:`ftlib.hosted.lamini_finetuning`).
 
 Who can still use them (looked up 2026-11-22): OpenAI takes new jobs only from organisations that had fine-tuned
 before 2026-05-07 and, since 2026-07-02, had asked a fine-tuned model within 60 days; from 2027-01-06 it takes none
@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ftlib.errors import DataError, ProviderError
-from ftlib.finetuning_file import check_finetuning_file
-from ftlib.hosted import run_apart
-from ftlib.hosted_calls import openai_client, openai_errors
-from ftlib.hosted_failures import CallFailedError, persist, unreadable
-from ftlib.providers import Endpoint, find_endpoint, hidden
+from ftlib.hosted.asking import run_apart
+from ftlib.hosted.calls import openai_client, openai_errors
+from ftlib.hosted.failures import CallFailedError, persist, unreadable
+from ftlib.hosted.finetuning_file import check_finetuning_file
+from ftlib.hosted.providers import Endpoint, find_endpoint, hidden
 
 _T = TypeVar("_T")
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
-from ftlib.providers import Endpoint
+from ftlib.hosted.providers import Endpoint
 
 _T = TypeVar("_T")
 

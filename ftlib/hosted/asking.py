@@ -1,4 +1,4 @@
-"""Models that somebody else runs, behind one call: OpenAI, DeepSeek, Lamini, and a server of your own."""
+"""Questions to a provider: several at once, each until it is answered, answers kept on disk."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ftlib.answer_cache import AnswerCache
 from ftlib.errors import DataError, ProviderError
-from ftlib.hosted_calls import Caller, Question, connected
-from ftlib.hosted_failures import CallFailedError, persist
+from ftlib.hosted.cache import AnswerCache
+from ftlib.hosted.calls import Caller, Question, connected
+from ftlib.hosted.failures import CallFailedError, persist
+from ftlib.hosted.providers import Endpoint, Price, find_endpoint, get_provider, hidden, missing_key
 from ftlib.messages import Message, RowError, checked_text
-from ftlib.providers import Endpoint, Price, find_endpoint, get_provider, hidden, missing_key
 
 _T = TypeVar("_T")
 
@@ -29,7 +29,7 @@ class Reply:
         model: Who gave it.
         input_tokens: Tokens of the prompt, as the provider counts them; None if it doesn't.
         output_tokens: Tokens of the answer.
-        cost_usd: What the call cost in US dollars, by the price in :mod:`ftlib.providers`; None if that is unknown.
+        cost_usd: What the call cost in US dollars, by the price in :mod:`ftlib.hosted.providers`; None if unknown.
             For an answer from the cache, what it cost when it was asked.
         cached: Whether it came from the disk, and cost nothing this time.
         seconds: How long it took, tries and pauses included.
@@ -55,6 +55,8 @@ def why_not(provider: str, api_key: str | None = None) -> str | None:
         ProviderError: There is no such provider.
 
     >>> why_not("local")
+
+    Taught in: chapters/11_base_tuned_hosted.ipynb
     """
     remedy = missing_key(get_provider(provider), api_key)
     return f"not run: {remedy}" if remedy else None
@@ -91,7 +93,7 @@ def ask(
             speaks OpenAI's protocol, such as :func:`ftlib.server.local_server`, or vLLM.
         prompts: Questions, or conversations that end with a user's message.
         model: Default: the environment variable of the provider, such as OPENAI_MODEL, or else the model
-            that :mod:`ftlib.providers` names.
+            that :mod:`ftlib.hosted.providers` names.
         api_key: Default: the environment variable of the provider, such as OPENAI_API_KEY.
         base_url: Another address. A key goes there too.
         system: What the model is told before each question.
@@ -103,7 +105,7 @@ def ask(
         retries: How often to try again after a timeout, a lost connection, or status 408, 409, 429 or 5xx.
         backoff_seconds: Pause before the first of these; it doubles each time. ``Retry-After`` goes before.
         concurrency: How many questions are under way at once.
-        price: Price of the model, if not the one in :mod:`ftlib.providers`.
+        price: Price of the model, if not the one in :mod:`ftlib.hosted.providers`.
         cache: Folder that keeps answers, drawn ones too. A local server's are not kept: there the same name may
             stand for another model tomorrow.
         on_done: Called with (answered, all) after each answer, in another thread.
@@ -115,6 +117,8 @@ def ask(
         ProviderError: At least one question has no answer.
         DataError: A prompt or argument can't be used.
         MissingExtraError: The provider's client isn't installed.
+
+    Taught in: chapters/11_base_tuned_hosted.ipynb
     """
     key = hidden(api_key)
     del api_key  # an error's traceback may show the variables of its functions

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ftlib.errors import MissingExtraError
-from ftlib.hosted_failures import CallFailedError, lost, status_failure, unreadable
+from ftlib.hosted.failures import CallFailedError, lost, status_failure, unreadable
+from ftlib.hosted.providers import Endpoint, Provider
 from ftlib.messages import Message
-from ftlib.providers import Endpoint, Provider
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 from ftlib.errors import DataError, MissingExtraError
-from ftlib.hosted_calls import missing_client
-from ftlib.hosted_failures import CallFailedError, lost, status_failure, unreadable
-from ftlib.hosted_finetuning import Job, job_error
+from ftlib.hosted.calls import missing_client
+from ftlib.hosted.failures import CallFailedError, lost, status_failure, unreadable
+from ftlib.hosted.openai_finetuning import Job, job_error
+from ftlib.hosted.providers import Endpoint, find_endpoint, hidden
 from ftlib.messages import Message
-from ftlib.providers import Endpoint, find_endpoint, hidden
 
 _LAMINI_STATUS = {
     "AuthenticationError": 401,
@@ -42,7 +42,7 @@ def train_at_lamini(
 
     Args:
         conversations: Messages of each: one question and one answer.
-        model: What to fine-tune; default: LAMINI_MODEL, or else the one in :mod:`ftlib.providers`.
+        model: What to fine-tune; default: LAMINI_MODEL, or else the one in :mod:`ftlib.hosted.providers`.
         api_key: Default: LAMINI_API_KEY.
         base_url: Default: LAMINI_API_URL, or else Lamini's own address.
         finetune_args: Passed on, such as ``{"max_steps": 100, "learning_rate": 1e-5}``.

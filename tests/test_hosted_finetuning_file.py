@@ -5,7 +5,7 @@ import pytest
 from datasets import Dataset
 from ftlib.data import load_conversations
 from ftlib.errors import DataError
-from ftlib.finetuning_file import about_tokens, check_finetuning_file, split_conversations, write_finetuning_file
+from ftlib.hosted.finetuning_file import about_tokens, check_finetuning_file, split_conversations, write_finetuning_file
 
 
 def pair(question="Why?", answer="So.", **extra):
@@ -116,7 +116,7 @@ def test_what_is_allowed_is_no_problem(tmp_path):
 def test_too_few_rows_and_too_many_bytes(tmp_path, monkeypatch):
     place = written(tmp_path, *[{"messages": pair()}] * 9)
     assert check_finetuning_file(place).problems == ("the file has 9 rows, and 10 is the least",)
-    monkeypatch.setattr("ftlib.finetuning_file.MOST_BYTES", 100)
+    monkeypatch.setattr("ftlib.hosted.finetuning_file.MOST_BYTES", 100)
     assert "and 100 is the most" in check_finetuning_file(place).problems[1]
     with pytest.raises(DataError, match="there is no such file"):
         check_finetuning_file(tmp_path / "none.jsonl")

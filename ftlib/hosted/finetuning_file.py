@@ -101,6 +101,8 @@ def write_finetuning_file(conversations: Iterable[Sequence[Message]], path: str 
 
     Returns:
         The path.
+
+    Taught in: chapters/13_best_practices_and_scale.ipynb
     """
     place = Path(path).expanduser()
     lines = [
@@ -133,6 +135,8 @@ def check_finetuning_file(
 
     Raises:
         DataError: There is no such file.
+
+    Taught in: chapters/13_best_practices_and_scale.ipynb
     """
     place = Path(path).expanduser()
     if not place.is_file():
