@@ -32,6 +32,7 @@ __all__ = [
     "MendedTrainer",
     "ThroughputCallback",
     "as_target",
+    "autocast_on_meta",
     "dtype_argument",
     "enable_checkpointing",
     "floating_point_ops",
@@ -91,6 +92,28 @@ def dtype_argument(dtype: torch.dtype) -> dict[str, torch.dtype]:
     the file holds. Can go when 4.55 is no longer supported.
     """
     return {"torch_dtype" if is_before("4.56") else "dtype": dtype}
+
+
+@contextlib.contextmanager
+def autocast_on_meta() -> Iterator[None]:
+    """Let a model run on the meta device though it asks there for autocast, of which torch knows nothing there.
+
+    Rotary embeddings of 4.42 to 4.57 switch it off, and those of 5.0 ask whether it is on. Can go when 5.0 is no longer
+    supported.
+    """
+    autocast, is_enabled = torch.autocast, torch.is_autocast_enabled
+
+    def autocast_elsewhere(device_type: str, *arguments: Any, **options: Any) -> Any:
+        return contextlib.nullcontext() if device_type == "meta" else autocast(device_type, *arguments, **options)
+
+    def is_enabled_elsewhere(*device_type: str) -> bool:
+        return device_type != ("meta",) and is_enabled(*device_type)
+
+    torch.autocast, torch.is_autocast_enabled = autocast_elsewhere, is_enabled_elsewhere  # type: ignore[assignment, misc]
+    try:
+        yield
+    finally:
+        torch.autocast, torch.is_autocast_enabled = autocast, is_enabled  # type: ignore[misc]
 
 
 def enable_checkpointing(model: Any, **options: Any) -> None:

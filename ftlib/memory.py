@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 from transformers.optimization import Adafactor
 
-from ftlib.compat import enable_checkpointing
+from ftlib.compat import autocast_on_meta, enable_checkpointing
 from ftlib.ledger import Ledger, Memory
 from ftlib.muon import muon_and_adamw
 
@@ -107,6 +107,9 @@ class _Kernels(TorchFunctionMode):
             # No fused kernel does that; the general way keeps every score.
             attend = nn.functional.scaled_dot_product_attention
             result = attend(query, key, value, added, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
+        elif on_gpu and enable_gqa:  # in 16 bits and without a mask: the only kernel that shares keys among heads
+            attend = aten._scaled_dot_product_flash_attention
+            result = attend(query, key, value, dropout_p, is_causal, scale=scale)[0]
         elif on_gpu:
             attend = aten._scaled_dot_product_efficient_attention
             result = attend(query, key, value, added, True, dropout_p, is_causal, scale=scale)[0]
@@ -164,7 +167,7 @@ def step_memory(
     kernels = _Kernels(device, padded=padded, autocast=autocast)
     if gradient_checkpointing:
         _checkpoint(model, kernels)
-    with ledger, kernels:
+    with ledger, kernels, autocast_on_meta():
         ids = torch.zeros(batch_size, length, dtype=torch.int64, device=model.device)
         optimizers = _optimizers(model, trained, optimizer)
         for parameter in trained:

@@ -14,6 +14,7 @@ from ftlib import compat
 from ftlib.batches import pad_batch
 from ftlib.compat import CompatError, CompatWarning, make_trainer, training_arguments
 from ftlib.errors import ModelError
+from ftlib.estimate import estimate
 
 ROWS = [[3 + (7 * row + place) % 300 for place in range(3 + row % 4)] for row in range(12)]
 
@@ -319,3 +320,13 @@ def test_precision_reaches_from_pretrained(tiny_model, tmp_path):
         assert type(tiny_model).from_pretrained(tmp_path, **names).dtype == torch.bfloat16
     loaded = type(tiny_model).from_pretrained(tmp_path, **compat.dtype_argument(torch.float16))
     assert loaded.dtype == torch.float16
+
+
+def test_the_estimate_needs_no_release_in_particular():
+    autocast, is_enabled = torch.autocast, torch.is_autocast_enabled
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    config = transformers.GPTNeoXConfig(**sizes)
+    need = estimate(config, batch_size=2, length=16, gradient_checkpointing=True)
+    assert need.state_bytes == 16 * need.parameters
+    assert need.peak.total > need.state_bytes
+    assert (torch.autocast, torch.is_autocast_enabled) == (autocast, is_enabled)

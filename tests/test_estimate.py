@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.utils.checkpoint import set_checkpoint_early_stop
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, MixtralConfig, T5Config
+from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, LlamaConfig, MixtralConfig, T5Config
 
 from ftlib.errors import ModelError
 from ftlib.estimate import architecture, estimate, known_architectures
@@ -211,6 +211,18 @@ def test_unknown_names_are_errors(tmp_path):
         architecture("EleutherAI/pythia-7b")
     with pytest.raises(ModelError, match="the folder holds no model"):
         architecture(tmp_path)
+
+
+@pytest.mark.parametrize("precision", ["mixed", "bfloat16"])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_heads_that_share_keys_take_less(device, precision):
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 8, "intermediate_size": 128}
+    own, shared = (
+        estimate(LlamaConfig(**sizes, num_key_value_heads=heads), length=64, device=device, precision=precision)
+        for heads in (8, 2)
+    )
+    assert shared.parameters == own.parameters - 2 * 2 * 64 * 6 * 8  # keys and values, layers, inputs, heads, outputs
+    assert shared.peak.total < own.peak.total
 
 
 def test_models_that_cannot_be_estimated_are_errors():
