@@ -1,0 +1,53 @@
+"""The entries as a page of the book.
+
+``python -m tests.troubles.page book/troubleshooting.md`` brings the page up to date.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from pathlib import Path
+
+from tests.troubles import TROUBLES
+from tests.troubles.trouble import Trouble
+
+BEGIN, END = "<!-- troubles: begin -->", "<!-- troubles: end -->"
+
+
+def render() -> str:
+    """All groups, with their entries, as Markdown."""
+    return "\n\n".join("\n\n".join([f"## {group}", *map(_entry, troubles)]) for group, troubles in TROUBLES.items())
+
+
+def refreshed(page: str) -> str:
+    """A page with today's entries between its two marks."""
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}\n\n{render()}\n\n{END}{rest.split(END)[1]}"
+
+
+def _entry(trouble: Trouble) -> str:
+    paragraphs = [line for part in trouble.message.splitlines() for line in textwrap.wrap(part.strip(), 80)]
+    return "\n\n".join(
+        [
+            f"### {trouble.title}",
+            _block("text", "\n".join(paragraphs)),
+            f"**Cause.** {_joined(trouble.cause)}",
+            f"**Fix.** {_joined(trouble.cure)}",
+            _block(trouble.language, trouble.shown_fix),
+        ]
+    )
+
+
+def _block(language: str, text: str) -> str:
+    return f"```{language}\n{text}\n```"
+
+
+def _joined(text: str) -> str:
+    return " ".join(text.split())
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        path = Path(name)
+        path.write_text(refreshed(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,242 @@
+"""What data files hold, and what becomes of it."""
+
+from tests.troubles.trouble import Trouble
+
+_LOAD = """
+    from ftlib import load_conversations
+    found = load_conversations("{}")
+"""
+_GOOD = '{"question": "Why?", "answer": "Because."}\n'
+
+READING = (
+    Trouble(
+        "is empty: write the text or delete the row",
+        "DataError: data.jsonl, line 2 (byte ...): 'answer' is empty: write the text or delete the row",
+        cause="A row has no text where there must be some. It would become a row without tokens to learn, which many "
+        "trainers crash on.",
+        cure="Mend the line that is named, or leave out every such row, with a warning for each:",
+        provoke=_LOAD.format("data.jsonl"),
+        fix="""
+            import warnings
+
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                conversations = load_conversations("data.jsonl", on_error="skip")
+        """,
+        holds="len(conversations) == 1",
+        files={"data.jsonl": _GOOD + '{"question": "And then?", "answer": ""}\n'},
+    ),
+    Trouble(
+        "SkippedRowWarning: skipped",
+        "SkippedRowWarning: skipped: data.jsonl, line 2 (byte ...): no field 'answer'; found 'question', 'reply': add "
+        "or rename it",
+        cause='`on_error="skip"` leaves out a row that can\'t be used, and says which and why.',
+        cure="If the row matters, mend it. All rows must name their fields alike:",
+        provoke="""
+            from ftlib import load_conversations
+            found = load_conversations("data.jsonl", format="question-answer", on_error="skip")
+        """,
+        fix="""
+            {"question": "Why?", "answer": "Because."}
+            {"question": "And then?", "answer": "Nothing."}
+        """,
+        language="json",
+        holds="len(found) == 2",
+        files={"data.jsonl": _GOOD + '{"question": "And then?", "reply": "Nothing."}\n'},
+    ),
+    Trouble(
+        "no known format has these fields",
+        "DataError: data.jsonl, line 1 (byte 0): no known format has these fields: 'ask', 'reply'; choose one with "
+        "format= (question-answer, alpaca, ...)",
+        cause="The format of a file is told from the names of its fields, and these belong to none.",
+        cure="Rename the fields to those of a known format:",
+        provoke=_LOAD.format("data.jsonl"),
+        fix='{"question": "Why?", "answer": "Because."}',
+        language="json",
+        holds="len(found) == 1",
+        files={"data.jsonl": '{"ask": "Why?", "reply": "Because."}\n'},
+    ),
+    Trouble(
+        "looks like one format, the others like another: keep one format a file",
+        "DataError: data.jsonl, line 2 (byte ...): looks like alpaca, but data.jsonl, line 1 (byte 0) looks like "
+        "question-answer: keep one format a file, or choose with format= and on_error='skip'",
+        cause="Two files of different formats were put together.",
+        cure="Write all rows in one format:",
+        provoke=_LOAD.format("data.jsonl"),
+        fix="""
+            {"question": "Why?", "answer": "Because."}
+            {"question": "How?", "answer": "So."}
+        """,
+        language="json",
+        holds="len(found) == 2",
+        files={"data.jsonl": _GOOD + '{"instruction": "How?", "input": "", "output": "So."}\n'},
+    ),
+    Trouble(
+        "KeyError: 0",
+        "KeyError: 0",
+        cause='The file holds one line, and in it all rows, by column: `{"question": {"0": ...}, "answer": {"0": '
+        "...}}`. That is what pandas' `to_json` writes. Read as JSON Lines it is one row whose fields are "
+        "dictionaries.",
+        cure="`load_conversations` sees it and unfolds the columns:",
+        provoke="""
+            import json
+            from pathlib import Path
+            rows = [json.loads(line) for line in Path("data.jsonl").read_text().splitlines()]
+            first = rows[0]["question"][0]
+        """,
+        fix="""
+            from ftlib import load_conversations
+
+            conversations = load_conversations("data.jsonl")
+        """,
+        holds="len(conversations) == 2",
+        files={"data.jsonl": '{"question": {"0": "Why?", "1": "How?"}, "answer": {"0": "Because.", "1": "So."}}\n'},
+    ),
+    Trouble(
+        "the key stands more than once in one object",
+        "DataError: data.jsonl, line 1 (byte 0): the key 'answer' stands more than once in one object: rename one",
+        cause="JSON libraries keep the last value of a repeated key and drop the others without a word. `ftlib` "
+        "doesn't.",
+        cure="Decide which value is meant. (Dialogues may repeat the speakers' names; each turn is kept.)",
+        provoke=_LOAD.format("data.jsonl"),
+        fix='{"question": "Why?", "answer": "Because."}',
+        language="json",
+        holds="len(found) == 1",
+        files={"data.jsonl": '{"question": "Why?", "answer": "No.", "answer": "Because."}\n'},
+    ),
+    Trouble(
+        "not JSON: expected one object such as",
+        "DataError: data.jsonl, line 1 (byte 0): not JSON: ... (... at character ...); expected one object such as "
+        '{"question": "...", "answer": "..."}',
+        cause="The line is no JSON. Single quotes and a comma behind the last field are the usual reasons.",
+        cure="Use double quotes, and no comma at the end. From Python, let `json.dumps` or `save_conversations` write.",
+        provoke=_LOAD.format("data.jsonl"),
+        fix='{"question": "Why?", "answer": "Because."}',
+        language="json",
+        files={"data.jsonl": "{'question': 'Why?', 'answer': 'Because.',}\n"},
+    ),
+    Trouble(
+        "not JSON: it ends in the middle",
+        "DataError: data.jsonl, line 2 (byte ...): not JSON: it ends in the middle (...): the text is cut off; fetch "
+        "the file again",
+        cause="The download, or the program that wrote the file, stopped before the end.",
+        cure="Fetch it again, or delete the half line:",
+        provoke=_LOAD.format("data.jsonl"),
+        fix='{"question": "Why?", "answer": "Because."}',
+        language="json",
+        files={"data.jsonl": _GOOD + '{"question": "How?", "ans'},
+    ),
+    Trouble(
+        "not UTF-8: save the file as UTF-8",
+        "DataError: data.csv, line 2...: not UTF-8 (byte ... of the line): save the file as UTF-8",
+        cause="A spreadsheet saved the file in another encoding, such as Windows' cp1252.",
+        cure="Write it anew in UTF-8:",
+        provoke="""
+            from pathlib import Path
+            from ftlib import load_conversations
+            Path("data.csv").write_bytes("question,answer\\nWhere?,In a café.\\n".encode("cp1252"))
+            load_conversations("data.csv")
+        """,
+        fix="""
+            from pathlib import Path
+
+            file = Path("data.csv")
+            file.write_text(file.read_text(encoding="cp1252"), encoding="utf-8")
+            conversations = load_conversations("data.csv")
+        """,
+        holds="conversations[0]['messages'][1]['content'] == 'In a café.'",
+    ),
+    Trouble(
+        "no such file, and no shipped data set of that name",
+        "DataError: faqs: no such file, and no shipped data set of that name (shipped: ..., faq, ...)",
+        cause="The path is meant from the folder that Python was started in, or the name is misspelt.",
+        cure="Check the folder with `pwd`, or take a name of the list:",
+        provoke=_LOAD.format("faqs"),
+        fix='conversations = load_conversations("faq")',
+        holds="len(conversations) == 1260",
+    ),
+    Trouble(
+        "the file holds the splits: choose one with split=",
+        "DataError: data.json...: the file holds the splits train, test: choose one with split=",
+        cause='The file holds several lists of rows, `{"train": [...], "test": [...]}`.',
+        cure="Say which one is meant:",
+        provoke=_LOAD.format("data.json"),
+        fix='conversations = load_conversations("data.json", split="train")',
+        holds="len(conversations) == 1",
+        files={"data.json": '{"train": [' + _GOOD + '], "test": [' + _GOOD + "]}"},
+    ),
+    Trouble(
+        "test rows have a prompt that is also trained on",
+        "LeakWarning: ... test rows have a prompt that is also trained on (row ... as row ..., say): remove the "
+        "duplicates, or split by hand",
+        cause="The data holds a question twice, and a random split put it on both sides. The test then measures what "
+        "was learnt by heart.",
+        cure="Keep the first row of each question:",
+        provoke="""
+            from datasets import concatenate_datasets
+            from ftlib import tokenize_and_split
+            conversations = concatenate_datasets([conversations] * 4)
+            split = tokenize_and_split(conversations, tokenizer, test_size=0.5)
+        """,
+        fix="""
+            first = {row["messages"][0]["content"]: number for number, row in reversed(list(enumerate(conversations)))}
+            split = tokenize_and_split(conversations.select(sorted(first.values())), tokenizer, test_size=0.5)
+        """,
+        holds="split.leaks == 0 and len(first) == 3",
+    ),
+    Trouble(
+        "expected a column 'messages'",
+        "DataError: expected a column 'messages', found ['question', 'answer']: see load_conversations",
+        cause="`tokenize` takes conversations, whatever format the file had.",
+        cure="Turn the rows into conversations first:",
+        provoke="""
+            from datasets import Dataset
+            from ftlib import tokenize
+            pairs = Dataset.from_list([{"question": "Why?", "answer": "Because."}])
+            tokenize(pairs, tokenizer)
+        """,
+        fix="""
+            from ftlib import load_conversations
+
+            rows = tokenize(load_conversations(pairs), tokenizer)
+        """,
+        holds="len(rows) == 1",
+    ),
+    Trouble(
+        "there is no assistant's message to learn",
+        "DataError: template 'question-answer': there is no assistant's message to learn",
+        cause="A conversation holds questions only.",
+        cure="Leave such conversations out of the training rows:",
+        provoke="""
+            from datasets import Dataset, concatenate_datasets
+            from ftlib import tokenize
+            asked = Dataset.from_list([{"messages": [{"role": "user", "content": "Why?"}]}])
+            conversations = concatenate_datasets([conversations, asked])
+            tokenize(conversations, tokenizer)
+        """,
+        fix="""
+            answered = conversations.filter(lambda row: any(m["role"] == "assistant" for m in row["messages"]))
+            rows = tokenize(answered, tokenizer)
+        """,
+        holds="len(rows) == 3",
+    ),
+    Trouble(
+        "Dataset scripts are no longer supported",
+        "RuntimeError: Dataset scripts are no longer supported, but found rows.py",
+        cause="Since `datasets` 4.0 no Python program that comes with data is run. Many repositories of before hold "
+        "one.",
+        cure="Take a copy that was converted to Parquet or JSON Lines, and name the files:",
+        provoke="""
+            from datasets import load_dataset
+            load_dataset("rows.py", cache_dir="cache")
+        """,
+        fix="""
+            from pathlib import Path
+
+            Path("rows.jsonl").write_text('{"question": "Why?", "answer": "Because."}')
+            data = load_dataset("json", data_files="rows.jsonl", split="train", cache_dir="cache")
+        """,
+        holds="len(data) == 1",
+        files={"rows.py": "import datasets\n"},
+    ),
+)

@@ -1,0 +1,481 @@
+"""Runs that don't start, break off, or learn nothing."""
+
+from tests.troubles.trouble import Trouble
+
+_CONFIG = """
+    import yaml
+    from pathlib import Path
+    from ftlib.training.config import FinetuneConfig
+    config = FinetuneConfig.from_yaml("run.yaml")
+"""
+_TINY_RUN = """
+    from ftlib import save_model
+    from ftlib.training.config import FinetuneConfig
+    from ftlib.training.run import train
+    save_model(model, tokenizer, "base")
+    config = FinetuneConfig.from_dict({
+        "model": {"name": "base", "device": "cpu"},
+        "data": {"source": "data.jsonl", "max_length": 64},
+        "train": {"max_steps": 1},
+    })
+"""
+_ROWS = "".join(f'{{"question": "Is {i} a number?", "answer": "Yes."}}\n' for i in range(12))
+
+TRAINING = (
+    Trouble(
+        "the loss is nan",
+        "TrainingError: step ...: the loss is nan and the gradient's length nan: lower the learning rate, warm it up "
+        "for longer, or train in float32; nothing of this step is saved",
+        cause="Weights grew until a number left the range of its type. From then on every loss is `nan`, in every "
+        "trainer; those that don't check go on training.",
+        cure="The weights in memory are spoilt: load them again. Lower the learning rate first, then try a warm-up:",
+        provoke="""
+            from ftlib import finetune
+            finetune(model, rows, pad_token_id=tokenizer.pad_token_id, max_steps=9, learning_rate=1e30)
+        """,
+        fix="""
+            from ftlib import load_model
+
+            model, tokenizer = load_model("nano", device="cpu")
+            steps = finetune(
+                model, rows, pad_token_id=tokenizer.pad_token_id, max_steps=3, learning_rate=1e-3, warmup_steps=2
+            )
+        """,
+        holds="steps[-1].loss < steps[0].loss",
+    ),
+    Trouble(
+        "CUDA out of memory",
+        "OutOfMemoryError: CUDA out of memory. Tried to allocate ....",
+        cause="Weights, gradients, the optimizer's state and the activations of one batch are more than the card "
+        "holds.",
+        cure="Work out beforehand what a run needs, and change what costs most. Smaller batches with more "
+        "accumulation train the same; adapters (`lora_rank`) need few gradients and little optimizer state.",
+        provoke="""
+            import torch
+            torch.empty(2**50, dtype=torch.uint8, device="cuda")
+        """,
+        fix="""
+            from ftlib.estimate import estimate
+
+            many = estimate("EleutherAI/pythia-410m", batch_size=32, length=512)
+            few = estimate("EleutherAI/pythia-410m", batch_size=4, accumulation_steps=8, length=512)
+            print(f"{many.peak.total / 2**30:.1f} GiB, {few.peak.total / 2**30:.1f} GiB")
+        """,
+        holds="many.peak.total > 2 * few.peak.total and many.flops_per_step == few.flops_per_step",
+        needs="cuda",
+    ),
+    Trouble(
+        "can't allocate memory: DefaultCPUAllocator",
+        "RuntimeError: ...DefaultCPUAllocator: can't allocate memory: you tried to allocate ... bytes. Error code 12 "
+        "(Cannot allocate memory)...",
+        cause="The same as `CUDA out of memory`, on a processor. Often the system ends the program before it can say "
+        "so: `Killed`, or a kernel that died.",
+        cure="`ftlib estimate` says what a run needs. The loss of nearly all positions is -100, and making scores for "
+        "targets alone (`target_share`), as `finetune` does, may save more than anything else:",
+        provoke="""
+            import torch
+            torch.empty(2**60, dtype=torch.uint8)
+        """,
+        fix="""
+            from ftlib.estimate import estimate
+
+            every = estimate("EleutherAI/pythia-70m", batch_size=8, length=512, device="cpu")
+            some = estimate("EleutherAI/pythia-70m", batch_size=8, length=512, device="cpu", target_share=0.2)
+            print(f"{every.peak.total / 2**30:.1f} GiB, {some.peak.total / 2**30:.1f} GiB")
+        """,
+        holds="some.peak.total < every.peak.total",
+    ),
+    Trouble(
+        "the schedule 'constant' has no warm-up",
+        "ConfigError: run.yaml: train: the schedule 'constant' has no warm-up: choose 'constant_with_warmup'",
+        cause='The Trainer ignores a warm-up under `lr_scheduler_type="constant"` without a word. Here the two '
+        "contradict each other.",
+        cure="Say that there is a warm-up:",
+        provoke=_CONFIG,
+        fix="""
+            train:
+              schedule: constant_with_warmup
+              warmup_share: 0.03
+        """,
+        language="yaml",
+        holds="config.train.warmup_share == 0.03",
+        files={"run.yaml": "train:\n  schedule: constant\n  warmup_share: 0.03\n"},
+    ),
+    Trouble(
+        "unknown key; did you mean",
+        "ConfigError: run.yaml: unknown key 'train.learnin_rate'; did you mean 'learning_rate'?",
+        cause="A key that nobody reads would leave a default in force, so it is refused.",
+        cure="Take the name that is offered:",
+        provoke=_CONFIG,
+        fix="""
+            train:
+              learning_rate: 2e-4
+        """,
+        language="yaml",
+        holds="config.train.learning_rate == 2e-4",
+        files={"run.yaml": "train:\n  learnin_rate: 2e-4\n"},
+    ),
+    Trouble(
+        "give epochs or max_steps, not both",
+        "ConfigError: run.yaml: train: give epochs or max_steps, not both",
+        cause="Two keys say when the run ends, and they may disagree.",
+        cure="Keep one:",
+        provoke=_CONFIG,
+        fix="""
+            train:
+              max_steps: 100
+        """,
+        language="yaml",
+        holds="config.train.max_steps == 100",
+        files={"run.yaml": "train:\n  epochs: 2\n  max_steps: 100\n"},
+    ),
+    Trouble(
+        "no NVIDIA card was found: choose cpu, or leave it out",
+        "ConfigError: model.device ...: no NVIDIA card was found: choose cpu, or leave it out",
+        cause="The configuration asks for a graphics card, and PyTorch sees none: there is none, or the build of "
+        "PyTorch is one for processors.",
+        cure="Leave the device out, and the best one that is there is taken:",
+        provoke="""
+            from unittest import mock
+            from ftlib.training.config import FinetuneConfig
+            from ftlib.training.prepare import prepare_model
+            config = FinetuneConfig.from_yaml("run.yaml")
+            with mock.patch("torch.cuda.is_available", return_value=False):
+                prepare_model(config, None)
+        """,
+        fix="""
+            model:
+              name: nano
+        """,
+        language="yaml",
+        files={"run.yaml": "model:\n  name: nano\n  device: cuda:0\n"},
+    ),
+    Trouble(
+        "float16 needs a graphics card: on this processor it becomes bfloat16",
+        "UserWarning: train.precision float16 needs a graphics card: on this processor it becomes bfloat16",
+        cause="A processor can't train in float16: its numbers leave their small range too easily.",
+        cure="Nothing has to be done. To say what is meant, also for later:",
+        provoke="""
+            from ftlib.training.config import FinetuneConfig
+            from ftlib.training.prepare import Evaluation, prepare_job
+            config = FinetuneConfig.from_yaml("run.yaml")
+            evaluation = Evaluation(config, model, tokenizer, None)
+            job = prepare_job(config, model, tokenizer, rows, first_step=1, evaluation=evaluation)
+        """,
+        fix="""
+            train:
+              precision: bfloat16
+        """,
+        language="yaml",
+        holds="job.precision == 'bfloat16'",
+        files={"run.yaml": "train:\n  precision: float16\n"},
+    ),
+    Trouble(
+        "holds something already, and a run is never overwritten",
+        "TrainingError: runs/first: holds something already, and a run is never overwritten: choose another folder, "
+        "or go on with the run that is there (--resume)",
+        cause="The folder of the run is not empty.",
+        cure="Name another folder. To go on with a run that was stopped, resume it:",
+        provoke=_TINY_RUN
+        + """
+    train(config, "runs/first")
+    train(config, "runs/first")
+        """,
+        fix="""
+            train(config, "runs/second")
+            train(config, "runs/first", resume=True)
+        """,
+        holds="__import__('pathlib').Path('runs/second/checkpoints').is_dir()",
+        files={"data.jsonl": _ROWS},
+    ),
+    Trouble(
+        "holds no run: start one without --resume",
+        "TrainingError: runs/frist: holds no run (no ...): start one without --resume",
+        cause="There is nothing to go on with: the folder is another one, or the run stopped before it began.",
+        cure="Check the name, or begin:",
+        provoke=_TINY_RUN
+        + """
+    train(config, "runs/frist", resume=True)
+        """,
+        fix="""
+            train(config, "runs/first")
+        """,
+        files={"data.jsonl": _ROWS},
+    ),
+    Trouble(
+        "was begun with another configuration: resume with",
+        "TrainingError: runs/first: was begun with another configuration: resume with runs/first/..., unchanged",
+        cause="A resumed run gives what an unstopped one would have given. With other settings that is impossible.",
+        cure="Resume with the configuration in the run's folder. For other settings, begin a new run from its weights "
+        "(`checkpoint.start_from`).",
+        provoke=_TINY_RUN
+        + """
+    train(config, "runs/first")
+    train(config.model_copy(update={"engine": "hf"}), "runs/first", resume=True)
+        """,
+        fix="""
+            config = FinetuneConfig.from_yaml("runs/first/config.yaml")
+            train(config, "runs/first", resume=True)
+        """,
+        files={"data.jsonl": _ROWS},
+    ),
+    Trouble(
+        "element 0 of tensors does not require grad and does not have a grad_fn",
+        "RuntimeError: element 0 of tensors does not require grad and does not have a grad_fn",
+        cause="Every weight is frozen, so nothing can be learnt.",
+        cure="Leave something to train. `freeze` refuses to freeze everything:",
+        provoke="""
+            from ftlib import pad_batch
+            batch = pad_batch(rows, tokenizer.pad_token_id)
+            for weight in model.parameters():
+                weight.requires_grad = False
+            model(**batch).loss.backward()
+        """,
+        fix="""
+            from ftlib.parts import freeze
+
+            freeze(model, ["embeddings"], keep_layers=[-1])
+            model(**batch).loss.backward()
+        """,
+        holds="any(weight.grad is not None for weight in model.parameters())",
+    ),
+    Trouble(
+        "the pattern matches no parameter; names look like",
+        "ModelError: the pattern 'transformer.h.*.attn.*' matches no parameter; names look like ...",
+        cause="Parts of a model are called differently in each architecture: `transformer.h.0.attn` in GPT-2, "
+        "`gpt_neox.layers.0.attention` in Pythia. A pattern that matches nothing would freeze nothing.",
+        cure="Freeze by part, which works for all:",
+        provoke="""
+            from ftlib.parts import freeze
+            freeze(model, patterns=["transformer.h.*.attn.*"])
+        """,
+        fix="""
+            counts = freeze(model, ["attention"])
+        """,
+        holds="counts['attention'].trainable == 0 < counts['feed_forward'].trainable",
+    ),
+    Trouble(
+        "Target modules not found in the base model",
+        "NoMatchingPeftModuleError: Target modules {...} not found in the base model. Please check the target modules "
+        "and try again.",
+        cause="The adapter was written for a model with `q_proj` and `v_proj`. Pythia and nano make queries, keys and "
+        "values with one matrix, `query_key_value`.",
+        cure="Name the matrices of this model, or let `add_lora` find those of the attention:",
+        provoke="""
+            from peft import LoraConfig, get_peft_model
+            get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"))
+        """,
+        fix="""
+            from ftlib.parts import add_lora
+
+            model = add_lora(model, rank=4)
+        """,
+        holds="any('query_key_value.lora_A' in name for name, _ in model.named_parameters())",
+    ),
+    Trouble(
+        "no linear layer is called",
+        "ModelError: no linear layer is called 'q_proj'; this model has dense, dense_4h_to_h, dense_h_to_4h, "
+        "query_key_value",
+        cause="The same, as `ftlib` says it.",
+        cure="Take a name of the list:",
+        provoke="""
+            from ftlib.parts import add_lora
+            add_lora(model, rank=4, targets=["q_proj"])
+        """,
+        fix="""
+            model = add_lora(model, rank=4, targets=["query_key_value"])
+        """,
+        holds="model.peft_config",
+    ),
+    Trouble(
+        "load_best_model_at_end requires the save and eval strategy to match",
+        "ValueError: --load_best_model_at_end requires the save and eval strategy to match, except when "
+        '--save_strategy="best", but found\n- Evaluation strategy: ...\n- Save strategy: ...',
+        cause="The best checkpoint can only be known if every saved step was also evaluated.",
+        cure="Evaluate and save at the same steps, and no later than the last one:",
+        provoke="""
+            from transformers import TrainingArguments
+            TrainingArguments("out", load_best_model_at_end=True, save_strategy="steps")
+        """,
+        fix="""
+            args = TrainingArguments(
+                "out", load_best_model_at_end=True, max_steps=20,
+                eval_strategy="steps", eval_steps=10, save_strategy="steps", save_steps=10,
+            )
+        """,
+        holds="args.load_best_model_at_end",
+    ),
+    Trouble(
+        "there is no best checkpoint, because no step was both evaluated and saved",
+        "ModelError: there is no best checkpoint, because no step was both evaluated and saved: set eval_strategy and "
+        "save_strategy alike, and eval_steps and save_steps no higher than the number of steps",
+        cause="With `eval_steps=120`, `save_steps=120` and `max_steps=3` no step is both, and the Trainer doesn't say "
+        "so.",
+        cure="Evaluate within the run:",
+        provoke="""
+            from functools import partial
+            from ftlib import pad_batch
+            from ftlib.compat import load_best, make_trainer, training_arguments
+            parts = {"train_dataset": rows, "eval_dataset": rows}
+            parts["data_collator"] = partial(pad_batch, pad_token_id=tokenizer.pad_token_id)
+            every = {"eval_strategy": "steps", "save_strategy": "steps"}
+            quiet = {"output_dir": "out", "use_cpu": True, "disable_tqdm": True, "max_steps": 3, **every}
+            trainer = make_trainer(model, training_arguments(**quiet, eval_steps=120, save_steps=120), **parts)
+            trainer.train()
+            load_best(trainer)
+        """,
+        fix="""
+            args = training_arguments(
+                output_dir="out", use_cpu=True, disable_tqdm=True, max_steps=3, metric_for_best_model="eval_loss",
+                eval_strategy="steps", eval_steps=1, save_strategy="steps", save_steps=1,
+            )
+            trainer = make_trainer(model, args, **parts)
+            trainer.train()
+            load_best(trainer)
+        """,
+        holds="trainer.state.best_model_checkpoint",
+    ),
+    Trouble(
+        "you didn't pass an `eval_dataset` to `Trainer`",
+        "ValueError: You have set `args.eval_strategy` to ... but you didn't pass an `eval_dataset` to `Trainer`. "
+        "Either set `args.eval_strategy` to `no` or pass an `eval_dataset`. ",
+        cause="The Trainer is to evaluate, and has no rows for it.",
+        cure="Hold rows back for it:",
+        provoke="""
+            from transformers import Trainer, TrainingArguments
+            args = TrainingArguments("out", eval_strategy="steps", eval_steps=10)
+            Trainer(model, args, train_dataset=rows)
+        """,
+        fix="""
+            parts = rows.train_test_split(test_size=1, seed=0)
+            trainer = Trainer(model, args, train_dataset=parts["train"], eval_dataset=parts["test"])
+        """,
+        holds="len(trainer.eval_dataset) == 1",
+    ),
+    Trouble(
+        "No columns in the dataset match the model's forward method signature",
+        "ValueError: No columns in the dataset match the model's forward method signature: (...). The following "
+        "columns have been ignored: [messages]. Please check the dataset and model. You may need to set "
+        "`remove_unused_columns=False` in `TrainingArguments`.",
+        cause="The Trainer was given text. It leaves out all columns that the model doesn't take, and none was left.",
+        cure="Tokenise first:",
+        provoke="""
+            from transformers import Trainer, TrainingArguments
+            args = TrainingArguments("out", max_steps=1, disable_tqdm=True, use_cpu=True)
+            Trainer(model, args, train_dataset=conversations).train()
+        """,
+        fix="""
+            from functools import partial
+
+            from ftlib import pad_batch, tokenize
+
+            rows = tokenize(conversations, tokenizer)
+            collator = partial(pad_batch, pad_token_id=tokenizer.pad_token_id)
+            result = Trainer(model, args, train_dataset=rows, data_collator=collator).train()
+        """,
+        holds="result.global_step == 1",
+    ),
+    Trouble(
+        "The model did not return a loss from the inputs",
+        "ValueError: The model did not return a loss from the inputs, only the following keys: logits.... For "
+        "reference, the inputs it received are ....",
+        cause="The rows have no `labels`, so there is nothing to compare with.",
+        cure="Give the Trainer rows with labels. `tokenize` makes them:",
+        provoke="""
+            from functools import partial
+            from transformers import Trainer, TrainingArguments
+            from ftlib import pad_batch
+            args = TrainingArguments("out", max_steps=1, disable_tqdm=True, use_cpu=True)
+            collator = partial(pad_batch, pad_token_id=tokenizer.pad_token_id)
+            Trainer(model, args, train_dataset=rows.remove_columns("labels"), data_collator=collator).train()
+        """,
+        fix="""
+            from ftlib import tokenize
+
+            rows = tokenize(conversations, tokenizer)
+            result = Trainer(model, args, train_dataset=rows, data_collator=collator).train()
+        """,
+        holds="result.global_step == 1",
+    ),
+    Trouble(
+        "Your setup doesn't support bf16/gpu",
+        "ValueError: Your setup doesn't support bf16/gpu. You need to assign use_cpu if you want to train the model "
+        "on CPU.",
+        cause="bfloat16 was asked for, and there is no graphics card that computes in it. TRL's `SFTConfig` asks for "
+        "it by itself.",
+        cure="On a processor, say so. On an older card, `bf16=False`:",
+        provoke="""
+            from unittest import mock
+            from transformers import TrainingArguments
+            with mock.patch("transformers.training_args.is_torch_bf16_gpu_available", return_value=False):
+                TrainingArguments("out", bf16=True)
+        """,
+        fix="""
+            args = TrainingArguments("out", bf16=True, use_cpu=True)
+        """,
+        holds="args.bf16",
+    ),
+    Trouble(
+        "`use_cache=True` is incompatible with gradient checkpointing",
+        "`use_cache=True` is incompatible with gradient checkpointing. Setting `use_cache=False`.",
+        cause="Gradient checkpointing computes a layer twice; a cache of keys and values can't be kept meanwhile.",
+        cure="Training never needs the cache. Say so, and the message goes:",
+        provoke="""
+            model.gradient_checkpointing_enable()
+            model.train()
+            ids = tokenizer("What is a token?", return_tensors="pt")["input_ids"]
+            model(ids, use_cache=True)
+        """,
+        fix="""
+            loss = model(ids, labels=ids, use_cache=False).loss
+        """,
+        holds="loss.item() > 0",
+    ),
+    Trouble(
+        "'pin_memory' argument is set as true but no accelerator is found",
+        "UserWarning: 'pin_memory' argument is set as true but no accelerator is found, then device pinned memory "
+        "won't be used.",
+        cause="Pinned memory makes copies to a graphics card faster, and there is no card.",
+        cure="Harmless. To be rid of it on a processor:",
+        provoke="""
+            from unittest import mock
+            from torch.utils.data import DataLoader
+            with mock.patch("torch.accelerator.is_available", return_value=False):
+                next(iter(DataLoader([1, 2], pin_memory=True)))
+        """,
+        fix="""
+            from transformers import TrainingArguments
+
+            args = TrainingArguments("out", dataloader_pin_memory=False)
+        """,
+        holds="not args.dataloader_pin_memory",
+    ),
+    Trouble(
+        "mpirun or mpiexec were not found",
+        "OSError: mpirun or mpiexec were not found. Ensure that Intel MPI, Open MPI, or MVAPICH are installed.",
+        cause="For several processes without graphics cards `accelerate launch` wants MPI. (Without "
+        "`--mpirun_hostfile` it starts one process, whatever `--num_processes` says.)",
+        cure="`torchrun`, which comes with PyTorch, starts them; `accelerate` connects them in the same way:",
+        provoke="""
+            import os
+            from unittest import mock
+            from accelerate.commands.launch import launch_command, launch_command_parser
+            options = ["--cpu", "--num_processes", "2", "--mpirun_hostfile", "hosts", "train.py"]
+            with mock.patch.dict(os.environ, {"PATH": ""}):
+                launch_command(launch_command_parser().parse_args(options))
+        """,
+        fix="torchrun --nproc_per_node 2 --standalone train.py",
+        language="bash",
+        holds="sorted(__import__('pathlib').Path('seen').read_text().split()) == ['0', '1']",
+        files={
+            "train.py": """
+                from accelerate import PartialState
+
+                team = PartialState(cpu=True)
+                with open("seen", "a") as file:
+                    file.write(f"{team.process_index}\\n")
+                team.destroy_process_group()
+            """
+        },
+    ),
+)
