@@ -68,6 +68,8 @@ def evaluate(
     Raises:
         DataError: There are no rows, a row lacks a question or an answer, or a function gives too few answers.
         PromptTooLongError: A question and its answer don't fit into a model's context.
+
+    Taught in: chapters/11_base_tuned_hosted.ipynb
     """
     asked = _questions(rows)
     tables, notes = [], {}

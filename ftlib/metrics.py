@@ -101,6 +101,8 @@ def token_accuracy(model: Any, batches: Iterable[dict[str, Tensor]]) -> float:
 
     Raises:
         DataError: The batches hold no target.
+
+    Taught in: chapters/12_metrics_that_lie.ipynb
     """
     was_training = model.training
     model.eval()
@@ -186,6 +188,8 @@ def exact_match(predictions: Sequence[str], references: Sequence[str]) -> list[f
 
     >>> exact_match(["A piece of text", "ids"], ["a piece of  text.", "Ids, and a mask"])
     [1.0, 0.0]
+
+    Taught in: chapters/12_metrics_that_lie.ipynb
     """
     check_pairs(predictions, references)
     return [float(_words(one) == _words(other)) for one, other in zip(predictions, references, strict=True)]
