@@ -37,8 +37,9 @@ pair = [nano, replace(nano, name="tuned")]
 settings = Settings(temperature=0.0, max_new_tokens=40)
 with serving([nano], settings=settings, feedback=sys.argv[1]) as one:
     with serving(pair, compare=True, settings=settings, feedback=sys.argv[1]) as two:
-        print(json.dumps([one, two]), flush=True)
-        sys.stdin.read()
+        with serving(pair, settings=settings, feedback=sys.argv[1] + ".chosen") as three:
+            print(json.dumps([one, two, three]), flush=True)
+            sys.stdin.read()
 """
 
 
@@ -158,6 +159,8 @@ def test_a_setting_counts(pages, open_page):
     page.click("button:has-text('Settings')")
     page.fill("input[aria-label='number input for Maximum new tokens']", "5")
     page.press("input[aria-label='number input for Maximum new tokens']", "Enter")
+    slider = "input[aria-label='range slider for Maximum new tokens']"
+    page.wait_for_function("slider => document.querySelector(slider).value == 5", arg=slider)
     ask(page, "What is LoRA?")
     wait_for_status(page, "cut after 5 tokens")
 
@@ -195,6 +198,23 @@ def test_two_models_answer_side_by_side(pages, open_page):
     left, right = answers(page)
     assert left == right  # the same weights, the same prompt
     assert page.is_visible("text=tuned")
+
+
+def test_of_several_models_one_is_chosen_and_begins_anew(pages, open_page, thumbs):
+    page = open_page(pages[2])
+    ask(page, "What is LoRA?")
+    wait_for_status(page, ENDED)
+    page.click("button:has-text('Settings')")
+    page.click("input[aria-label=Model]")
+    page.click("[role=option]:has-text('tuned')")
+    page.wait_for_function("!document.querySelector('[data-testid=user]')")
+    ask(page, "What is a token?")
+    wait_for_status(page, ENDED)
+    assert questions(page) == ["What is a token?"]
+    page.click("[aria-label=Like]")
+    page.wait_for_selector("text=Kept in")
+    (rated,) = map(json.loads, thumbs.with_name(thumbs.name + ".chosen").read_text().splitlines())
+    assert rated["model"] == "tuned"
 
 
 def test_html_is_shown_and_not_run(pages, open_page):

@@ -3,6 +3,7 @@
 import html
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import httpx
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from ftlib.chat import Settings, load_speaker, serving
 from ftlib.errors import ModelError
@@ -257,3 +260,16 @@ def test_without_gradio_the_install_command_is_shown():
     said = failure("import sys; sys.modules['gradio'] = None; from ftlib.chat import launch; launch(['nano'])")
     assert "MissingExtraError: the chat page needs the package 'gradio'" in said
     assert "pip install 'ftlib[train,chat]'" in said
+
+
+def test_in_a_notebook_the_page_stands_below_the_cell_which_does_not_wait(folder):
+    opened = f"from ftlib.chat import launch\nlaunch([{str(folder)!r}], device='cpu', feedback='thumbs.jsonl')"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(opened)])
+    client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(folder.parent)}})
+    with client.setup_kernel():
+        client.execute_cell(notebook.cells[0], 0)
+        (shown,) = notebook.cells[0].outputs
+        address = re.search(r'<iframe src="(http://127\.0\.0\.1:\d+/)"', shown["data"]["text/html"])[1]
+        assert httpx.get(address).status_code == httpx.codes.OK  # while the kernel lives
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(address)
