@@ -29,7 +29,7 @@ setup: .venv/installed ## Make .venv and install the course into it
 	@touch $@
 
 book: .venv/installed ## Execute the chapters and build the static book
-	@echo "==> Building the book: every chapter is executed (several minutes)"
+	@echo "==> Building the book: every chapter is executed (about twenty minutes on two cores)"
 	@rm -rf $(SITE)
 	@$(BIN)/jupyter-book build . --path-output . --all $(BOOK_FLAGS)
 	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(SITE)/_static .
@@ -50,8 +50,8 @@ test-library: .venv/installed ## pytest: the library and its doctests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not book" --numprocesses auto --dist worksteal --durations 5
 
 test-chapters: .venv/installed ## nbval: run every chapter and compare with the stored outputs
-	@echo "==> Chapters (each is run from its first cell to its last)"
-	@$(BIN)/python -m pytest $(PYTEST_FLAGS) -o addopts=-ra --nbval --nbval-cell-timeout 900 chapters --durations 5
+	@echo "==> Chapters (each is run from its first cell to its last, one on each core)"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -o addopts=-ra --nbval --nbval-cell-timeout 900 chapters --numprocesses auto --dist loadfile --durations 5 $(PYTEST_FLAGS)
 
 matrix: .venv/installed ## Compat and trainer tests, and chapter 7, against five releases of transformers
 	@echo "==> Each release in an environment of its own, in .matrix (the first time: minutes each)"
