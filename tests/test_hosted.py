@@ -450,6 +450,7 @@ def test_an_interrupt_ends_it_at_once():
         "import os, signal, threading, time\n"
         "from ftlib.hosted import ask\n"
         "from tests.loopback import Loopback, Response\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background inherits deaf ears
         "with Loopback(lambda *_: Response(fault='hang')) as server:\n"
         "    threading.Timer(2, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "    started = time.perf_counter()\n"
