@@ -1,9 +1,7 @@
 """The chat page in a browser, as a person uses it."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 
@@ -11,19 +9,9 @@ import pytest
 
 from ftlib.data import load_conversations
 
-sync_api = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("gradio")
 
 pytestmark = pytest.mark.browser
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 ENDED = "cut after 40 tokens|ended by the model"
 # nano, as slow as a model that is worth watching; see test_chat_page for why in a process of its own.
 PAGES = """
@@ -57,17 +45,6 @@ def pages(thumbs):
     yield json.loads(line)
     started.communicate("", timeout=60)
     assert started.returncode == 0
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if BROWSER is None:
-        reason = "no Chromium found: install Debian's package chromium"
-        pytest.fail(reason) if os.environ.get("FTLIB_NEEDS_BROWSER") else pytest.skip(reason)
-    with sync_api.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=BROWSER, args=list(FLAGS))
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

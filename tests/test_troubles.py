@@ -7,7 +7,6 @@ import http.server
 import inspect
 import os
 import re
-import shutil
 import threading
 from pathlib import Path
 from unittest import mock
@@ -25,7 +24,6 @@ from tests.troubles.trial import holds, matches, mend, provoke
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "book/troubleshooting.md"
 SITE = ROOT / "_build/html"
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ENTRIES = [trouble for troubles in TROUBLES.values() for trouble in troubles]
 
 
@@ -101,20 +99,9 @@ def site():
     server.server_close()
 
 
-@pytest.fixture
-def tab():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    if BROWSER is None:
-        reason = "no Chromium found: install Debian's package chromium"
-        pytest.fail(reason) if os.environ.get("FTLIB_NEEDS_BROWSER") else pytest.skip(reason)
-    with sync_api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
-        yield browser.new_page()
-        browser.close()
-
-
 @pytest.mark.book
-def test_a_message_that_is_pasted_into_the_search_leads_to_its_entry(site, tab):
+def test_a_message_that_is_pasted_into_the_search_leads_to_its_entry(site, browser):
+    tab = browser.new_page()
     for trouble in (ENTRIES[0], *(troubles[0] for troubles in TROUBLES.values()), ENTRIES[-1]):
         tab.goto(f"{site}/index.html")
         tab.locator("input[name=q]").first.evaluate(
