@@ -1,9 +1,11 @@
 import json
 import threading
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
+from ftlib.chat import session
 from ftlib.chat.console import changed, printable, talk
 from ftlib.chat.feedback import FeedbackFile, as_json_lines
 from ftlib.chat.session import Limits, Settings, checked_question, describe, last_question, reply, with_answer
@@ -59,9 +61,12 @@ def test_what_a_long_history_loses_is_told(speaker):
         reply(speaker, [user("Why? " * 60)], GREEDY)
 
 
-def test_an_answer_has_a_time_limit(speaker):
-    last = list(reply(speaker, [user("Why?")], GREEDY, answer_seconds=0.0))[-1]
-    assert (last.tokens, last.end) == (1, "stopped after 0 seconds")
+def test_an_answer_has_a_time_limit(speaker, monkeypatch):
+    clock = SimpleNamespace(now=0)
+    speaker.model.register_forward_hook(lambda *_: setattr(clock, "now", clock.now + 1))  # a token takes a second
+    monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    last = list(reply(speaker, [user("Why?")], GREEDY, answer_seconds=2.5))[-1]
+    assert (last.tokens, last.seconds, last.end) == (3, 3, "stopped after 2.5 seconds")
 
 
 def test_closing_a_reply_stops_the_model(speaker):

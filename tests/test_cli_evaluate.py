@@ -115,7 +115,7 @@ def test_a_testing_file_says_everything_itself(tmp_path):
     result = run(tmp_path / "test.yaml", "--json")
     assert result.exit_code == 0, result.exception or result.output
     found = json.loads(result.stdout)
-    assert found["rows"] == len(Path(found["log_file"]).read_text().splitlines()) == 2
+    assert found["rows"] == len(Path(found["log_file"]).read_text(encoding="utf-8").splitlines()) == 2
     assert set(found["scores"]) >= {"bleu", "rouge_l"}
 
 

@@ -1,6 +1,6 @@
 import json
 import shutil
-import time
+import threading
 
 import pytest
 from typer.testing import CliRunner
@@ -15,11 +15,9 @@ CANARY = "sk-canary-0123456789"
 
 
 @pytest.fixture(autouse=True)
-def small_matrices(monkeypatch):
-    """A product in bfloat16 takes seconds on some processors; here it is enough that it is measured."""
-    from ftlib.throughput import matrix_product_flops_per_second as measure
-
-    monkeypatch.setattr("ftlib.throughput.matrix_product_flops_per_second", lambda *args, size: measure(*args, size=32))
+def known_speed(monkeypatch):
+    """A processor of a known speed: a product in bfloat16 takes seconds on some."""
+    monkeypatch.setattr("ftlib.throughput.matrix_product_flops_per_second", lambda *args, size: 7e9)
 
 
 def silent(address, limit_seconds):
@@ -32,7 +30,8 @@ def test_the_course_can_run_here():
     found = {check.name: check for check in checks}
     assert "torch" in found["extra train"].found
     assert found["device"].found.startswith(("cpu: ", "cuda: ", "mps: "))
-    assert found["matrix product in float32"].value > 1e6
+    assert found["matrix product in float32"].value == 7e9
+    assert found["matrix product in float32"].found.startswith("7 GFLOP/s")
     assert found["model 'auto'"].found == "nano"
     assert "data sets" in found["data and configurations"].found
 
@@ -102,9 +101,9 @@ def test_the_hub_answers_or_the_reason_is_said():
 
 
 def test_a_hub_that_hangs_is_not_waited_for():
-    started = time.monotonic()
-    check = check_hub({}, lambda *_: time.sleep(30), limit_seconds=0.1)
-    assert time.monotonic() - started < 5
+    test_is_over = threading.Event()
+    check = check_hub({}, lambda *_: test_is_over.wait(60), limit_seconds=0.1)
+    test_is_over.set()
     assert "no answer within 0.1 s" in check.found
     assert can_run([check])
 

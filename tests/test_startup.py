@@ -1,14 +1,13 @@
-"""How long it takes until something happens, and what is loaded by then."""
+"""What is loaded until something happens: a person waits for every module of it."""
 
 import os
 import re
-import resource
 import subprocess
 import sys
 
 import pytest
 
-IMPORT_SECONDS, HELP_SECONDS = 0.050, 0.200
+MODULES_OF_IMPORT, MODULES_OF_HELP = 60, 200  # beyond those of Python itself: about twice what it takes
 HEAVY = {
     "torch",
     "transformers",
@@ -22,7 +21,6 @@ HEAVY = {
     "trl",
     "yaml",
 }
-RUNS = 7
 
 
 def trace(*arguments):
@@ -30,14 +28,6 @@ def trace(*arguments):
     command = [sys.executable, "-X", "importtime", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return re.findall(r"^import time: +\d+ \| +\d+ \| +(\S+)$", done.stderr, flags=re.M)
-
-
-def processor_seconds(*arguments):
-    """Return what a process takes from a processor: unlike time by the clock, other processes hardly change it."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 @pytest.mark.parametrize("arguments", [("-c", "import ftlib"), ("-m", "ftlib.cli", "--help")])
@@ -57,16 +47,14 @@ def test_the_help_loads_no_command_and_not_rich():
     ]
 
 
-def test_importing_the_library_takes_less_than_50_ms():
-    code = "import time; start = time.process_time(); import ftlib; print(time.process_time() - start)"
-    command = [sys.executable, "-c", code]
-    taken = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(RUNS)]
-    assert min(map(float, taken)) < IMPORT_SECONDS
+def test_importing_the_library_loads_itself_and_a_little_of_python():
+    loaded = set(trace("-c", "import ftlib")) - set(trace("-c", "pass"))
+    assert {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names == {"ftlib"}
+    assert len(loaded) < MODULES_OF_IMPORT
 
 
-def test_the_help_takes_less_than_200_ms():
-    fastest = min(processor_seconds("-m", "ftlib.cli", "--help") for _ in range(RUNS))
-    assert fastest < HELP_SECONDS
+def test_the_help_loads_few_modules():
+    assert len(set(trace("-m", "ftlib.cli", "--help")) - set(trace("-c", "pass"))) < MODULES_OF_HELP
 
 
 def test_completing_a_name_loads_nothing_heavy():

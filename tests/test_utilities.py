@@ -1,12 +1,14 @@
 import copy
+import itertools
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
 import transformers
 
 from datasets import Dataset
-from ftlib import utilities
+from ftlib import throughput, utilities
 from ftlib.compat import CompatError, floating_point_ops, training_arguments
 from ftlib.errors import DataError, PromptTooLongError, TruncationWarning
 from ftlib.inference import answer, count_prompt_tokens
@@ -70,7 +72,9 @@ def test_no_room_at_all_is_an_error(tiny_model, tiny_tokenizer):
         utilities.inference("Why?", tiny_model, tiny_tokenizer, max_input_tokens=3, max_output_tokens=9)
 
 
-def test_the_trainer_logs_true_times_and_operations(tiny_model, tmp_path):
+def test_the_trainer_logs_true_times_and_operations(tiny_model, tmp_path, monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr(throughput, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
     planned = floating_point_ops(tiny_model, {"input_ids": torch.zeros(1, 60)}) * 4
     names = {"args": arguments(tmp_path, gradient_accumulation_steps=4), "train_dataset": rows_of([6] * 12)}
     trainer = utilities.Trainer(model=tiny_model, model_flops=planned, total_steps=3, **names)
