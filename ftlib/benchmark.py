@@ -14,8 +14,9 @@ from datasets import Dataset
 from ftlib.data import read_rows
 from ftlib.errors import DataError, MissingExtraError
 
-TASK_FOLDER = Path(__file__).resolve().parent / "assets" / "benchmark"
+_TASK_FOLDER = Path(__file__).resolve().parent / "assets" / "benchmark"
 OWN_TASK = "ftlib_faq"
+"""The harness's name for the course's own task."""
 CHOICES = 4
 
 
@@ -45,7 +46,7 @@ def run_benchmark(
         DataError: There is no task of that name.
     """
     lm_eval = _harness()
-    manager = lm_eval.tasks.TaskManager(include_path=str(TASK_FOLDER), include_defaults=task != OWN_TASK)
+    manager = lm_eval.tasks.TaskManager(include_path=str(_TASK_FOLDER), include_defaults=task != OWN_TASK)
     if task not in manager.all_tasks:
         raise DataError(
             f"the harness knows no task {task!r}: give {OWN_TASK!r}, or a name that `lm-eval ls tasks` lists"

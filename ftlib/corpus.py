@@ -27,6 +27,7 @@ END_OF_TEXT, PADDING = "<|endoftext|>", "<|padding|>"
 
 STANDARD_LIBRARY = "python"
 MIN_CHARACTERS = 80
+"""A text shorter than this is left out."""
 _SKIPPED_FOLDERS = frozenset({"test", "tests", "testing", "site-packages", "__pycache__", "idlelib", "node_modules"})
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 
 from ftlib.errors import ModelError
 from ftlib.hosted.providers import PROVIDERS
-from ftlib.places import NANO, shipped
+from ftlib.places import nano_folder, shipped
 
 Status = Literal["ok", "note", "broken"]
 OpenUrl = Callable[[str, float], None]
@@ -30,6 +30,7 @@ EXTRAS = (*NEEDED, "hosted", "chat", "tracking", "upgrade", "course")
 KEYS = (*(one.key_variable for one in PROVIDERS.values() if one.key_variable), "HF_TOKEN", "WANDB_API_KEY")
 LEAST_PYTHON = (3, 10)
 HUB_LIMIT_SECONDS = 2.0
+"""How long the Hub is waited for."""
 
 _IMPORTED_AS = {"yaml": "pyyaml"}  # where the module isn't called like its package
 
@@ -63,20 +64,21 @@ class Requirement(NamedTuple):
 
 def examine(
     *,
-    environment: Mapping[str, str] = os.environ,
+    environment: Mapping[str, str] | None = None,
     open_url: OpenUrl | None = None,
     limit_seconds: float = HUB_LIMIT_SECONDS,
 ) -> list[Check]:
     """Look at everything that the course needs or can use.
 
     Args:
-        environment: Variables, for keys, FTLIB_MODEL and HF_HUB_OFFLINE.
+        environment: Variables, for keys, FTLIB_MODEL and HF_HUB_OFFLINE; default: those of this process.
         open_url: Asks for an address within so many seconds, or raises OSError.
         limit_seconds: How long the Hub is waited for at most.
 
     Returns:
         What was found; :func:`can_run` sums it up.
     """
+    environment = os.environ if environment is None else environment
     return [
         check_python(),
         *check_packages(requirements()),
@@ -261,10 +263,14 @@ def check_environment(environment: Mapping[str, str]) -> list[Check]:
     return [Check("model 'auto'", "ok", told), *keys]
 
 
-def check_nano(folder: Path = NANO) -> Check:
-    """Compare nano's weights with the checksum that was written down when it was made."""
+def check_nano(folder: Path | None = None) -> Check:
+    """Compare nano's weights with the checksum that was written down when it was made.
+
+    Args:
+        folder: nano's files; default: those that travel with ftlib.
+    """
     try:
-        told = weights_checksum(folder)
+        told = weights_checksum(folder or nano_folder())
     except ModelError as error:
         return Check("nano", "broken", str(error), "install ftlib anew: pip install --force-reinstall ftlib")
     return Check("nano", "ok", f"weights as shipped (sha256 {told[:12]}...)")

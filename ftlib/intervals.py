@@ -17,6 +17,7 @@ from ftlib.errors import DataError
 Array = NDArray[np.float64]
 Finish = Callable[[Array, int], Array]
 RESAMPLES = 2000
+"""How often rows are drawn anew, unless another number is asked for."""
 
 
 class Interval(NamedTuple):

@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from ftlib.compat import dtype_argument
 from ftlib.errors import ModelError
-from ftlib.places import NANO
+from ftlib.places import nano_folder
 
 MODEL_VARIABLE = "FTLIB_MODEL"
 # Models from the early days of the Hub, whose id has no owner in front of a slash.
@@ -116,7 +116,7 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
 def save_quietly(model: PreTrainedModel, folder: Path) -> None:
     """Write a model's configuration and weights without a progress bar."""
     for adapter in getattr(model, "peft_config", {}).values():
-        if adapter.base_model_name_or_path == str(NANO):  # where that is differs from machine to machine
+        if adapter.base_model_name_or_path == str(nano_folder()):  # where that is differs from machine to machine
             adapter.base_model_name_or_path = "nano"
     # An adapter never holds embeddings here; left to itself, peft would look for the base model's on the Hub.
     options: dict[str, Any] = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
@@ -158,7 +158,7 @@ def resolve_name(name: str | Path) -> str:
     if text == "auto":
         text = os.environ.get(MODEL_VARIABLE) or "nano"
     if text == "nano":
-        return str(NANO)
+        return str(nano_folder())
     folder = Path(text).expanduser()
     if text and folder.is_dir():
         folder = best_checkpoint(folder) or folder

@@ -5,8 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
-NANO = _PACKAGE / "assets" / "nano"
-"""nano's folder."""
+
+
+def nano_folder() -> Path:
+    """Return the folder with nano's weights, tokenizer and records.
+
+    >>> sorted(path.name for path in nano_folder().glob("*.safetensors"))
+    ['model.safetensors']
+    """
+    return _PACKAGE / "assets" / "nano"
 
 
 def shipped(folder: str) -> Path:

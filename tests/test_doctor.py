@@ -9,7 +9,7 @@ from ftlib import cli, doctor
 from ftlib.doctor import Check, can_run, check_environment, check_hub, check_nano, check_packages, examine
 from ftlib.doctor import Requirement as Needs
 from ftlib.errors import ModelError
-from ftlib.places import NANO
+from ftlib.places import nano_folder
 
 CANARY = "sk-canary-0123456789"
 
@@ -121,7 +121,7 @@ def test_a_key_is_never_printed(monkeypatch):
 
 
 def test_nano_is_held_against_its_checksum(tmp_path):
-    folder = shutil.copytree(NANO, tmp_path / "nano")
+    folder = shutil.copytree(nano_folder(), tmp_path / "nano")
     assert check_nano(folder).status == "ok"
     weights = bytearray((folder / "model.safetensors").read_bytes())
     weights[-1] ^= 1

@@ -13,7 +13,7 @@ from ftlib.models import (
     resolve_name,
     save_model,
 )
-from ftlib.places import NANO
+from ftlib.places import nano_folder
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_auto_reads_the_environment(saved, monkeypatch):
     monkeypatch.setenv(MODEL_VARIABLE, str(saved))
     assert resolve_name("auto") == str(saved)
     monkeypatch.delenv(MODEL_VARIABLE)
-    assert resolve_name("auto") == str(NANO)
+    assert resolve_name("auto") == str(nano_folder())
 
 
 @pytest.mark.parametrize("name", ["EleutherAI/pythia-70m", "distilgpt2", "microsoft/DialoGPT-medium"])

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from ftlib.models import load_model
 from ftlib.nano import make_nano
-from ftlib.places import NANO
+from ftlib.places import nano_folder
 from ftlib.pretrain import Recipe
 from tests.conftest import TINY
 
@@ -39,16 +39,16 @@ def test_the_whole_recipe_at_toy_size(tmp_path, capsys):
 
 
 def test_the_shipped_model_is_the_measured_one():
-    report = json.loads((NANO / "evaluation.json").read_text())
-    weights = NANO / "model.safetensors"
+    report = json.loads((nano_folder() / "evaluation.json").read_text())
+    weights = nano_folder() / "model.safetensors"
     assert hashlib.sha256(weights.read_bytes()).hexdigest() == report["weights_sha256"]
     assert {tensor.dtype for tensor in load_file(weights).values()} == {torch.bfloat16}
     assert report["held_out_loss_nats_per_token"] <= 2.9
     assert report["training_tokens_seen"] >= 30_000_000
-    assert sum(file.stat().st_size for file in NANO.iterdir()) <= 16 * 2**20
+    assert sum(file.stat().st_size for file in nano_folder().iterdir()) <= 16 * 2**20
 
 
 def test_the_recipe_in_the_code_is_that_of_the_shipped_model():
-    assert json.loads((NANO / "corpus.json").read_text())["recipe"] == asdict(Recipe())
-    log = [json.loads(line) for line in (NANO / "loss.jsonl").read_text().splitlines()]
+    assert json.loads((nano_folder() / "corpus.json").read_text())["recipe"] == asdict(Recipe())
+    log = [json.loads(line) for line in (nano_folder() / "loss.jsonl").read_text().splitlines()]
     assert log[-1]["step"] == Recipe().total_steps

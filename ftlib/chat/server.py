@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 FEEDBACK = "chat_feedback.jsonl"
+"""Where ratings are kept: a file in the folder that the page was opened from."""
 # Scripts and styles of the page itself stand in its HTML; whatever another host offers is refused by the browser.
 _POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; form-action 'self'"
 

@@ -15,6 +15,7 @@ from ftlib.messages import Message, RowError, assistant, checked_text
 from ftlib.models import context_length
 
 EXAMPLES = ("What is LoRA?", "Why is a batch padded?", "What does the learning rate do?")
+"""Questions that the chat page offers to begin with."""
 
 
 @dataclass(frozen=True)
