@@ -106,7 +106,7 @@ def train_step(case: dict[str, Any], model: Any, optimizers: list[torch.optim.Op
 
 def resident(field: str) -> int:
     """Read a size of this process in bytes: VmRSS is now, VmHWM the highest."""
-    (kilobytes,) = re.findall(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    (kilobytes,) = re.findall(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
     return int(kilobytes) * 1024
 
 
@@ -119,7 +119,7 @@ def measure_process(case: dict[str, Any]) -> int:
     before = resident("VmRSS")
     model, optimizers = build(case, "cpu")
     train_step(case, model, optimizers)
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     train_step(case, model, optimizers)
     return resident("VmHWM") - before
 
@@ -134,7 +134,7 @@ def measure_allocator(case: dict[str, Any]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder, "trace.json")
         profiler.export_chrome_trace(str(trace))
-        events = json.loads(trace.read_text())["traceEvents"]
+        events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
     start = max(event["ts"] for event in events if event["name"] == "aten::exp_")
     return max(e["args"]["Total Allocated"] for e in events if e["name"] == "[memory]" and e["ts"] >= start)
 
@@ -155,7 +155,7 @@ def in_a_process(case: dict[str, Any], way: str) -> int:
     """Measure a case in a fresh process."""
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
     command = [sys.executable, __file__, "--measure", way, json.dumps(case)]
-    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, encoding="utf-8")
     if done.returncode:
         raise SystemExit(done.stderr)
     return int(done.stdout.split()[-1])

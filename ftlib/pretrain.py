@@ -279,7 +279,9 @@ def save_checkpoint(
     partial.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, partial / "model.safetensors")
     save_file(_optimizer_tensors(optimizers), partial / "optimizer.safetensors")
-    (partial / "state.json").write_text(json.dumps({"step": step, "recipe": asdict(recipe)}, indent=1))
+    (partial / "state.json").write_text(
+        json.dumps({"step": step, "recipe": asdict(recipe)}, indent=1), encoding="utf-8"
+    )
     partial.rename(folder)
     for older in sorted(run_folder.glob("checkpoint-0*"))[:-1]:
         for file in older.iterdir():
@@ -301,7 +303,7 @@ def _resume(run_folder: Path, model: nn.Module, optimizers: list[torch.optim.Opt
     checkpoints = sorted(run_folder.glob("checkpoint-0*"))
     if not checkpoints:
         return 0
-    state = json.loads((checkpoints[-1] / "state.json").read_text())
+    state = json.loads((checkpoints[-1] / "state.json").read_text(encoding="utf-8"))
     known = Recipe(**state["recipe"])
     if replace(known, total_tokens=recipe.total_tokens) != recipe:
         raise ModelError(f"{run_folder} holds a run of another recipe: choose another folder, or delete it\n{known}")

@@ -159,7 +159,7 @@ def _start(place: Path, name: str, port: int | None, device: str) -> subprocess.
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         errors="replace",
         start_new_session=True,  # a Ctrl-C is for the caller; the server is stopped in order
     )

@@ -85,7 +85,7 @@ def torch_pin() -> str:
 def run(command: list[str], *, check: bool = False) -> subprocess.CompletedProcess[str]:
     """Run a command in the course's folder, offline as far as the Hub goes; its output is kept."""
     variables = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | variables, capture_output=True, encoding="utf-8")
     if check and done.returncode:
         raise SystemExit(f"failed: {' '.join(command)}\n{done.stderr[-3000:]}")
     return done

@@ -18,7 +18,7 @@ def test_the_task_asks_every_question_with_one_right_answer():
 
 def test_a_missing_harness_is_named_with_the_command_that_installs_it():
     code = "import sys; sys.modules['lm_eval'] = None; import ftlib.benchmark as b; b.harness_model(None, None)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False)
     assert "pip install 'ftlib[benchmark]'" in done.stderr
 
 
@@ -30,7 +30,7 @@ def test_the_harness_measures_a_model_without_a_network(tmp_path):
         "from ftlib import load_model; from ftlib.benchmark import run_benchmark;"
         "found = run_benchmark(*load_model('nano', device='cpu'), limit=20); print(sorted(found), found['acc'] * 20)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True, cwd=tmp_path)
     names, right = done.stdout.strip().splitlines()[-1].rsplit(" ", 1)
     assert names == "['acc', 'acc_norm', 'acc_norm_stderr', 'acc_stderr']"
     assert float(right) == pytest.approx(round(float(right)))

@@ -43,7 +43,7 @@ def pages():
 
 def test_every_chapter_and_page_is_there(pages):
     names = {str(path.relative_to(SITE)) for path in pages}
-    toc = (SITE.parent.parent / "_toc.yml").read_text()
+    toc = (SITE.parent.parent / "_toc.yml").read_text(encoding="utf-8")
     assert {f"{name}.html" for name in re.findall(r"(?:file|root): (\S+)", toc)} <= names
 
 

@@ -139,7 +139,7 @@ def test_thumbs_are_kept_so_that_only_good_answers_are_learnt(tmp_path, tiny_tok
     assert [[message["weight"] for message in row["messages"]] for row in rows] == [[None, 0], [None, 0, None, 1]]
     learnt = [any(label != -100 for label in row["labels"]) for row in tokenize(rows, tiny_tokenizer)]
     assert learnt == [False, True]
-    assert [json.loads(line)["rating"] for line in path.read_text().splitlines()] == ["down", "up"]
+    assert [json.loads(line)["rating"] for line in path.read_text(encoding="utf-8").splitlines()] == ["down", "up"]
 
 
 def test_a_thumb_replaces_an_earlier_one_and_can_be_taken_back(tmp_path):
@@ -149,10 +149,10 @@ def test_a_thumb_replaces_an_earlier_one_and_can_be_taken_back(tmp_path):
     kept = FeedbackFile(path)  # as after a restart
     kept.rate(history, model="other", is_good=False)
     kept.rate(history, model="tiny", is_good=True)
-    found = [json.loads(line) for line in path.read_text().splitlines()]
+    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert [(row["model"], row["rating"]) for row in found] == [("other", "down"), ("tiny", "up")]
     kept.rate(history, model="tiny", is_good=None)
-    assert [json.loads(line)["model"] for line in path.read_text().splitlines()] == ["other"]
+    assert [json.loads(line)["model"] for line in path.read_text(encoding="utf-8").splitlines()] == ["other"]
     with pytest.raises(DataError, match="an empty answer"):
         kept.rate([user("Why?"), assistant(" ")], model="tiny", is_good=True)
 
@@ -168,15 +168,15 @@ def test_thumbs_of_many_visitors_at_once_are_all_kept(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(kept.path.read_text().splitlines()) == 12
+    assert len(kept.path.read_text(encoding="utf-8").splitlines()) == 12
 
 
 def test_a_file_of_something_else_is_not_taken_for_thumbs(tmp_path):
     path = tmp_path / "notes.txt"
-    path.write_text("my notes\n")
+    path.write_text("my notes\n", encoding="utf-8")
     with pytest.raises(DataError, match="holds something else than ratings"):
         FeedbackFile(path)
-    assert path.read_text() == "my notes\n"
+    assert path.read_text(encoding="utf-8") == "my notes\n"
 
 
 def test_the_frame_is_that_of_the_training(tmp_path, tiny_model, tiny_tokenizer):
@@ -185,12 +185,12 @@ def test_the_frame_is_that_of_the_training(tmp_path, tiny_model, tiny_tokenizer)
     checkpoint = run / "checkpoints" / "step-00000003"
     save_model(tiny_model, tiny_tokenizer, checkpoint)
     config = FinetuneConfig.from_dict({"data": {"template": "guanaco"}, "model": {"name": "nano"}})
-    (run / "config.yaml").write_text(config.as_yaml())
+    (run / "config.yaml").write_text(config.as_yaml(), encoding="utf-8")
     assert training_template(str(run), tiny_tokenizer) == get_template("guanaco")
     assert load_speaker(str(checkpoint), device="cpu").template == get_template("guanaco")
     assert base_of(str(run)) == "nano"
     frame = {"before_user": "Q: ", "before_assistant": "\nA: "}
-    (run / "config.yaml").write_text(FinetuneConfig.from_dict({"data": {"frame": frame}}).as_yaml())
+    (run / "config.yaml").write_text(FinetuneConfig.from_dict({"data": {"frame": frame}}).as_yaml(), encoding="utf-8")
     asked = training_template(str(run), tiny_tokenizer).render_prompt([user("Why?")])
     assert "".join(segment.text for segment in asked) == "Q: Why?\nA: "
 
@@ -234,7 +234,7 @@ def test_the_terminal_remembers_and_saves(speaker, monkeypatch, capsys, tmp_path
     assert "12 tokens" in said
     assert "Taken back: What?" in said
     assert "saved.jsonl: can't be written (File exists)" in said
-    again = json.loads((tmp_path / "saved.jsonl.2").read_text())["messages"]
+    again = json.loads((tmp_path / "saved.jsonl.2").read_text(encoding="utf-8"))["messages"]
     assert [message["content"] for message in again if message["role"] == "user"] == ["Why?", "How?"]
 
 

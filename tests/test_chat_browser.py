@@ -39,7 +39,7 @@ def thumbs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pages(thumbs):
     pipe = subprocess.PIPE
-    started = subprocess.Popen([sys.executable, "-c", PAGES, str(thumbs)], stdin=pipe, stdout=pipe, text=True)
+    started = subprocess.Popen([sys.executable, "-c", PAGES, str(thumbs)], stdin=pipe, stdout=pipe, encoding="utf-8")
     line = started.stdout.readline()
     assert line
     yield json.loads(line)
@@ -190,7 +190,7 @@ def test_of_several_models_one_is_chosen_and_begins_anew(pages, open_page, thumb
     assert questions(page) == ["What is a token?"]
     page.click("[aria-label=Like]")
     page.wait_for_selector("text=Kept in")
-    (rated,) = map(json.loads, thumbs.with_name(thumbs.name + ".chosen").read_text().splitlines())
+    (rated,) = map(json.loads, thumbs.with_name(thumbs.name + ".chosen").read_text(encoding="utf-8").splitlines())
     assert rated["model"] == "tuned"
 
 

@@ -56,9 +56,9 @@ def folder(tmp_path_factory, _tiny_model, tiny_tokenizer):
     """A run: its configuration names the frame."""
     run = tmp_path_factory.mktemp("chat") / "run"
     save_model(_tiny_model, tiny_tokenizer, run / "checkpoints" / "step-1")
-    (run / "checkpoints" / "step-1" / "training_state.json").write_text('{"step": 1, "rank": null}')
+    (run / "checkpoints" / "step-1" / "training_state.json").write_text('{"step": 1, "rank": null}', encoding="utf-8")
     frame = {"before_user": "A: ", "before_assistant": "\nB: "}
-    (run / "config.yaml").write_text(FinetuneConfig.from_dict({"data": {"frame": frame}}).as_yaml())
+    (run / "config.yaml").write_text(FinetuneConfig.from_dict({"data": {"frame": frame}}).as_yaml(), encoding="utf-8")
     return run
 
 
@@ -74,7 +74,7 @@ def pages(folder):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     line = started.stdout.readline()
     assert line, started.stderr.read()
@@ -236,7 +236,7 @@ def test_thirty_two_at_once_get_answers_or_are_told_that_it_is_busy(page):
 
 
 def failure(code):
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False)
     return done.stderr.strip().splitlines()[-1]
 
 

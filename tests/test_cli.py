@@ -18,7 +18,7 @@ def test_help_names_the_commands():
 
 
 def test_pretrain_stops_and_says_how_to_go_on(tmp_path):
-    (tmp_path / "packages.txt").write_text("jsonlines==4.0.0\n")
+    (tmp_path / "packages.txt").write_text("jsonlines==4.0.0\n", encoding="utf-8")
     options = [
         "--run-folder",
         str(tmp_path / "run"),
@@ -79,7 +79,7 @@ def test_data_converts(tmp_path):
 
 def test_data_reports_the_rows_that_it_skips(tmp_path):
     path = tmp_path / "rows.jsonl"
-    path.write_text('{"question": "Why?", "answer": "So."}\n{"question": "What?"}\n')
+    path.write_text('{"question": "Why?", "answer": "So."}\n{"question": "What?"}\n', encoding="utf-8")
     result = run("data", path, "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["rows"] == 1
@@ -89,17 +89,17 @@ def test_data_reports_the_rows_that_it_skips(tmp_path):
 
 def test_converting_stops_at_a_bad_row_unless_told_to_go_on(tmp_path):
     path, out = tmp_path / "rows.jsonl", tmp_path / "chat.jsonl"
-    path.write_text('{"question": "Why?", "answer": "So."}\n{"question": "What?"}\n')
+    path.write_text('{"question": "Why?", "answer": "So."}\n{"question": "What?"}\n', encoding="utf-8")
     assert run("data", path, "--convert", "openai", out).exit_code == 1
     assert not out.exists()
     assert run("data", path, "--convert", "openai", out, "--skip-bad-rows").exit_code == 1
-    assert len(out.read_text().splitlines()) == 1
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 1
 
 
 def test_data_says_what_is_wrong_and_ends_with_status_one(tmp_path):
     path = tmp_path / "rows.jsonl"
     row = json.dumps({"question": "What is a cafÃ©?", "answer": "A place.<br>"})
-    path.write_text(row + "\n" + row + "\n")
+    path.write_text(row + "\n" + row + "\n", encoding="utf-8")
     result = run("data", path)
     assert result.exit_code == 1
     for kind in ("duplicate", "broken encoding", "HTML"):
@@ -119,11 +119,11 @@ def test_data_counts_tokens_and_padding():
 def test_ctrl_c_leaves_no_half_written_file(tmp_path):
     path, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
     line = json.dumps({"system_prompt": "", "question": "Why?" * 30, "response": "So." * 50}) + "\n"
-    path.write_text(line * 100_000)
+    path.write_text(line * 100_000, encoding="utf-8")
     command = [sys.executable, "-m", "ftlib.cli", "data", str(path), "--convert", "openai", str(out)]
     # A shell starts background jobs deaf to Ctrl-C, and they pass that on: listen again.
     listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8", preexec_fn=listen)
     deadline = time.monotonic() + 60
     while not out.with_name("out.jsonl.partial").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -155,13 +155,15 @@ def test_estimate_of_an_unknown_model_is_an_error_that_names_the_nearest(monkeyp
 
 def test_upgrade_shows_and_then_fixes(tmp_path):
     path = tmp_path / "old.py"
-    path.write_text("from transformers import TrainingArguments\nTrainingArguments('out', no_cuda=True)\n")
+    path.write_text(
+        "from transformers import TrainingArguments\nTrainingArguments('out', no_cuda=True)\n", encoding="utf-8"
+    )
     shown = run("upgrade", path)
     assert shown.exit_code == 1
     assert "use_cpu=True" in shown.output
-    assert "no_cuda" in path.read_text()
+    assert "no_cuda" in path.read_text(encoding="utf-8")
     assert run("upgrade", path, "--fix").exit_code == 0
-    assert "use_cpu=True" in path.read_text()
+    assert "use_cpu=True" in path.read_text(encoding="utf-8")
     assert json.loads(run("upgrade", path, "--json").stdout)[0]["findings"] == []
 
 

@@ -45,11 +45,11 @@ def test_scores_and_answers_are_printed(written):
 
 def test_the_evaluation_is_written(written):
     files, _ = written
-    found = json.loads(files["json"].read_text())
+    found = json.loads(files["json"].read_text(encoding="utf-8"))
     assert {row["model"] for row in found["table"]} == {"nano"}
     assert [row["model"] for row in found["summary"]] == ["nano", "openai"]
-    assert len(files["csv"].read_text().splitlines()) >= 4
-    assert "<table" in files["html"].read_text()
+    assert len(files["csv"].read_text(encoding="utf-8").splitlines()) >= 4
+    assert "<table" in files["html"].read_text(encoding="utf-8")
 
 
 def test_json_holds_both_tables_and_nothing_else_is_printed():
@@ -96,7 +96,7 @@ def test_any_format_gives_questions(tmp_path):
     path = tmp_path / "chat.jsonl"
     turns = [("system", "Be kind."), ("user", "Why?"), ("assistant", "So."), ("user", "And?"), ("assistant", "Ah.")]
     row = {"messages": [{"role": role, "content": content} for role, content in turns]}
-    path.write_text(json.dumps(row) + "\n")
+    path.write_text(json.dumps(row) + "\n", encoding="utf-8")
     assert _rows(str(path), None) == [{"question": "Why?", "answer": "So."}]
     assert "topic" in _rows("faq", "test")[0]
 
@@ -110,8 +110,8 @@ def test_a_testing_file_says_everything_itself(tmp_path):
     (tmp_path / "rows").mkdir()
     rows = "".join(json.dumps(row) + "\n" for row in _rows("faq", "test")[:2])
     for split in ("train", "val", "test"):
-        (tmp_path / "rows" / f"{split}.jsonl").write_text(rows)
-    (tmp_path / "test.yaml").write_text(yaml.safe_dump(values))
+        (tmp_path / "rows" / f"{split}.jsonl").write_text(rows, encoding="utf-8")
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     result = run(tmp_path / "test.yaml", "--json")
     assert result.exit_code == 0, result.exception or result.output
     found = json.loads(result.stdout)
@@ -136,7 +136,7 @@ def test_options_that_contradict_each_other_are_wrong_usage(arguments, why):
 
 
 def test_a_file_that_holds_no_evaluation_is_named(tmp_path):
-    (tmp_path / "a.json").write_text("{}")
+    (tmp_path / "a.json").write_text("{}", encoding="utf-8")
     result = run("--compare", tmp_path / "a.json", tmp_path / "a.json")
     assert isinstance(result.exception, DataError)
     assert "a.json" in str(result.exception)

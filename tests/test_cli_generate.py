@@ -176,7 +176,7 @@ def test_a_served_model_answers_until_ctrl_c():
     # A shell starts background jobs deaf to Ctrl-C, and they pass that on: listen again.
     listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen, env=os.environ
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", preexec_fn=listen, env=os.environ
     )
     try:
         assert select.select([process.stdout], [], [], 180)[0], "the server says nothing"

@@ -64,7 +64,7 @@ def test_help_has_the_summary_of_the_table_examples_and_statuses(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_example_is_understood(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "questions.txt").write_text("Why?\n")
+    (tmp_path / "questions.txt").write_text("Why?\n", encoding="utf-8")
     for example in load_command(name).examples:
         words = shlex.split(example.replace("\\\n", "").rpartition("| ")[2])
         group = typer.main.get_command(cli.app)
@@ -175,7 +175,7 @@ def test_completion_offers_only_what_the_command_takes():
 
 def test_completion_offers_runs(tmp_path, monkeypatch):
     (tmp_path / "runs" / "mine").mkdir(parents=True)
-    (tmp_path / "runs" / "mine" / "config.yaml").write_text("")
+    (tmp_path / "runs" / "mine" / "config.yaml").write_text("", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert complete("generate", "--model", "runs/") == ["runs/mine"]
 
@@ -189,7 +189,7 @@ def test_completion_can_be_installed(tmp_path, monkeypatch):
     home = {"HOME": str(tmp_path), "SHELL": "/bin/bash"}
     result = CliRunner().invoke(cli.app, ["--install-completion", "bash"], prog_name="ftlib", env=home)
     assert result.exit_code == 0, result.output
-    assert "_FTLIB_COMPLETE" in (tmp_path / ".bash_completions" / "ftlib.sh").read_text()
+    assert "_FTLIB_COMPLETE" in (tmp_path / ".bash_completions" / "ftlib.sh").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", ["README.md", "book/commands.md"])
@@ -200,10 +200,10 @@ def test_the_listing_of_a_page_is_that_of_today(page):
 
 def test_a_listing_is_renewed(tmp_path, monkeypatch):
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- listing: overview -->\nold\n<!-- end of listing -->\nafter\n")
+    page.write_text("before\n<!-- listing: overview -->\nold\n<!-- end of listing -->\nafter\n", encoding="utf-8")
     monkeypatch.setattr(sys, "argv", ["listing", str(page)])
     main()
-    renewed = page.read_text()
+    renewed = page.read_text(encoding="utf-8")
     assert renewed.startswith("before\n<!--")
     assert renewed.endswith("-->\nafter\n")
     assert "old" not in renewed

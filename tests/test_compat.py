@@ -269,9 +269,11 @@ def test_a_checkpoint_of_another_model_is_refused_and_nothing_changes(tiny_model
     type(tiny_model)(config).save_pretrained(tmp_path / "other")
     before = head(tiny_model)
     larger = (
-        (tmp_path / "other" / "config.json").read_text().replace('"num_hidden_layers": 1', '"num_hidden_layers": 2')
+        (tmp_path / "other" / "config.json")
+        .read_text(encoding="utf-8")
+        .replace('"num_hidden_layers": 1', '"num_hidden_layers": 2')
     )
-    (tmp_path / "other" / "config.json").write_text(larger)
+    (tmp_path / "other" / "config.json").write_text(larger, encoding="utf-8")
     trainer.state.best_model_checkpoint = str(tmp_path / "other")
     with pytest.raises(ModelError, match=r"other: the checkpoint lacks weights of the model \(gpt_neox\.layers\.1"):
         compat.load_best(trainer)

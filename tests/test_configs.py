@@ -70,7 +70,7 @@ def test_lora_chat_trains_adapters_of_rank_four_only(ran):
     saved = load_file(run.last.folder / "adapter_model.safetensors")
     assert {tensor.shape[0] for name, tensor in saved.items() if "lora_A" in name} == {4}
     assert all("query_key_value" in name for name in saved)
-    summary = json.loads((run.folder / "summary.json").read_text())
+    summary = json.loads((run.folder / "summary.json").read_text(encoding="utf-8"))
     assert summary["trainable_parameters"] == sum(tensor.numel() for tensor in saved.values())
 
 
@@ -92,13 +92,15 @@ def test_the_testing_file_asks_what_the_training_file_trained(ran, tmp_path):
     run = ran("sft_freezing_train")
     values = read_yaml("sft_freezing_test")["test"]
     data = tmp_path / "few.json"
-    data.write_text(json.dumps({"test": [{"Question": "What is a token?", "Answer": "A piece of text."}] * 3}))
+    data.write_text(
+        json.dumps({"test": [{"Question": "What is a token?", "Answer": "A piece of text."}] * 3}), encoding="utf-8"
+    )
     values["data"]["data_dir"] = str(data)
     values["generate_params"]["max_new_tokens"] = 8
     values["test_params"] |= {"log_file": str(tmp_path / "log.jsonl"), "test_model_path": str(run.folder)}
     values["wandb"] = None
     found = run_sft_test({"test": values})
-    assert found.rows == len((tmp_path / "log.jsonl").read_text().splitlines()) == 3
+    assert found.rows == len((tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()) == 3
     assert set(found.scores) == {"bleu", "rouge_l"}
 
 

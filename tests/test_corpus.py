@@ -41,7 +41,7 @@ def test_harvest_drops_short_texts_and_copies(tmp_path, monkeypatch):
         [long, long.upper() + "  ", "short", long.replace("sentence", "phrase"), long + " 1", long + " 2"]
     ):
         file = tmp_path / f"m{number}.py"
-        file.write_text(f'"""{text}"""')
+        file.write_text(f'"""{text}"""', encoding="utf-8")
         files.append(file)
     monkeypatch.setattr(corpus, "package_files", lambda name: files)
     documents, sources = harvest(["python"])
@@ -84,9 +84,9 @@ def test_near_copies_share_half_of_their_sequences():
 
 def test_names_of_a_constraints_file(tmp_path):
     file = tmp_path / "constraints.txt"
-    file.write_text("# torch==1\nnumpy==2.0\n\nrich==15.0 \n")
+    file.write_text("# torch==1\nnumpy==2.0\n\nrich==15.0 \n", encoding="utf-8")
     assert package_names(file) == ["numpy", "rich"]
-    file.write_text("# nothing\n")
+    file.write_text("# nothing\n", encoding="utf-8")
     with pytest.raises(DataError, match="no name==version line"):
         package_names(file)
     with pytest.raises(DataError, match="can't be read"):

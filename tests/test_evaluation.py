@@ -83,7 +83,7 @@ def test_what_was_written_is_read_back(evaluation, tmp_path):
 
 
 def test_a_file_that_holds_something_else_is_named(tmp_path):
-    (tmp_path / "other.json").write_text("[1]")
+    (tmp_path / "other.json").write_text("[1]", encoding="utf-8")
     with pytest.raises(DataError, match=r"other\.json: no evaluation can be read"):
         read_json(tmp_path / "other.json")
 

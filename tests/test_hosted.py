@@ -130,7 +130,7 @@ def test_the_real_clients_are_installed():
 
 def test_importing_ftlib_hosted_loads_no_client():
     code = "import sys, ftlib.hosted; print([m for m in ('openai', 'lamini', 'torch', 'aiohttp') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout == "[]\n"
 
 
@@ -399,7 +399,7 @@ def test_the_cache(provider, tmp_path):
         assert len(server.asked) == 6
     assert [(reply.text, reply.cached) for reply in second] == [("B", True), ("C", False), ("A", True)]
     assert second[2] == dataclasses.replace(first[0], cached=True)
-    assert CANARY not in "".join(file.read_text() for file in tmp_path.iterdir())
+    assert CANARY not in "".join(file.read_text(encoding="utf-8") for file in tmp_path.iterdir())
     assert len(list(tmp_path.iterdir())) == 6
 
 
@@ -480,7 +480,9 @@ def test_an_interrupt_ends_it_at_once():
         "    except KeyboardInterrupt:\n"
         "        print('interrupted, asked', len(server.asked))\n"
     )
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, encoding="utf-8", timeout=300
+    )
     assert done.stdout == "interrupted, asked 1\n", done.stderr
     assert done.stderr == ""
 
@@ -562,7 +564,7 @@ def test_a_missing_client_is_named_with_its_command():
             "from ftlib.hosted import ask\n"
             f"ask({provider!r}, ['a'], api_key='k', base_url='http://127.0.0.1:1')"
         )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False)
         assert "MissingExtraError" in done.stderr
         assert f"pip install 'ftlib[{'hosted' if package == 'openai' else 'lamini'}]'" in done.stderr
     assert "--no-deps lamini==3.4.6" in done.stderr

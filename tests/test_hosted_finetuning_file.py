@@ -14,7 +14,9 @@ def pair(question="Why?", answer="So.", **extra):
 
 def written(tmp_path, *lines):
     place = tmp_path / "train.jsonl"
-    place.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
+    place.write_text(
+        "".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines), encoding="utf-8"
+    )
     return place
 
 
@@ -54,14 +56,14 @@ def test_the_courses_own_data_is_right(tmp_path):
         assert report.rows == len(rows)
     asked = [{row[0]["content"] for row in rows} for rows in (train, validation)]
     assert not asked[0] & asked[1]
-    line = json.loads((tmp_path / "train.jsonl").read_text().splitlines()[0])
+    line = json.loads((tmp_path / "train.jsonl").read_text(encoding="utf-8").splitlines()[0])
     assert set(line) == {"messages"}
     assert all(set(message) == {"role", "content"} for message in line["messages"])
 
 
 def test_what_belongs_to_the_course_alone_is_left_out(tmp_path):
     row = [{"role": "user", "content": "Sort.\n\n3 1", "context": "3 1", "name": None}, *pair(weight=1)[1:]]
-    (line,) = write_finetuning_file([row], tmp_path / "x.jsonl").read_text().splitlines()
+    (line,) = write_finetuning_file([row], tmp_path / "x.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(line)["messages"] == [
         {"role": "user", "content": "Sort.\n\n3 1"},
         {"role": "assistant", "content": "So.", "weight": 1},

@@ -13,7 +13,7 @@ from ftlib.training.config import FinetuneConfig
 def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, tiny_model, tiny_tokenizer):
     save_model(tiny_model, tiny_tokenizer, tmp_path / "base")
     rows = [{"question": f"Question {i}?", "answer": "word " * (i % 5 + 1)} for i in range(40)]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     config = FinetuneConfig.from_dict(
         {
             "model": {"name": str(tmp_path / "base"), "device": "cpu"},
@@ -23,9 +23,9 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, tiny_m
             "checkpoint": {"every_steps": 1, "keep": 2},
         }
     )
-    (tmp_path / "config.yaml").write_text(config.as_yaml())
+    (tmp_path / "config.yaml").write_text(config.as_yaml(), encoding="utf-8")
     command = [sys.executable, str(Path(__file__).with_name("killing.py")), str(tmp_path), "25"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout)
     assert found["kills"] == 25

@@ -93,9 +93,9 @@ def test_a_hub_id_without_network_says_what_to_do(tmp_path, monkeypatch):
 
 
 def test_a_tokenizer_without_padding_gets_one(saved):
-    config = json.loads((saved / "tokenizer_config.json").read_text())
+    config = json.loads((saved / "tokenizer_config.json").read_text(encoding="utf-8"))
     config.pop("pad_token")
-    (saved / "tokenizer_config.json").write_text(json.dumps(config))
+    (saved / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
     assert load_tokenizer(saved).pad_token == "<|padding|>"
 
 

@@ -26,20 +26,20 @@ def test_the_whole_recipe_at_toy_size(tmp_path, capsys):
     model, tokenizer = load_model(folder, device="cpu")
     assert model.num_parameters() == report["parameters"]
     assert tokenizer.pad_token_id == 1
-    manifest = json.loads((folder / "corpus.json").read_text())
+    manifest = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
     assert [source["name"] for source in manifest["sources"]] == packages
     assert all(len(source["sha256"]) == 64 for source in manifest["sources"])
     assert 0 <= report["near_copies"] < report["held_out_documents"]
     assert report["loss_without_near_copies"] > 0
-    card = (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text(encoding="utf-8")
     assert f"{report['bits_per_byte']} bits per byte" in card
     assert report["weights_sha256"] in card
-    stored = json.loads((folder / "tokenizer_config.json").read_text())
+    stored = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     assert stored["tokenizer_class"] == "PreTrainedTokenizerFast"
 
 
 def test_the_shipped_model_is_the_measured_one():
-    report = json.loads((nano_folder() / "evaluation.json").read_text())
+    report = json.loads((nano_folder() / "evaluation.json").read_text(encoding="utf-8"))
     weights = nano_folder() / "model.safetensors"
     assert hashlib.sha256(weights.read_bytes()).hexdigest() == report["weights_sha256"]
     assert {tensor.dtype for tensor in load_file(weights).values()} == {torch.bfloat16}
@@ -49,6 +49,6 @@ def test_the_shipped_model_is_the_measured_one():
 
 
 def test_the_recipe_in_the_code_is_that_of_the_shipped_model():
-    assert json.loads((nano_folder() / "corpus.json").read_text())["recipe"] == asdict(Recipe())
-    log = [json.loads(line) for line in (nano_folder() / "loss.jsonl").read_text().splitlines()]
+    assert json.loads((nano_folder() / "corpus.json").read_text(encoding="utf-8"))["recipe"] == asdict(Recipe())
+    log = [json.loads(line) for line in (nano_folder() / "loss.jsonl").read_text(encoding="utf-8").splitlines()]
     assert log[-1]["step"] == Recipe().total_steps

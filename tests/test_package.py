@@ -146,12 +146,14 @@ def test_import_loads_nothing_heavy():
     code = (
         "import sys, ftlib; print([m for m in ('torch', 'transformers', 'datasets', 'matplotlib') if m in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True).stdout == "[]\n"
+    )
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it():
     code = "import sys; sys.modules['datasets'] = None; import ftlib; ftlib.load_conversations"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False)
     assert "MissingExtraError: ftlib.load_conversations needs the package 'datasets'" in done.stderr
     assert "pip install 'ftlib[train]'" in done.stderr
 
@@ -170,7 +172,9 @@ def test_imports_run_downwards():
 
 
 def test_everything_installed_is_pinned_exactly():
-    pinned = {normal(name): version for name, version in pins((ROOT / "constraints.txt").read_text()).items()}
+    pinned = {
+        normal(name): version for name, version in pins((ROOT / "constraints.txt").read_text(encoding="utf-8")).items()
+    }
     installed = {normal(d.metadata["Name"]): d.version.split("+")[0] for d in importlib.metadata.distributions()}
     for own in ("ftlib", "pip"):
         installed.pop(own, None)
@@ -179,14 +183,16 @@ def test_everything_installed_is_pinned_exactly():
 
 
 def test_environment_yml_agrees_with_the_constraints():
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     python = next(item for item in environment["dependencies"] if isinstance(item, str) and item.startswith("python="))
     assert python == "python=3.11"
     pip = next(item["pip"] for item in environment["dependencies"] if isinstance(item, dict))
     assert "--constraint constraints.txt" in pip
     assert "--editable .[course,dev]" in pip
     named = pins("\n".join(pip))
-    constraints = {normal(name): version for name, version in pins((ROOT / "constraints.txt").read_text()).items()}
+    constraints = {
+        normal(name): version for name, version in pins((ROOT / "constraints.txt").read_text(encoding="utf-8")).items()
+    }
     assert named
     assert {name: constraints[normal(name)] for name in named} == named
 
@@ -198,7 +204,7 @@ def test_taught_in_points_to_chapters():
 
 
 def test_every_chapter_and_page_is_in_the_table_of_contents():
-    toc = (ROOT / "_toc.yml").read_text()
+    toc = (ROOT / "_toc.yml").read_text(encoding="utf-8")
     listed = set(re.findall(r"(?:file|root): (\S+)", toc))
     there = {
         str(path.relative_to(ROOT).with_suffix(""))
@@ -274,7 +280,7 @@ def test_the_wheel_carries_data_and_library(tmp_path):
     done = subprocess.run(
         [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); {code}"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         cwd=tmp_path,
     )
@@ -282,7 +288,9 @@ def test_the_wheel_carries_data_and_library(tmp_path):
 
 
 def test_no_large_file_and_no_pickle():
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+    ).stdout.split()
     for name in tracked:
         path = ROOT / name
         if path.is_file():

@@ -63,7 +63,9 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(tmp_path, tiny_tokenize
     resumed = pretrain(tokens, tokens, tiny_tokenizer, TINY, tmp_path / "b", **options)
     assert torch.equal(weights(straight), weights(resumed))
     assert [path.name for path in tmp_path.glob("b/checkpoint-*")] == ["checkpoint-0000006"]
-    steps = [json.loads(line)["step"] for line in (tmp_path / "b" / "loss.jsonl").read_text().splitlines()]
+    steps = [
+        json.loads(line)["step"] for line in (tmp_path / "b" / "loss.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert steps == [2, 3, 4, 6]
 
 

@@ -41,13 +41,15 @@ def test_a_model_in_the_hub_cache_loads_by_its_id_offline(tmp_path, tiny_tokeniz
     model = AutoModelForCausalLM.from_config(architecture("EleutherAI/pythia-70m"))
     save_model(model, tiny_tokenizer, entry / "snapshots" / commit)
     (entry / "refs").mkdir()
-    (entry / "refs" / "main").write_text(commit)
+    (entry / "refs" / "main").write_text(commit, encoding="utf-8")
     code = (
         "from ftlib.models import load_model\n"
         "model, tokenizer = load_model('EleutherAI/pythia-70m', device='cpu')\n"
         "print(model.num_parameters(), tokenizer.decode(tokenizer('padded')['input_ids']))"
     )
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "hub")}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", env=environment, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["70426624", "padded"]

@@ -23,7 +23,7 @@ def base(tmp_path, tiny_model, tiny_tokenizer):
 def rows_file(tmp_path):
     path = tmp_path / "rows.jsonl"
     rows = [{"question": f"Question {i}?", "answer": "word " * (i % 5 + 1)} for i in range(20)]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
 
@@ -65,7 +65,7 @@ def test_a_run_leaves_what_it_promises(tmp_path, config):
 
 def test_the_card_says_how_to_load_the_model_and_that_works(tmp_path, config, monkeypatch):
     train(config(), tmp_path / "run")
-    card = (tmp_path / "run" / "README.md").read_text()
+    card = (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
     code = card.split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(tmp_path)
     scope = {}
@@ -186,7 +186,7 @@ def test_an_adapter_on_nano_names_no_folder_of_this_machine(tmp_path):
         }
     )
     run = train(settings, tmp_path / "run")
-    told = json.loads((run.last.folder / "adapter_config.json").read_text())
+    told = json.loads((run.last.folder / "adapter_config.json").read_text(encoding="utf-8"))
     assert told["base_model_name_or_path"] == "nano"
     assert load_model(run.folder)[0].config.vocab_size == 4096
 
@@ -197,7 +197,7 @@ def test_frozen_parts_do_not_change(tmp_path, config, base):
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert not any("embed_in" in name or "layers.0.attention" in name for name in changed)
     assert any("layers.1.attention" in name for name in changed)
-    summary = json.loads((run.folder / "summary.json").read_text())
+    summary = json.loads((run.folder / "summary.json").read_text(encoding="utf-8"))
     assert summary["trainable_parameters"] < summary["parameters"]
 
 
@@ -222,7 +222,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(tm
 
 @pytest.mark.filterwarnings("ignore::ftlib.errors.TruncationWarning")
 def test_rows_that_the_model_can_not_read_are_refused_before_anything_is_trained(tmp_path, config, rows_file):
-    rows_file.write_text(json.dumps({"question": "Why?", "answer": "So."}) + "\n")
+    rows_file.write_text(json.dumps({"question": "Why?", "answer": "So."}) + "\n", encoding="utf-8")
     with pytest.raises(DataError, match="no target to learn"):
         train(config(data={"max_length": 2, "validation_share": 0}, train={"batch_size": 1}), tmp_path / "run")
 

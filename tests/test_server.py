@@ -109,7 +109,7 @@ def test_it_ends_with_its_parent_even_after_a_sigkill(tmp_path, tiny_model, tiny
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(tmp_path / "model")],
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         env=os.environ | {"TMPDIR": str(place)},
     )
     try:
@@ -134,15 +134,15 @@ def test_a_server_that_does_not_start_says_why(tmp_path, tiny_model, tiny_tokeni
 
 def test_a_folder_is_linked_and_gets_its_template(tmp_path, tiny_model, tiny_tokenizer):
     folder = save_model(tiny_model, tiny_tokenizer, tmp_path / "model")
-    (folder / "vocab.json").write_text("not to be written to")
-    (folder / "json.py").write_text("raise SystemExit")
+    (folder / "vocab.json").write_text("not to be written to", encoding="utf-8")
+    (folder / "json.py").write_text("raise SystemExit", encoding="utf-8")
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     _lay_out(tmp_path / "served", folder, None, CHATML)
     served = tmp_path / "served"
     assert {file.name for file in served.iterdir() if file.is_symlink()} == {"config.json", "model.safetensors"}
     assert not (served / "json.py").exists()
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
-    settings = json.loads((served / "generation_config.json").read_text())
+    settings = json.loads((served / "generation_config.json").read_text(encoding="utf-8"))
     assert settings["do_sample"] is True
     assert settings["eos_token_id"] == tiny_tokenizer.eos_token_id
     from ftlib.models import load_tokenizer

@@ -22,7 +22,7 @@ def here(tmp_path_factory, _tiny_model, tiny_tokenizer):
     other = GPTNeoXForCausalLM(_tiny_model.config)
     other.load_state_dict(changed)
     save_model(other, tiny_tokenizer, folder / "tuned")
-    (folder / "all.json").write_text(json.dumps({"train": ROWS[:1], "val": ROWS[:2], "test": ROWS}))
+    (folder / "all.json").write_text(json.dumps({"train": ROWS[:1], "val": ROWS[:2], "test": ROWS}), encoding="utf-8")
     return folder
 
 
@@ -44,7 +44,7 @@ def ask(here, tmp_path):
                 place = place[section]
             place[key] = value
         found = run_sft_test({"test": made})
-        return found, [json.loads(line) for line in found.log_file.read_text().splitlines()]
+        return found, [json.loads(line) for line in found.log_file.read_text(encoding="utf-8").splitlines()]
 
     return run
 
@@ -169,7 +169,7 @@ def test_model_name_and_test_model_path(ask, here):
 def test_do_compute_metrics(ask, tmp_path):
     found, _ = ask(test_params__do_compute_metrics=True)
     assert set(found.scores) == {"bleu", "rouge_l"}
-    assert json.loads((tmp_path / "log.scores.json").read_text()) == {"rows": 5, **found.scores}
+    assert json.loads((tmp_path / "log.scores.json").read_text(encoding="utf-8")) == {"rows": 5, **found.scores}
     ask("without")
     assert not (tmp_path / "without.scores.json").exists()
 
@@ -224,6 +224,6 @@ def test_the_sections_may_stand_at_the_top(here, tmp_path):
 
 
 def test_it_is_no_file_for_training(tmp_path):
-    (tmp_path / "test.yaml").write_text("test:\n  cuda: false\n")
+    (tmp_path / "test.yaml").write_text("test:\n  cuda: false\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="is a file for testing, not for training"):
         FinetuneConfig.from_yaml(tmp_path / "test.yaml")

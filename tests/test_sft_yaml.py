@@ -30,7 +30,7 @@ def here(tmp_path_factory, _tiny_model, tiny_tokenizer):
     save_model(_tiny_model, tiny_tokenizer, folder / "base")
     (folder / "data").mkdir()
     splits = {"train": ROWS, "val": ROWS[:5], "test": ROWS[5:9]}
-    (folder / "data" / "all.json").write_text(json.dumps(splits))
+    (folder / "data" / "all.json").write_text(json.dumps(splits), encoding="utf-8")
     return folder
 
 
@@ -118,14 +118,16 @@ def test_batch_size(job):
 
 @pytest.mark.parametrize("shape", ["folder", "file", "three files", "lists"])
 def test_data_dir(values, here, tmp_path, shape, tiny_tokenizer):
-    splits = json.loads((here / "data" / "all.json").read_text())
+    splits = json.loads((here / "data" / "all.json").read_text(encoding="utf-8"))
     place = here / "data"
     if shape == "file":
         place = here / "data" / "all.json"
     elif shape != "folder":
         place = tmp_path
         for name, rows in splits.items():
-            (tmp_path / f"{name}.json").write_text(json.dumps({name: rows} if shape == "three files" else rows))
+            (tmp_path / f"{name}.json").write_text(
+                json.dumps({name: rows} if shape == "three files" else rows), encoding="utf-8"
+            )
     rows, eval_rows = tokenized(from_sft_yaml(values(data__data_dir=str(place))), tiny_tokenizer)
     assert (len(rows), len(eval_rows)) == (16, 5)
     text = tiny_tokenizer.decode(rows[1]["input_ids"], skip_special_tokens=True)
@@ -137,10 +139,10 @@ def test_data_dir_may_be_a_shipped_name_and_is_refused_otherwise(tmp_path):
     assert (config.data.source, config.data.split, config.data.validation) == ("faq", "train", None)
     with pytest.raises(ConfigError, match="no splits there: expected a JSON file"):
         from_sft_yaml({"data": {"data_dir": str(tmp_path)}, "seed": 1})
-    (tmp_path / "rows.json").write_text(json.dumps({"test": ROWS}))
+    (tmp_path / "rows.json").write_text(json.dumps({"test": ROWS}), encoding="utf-8")
     with pytest.raises(ConfigError, match="has no split 'train': it has test"):
         from_sft_yaml({"data": {"data_dir": str(tmp_path)}, "seed": 1})
-    (tmp_path / "rows.json").write_text("{")
+    (tmp_path / "rows.json").write_text("{", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"rows.json can't be read as JSON"):
         from_sft_yaml({"data": {"data_dir": str(tmp_path)}, "seed": 1})
 
@@ -258,8 +260,8 @@ def test_do_compute_metrics(run):
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_use_cache(run, use_cache):
     saved = run(model_params__use_cache=use_cache).last.folder
-    assert json.loads((saved / "config.json").read_text())["use_cache"] is use_cache
-    assert json.loads((saved / "generation_config.json").read_text())["use_cache"] is use_cache
+    assert json.loads((saved / "config.json").read_text(encoding="utf-8"))["use_cache"] is use_cache
+    assert json.loads((saved / "generation_config.json").read_text(encoding="utf-8"))["use_cache"] is use_cache
 
 
 def test_checkpoint_dirpath(values, tmp_path):
@@ -402,7 +404,7 @@ def test_log_every_n_steps(run, wandb):
     assert [line["number"] for line in wandb.lines] == [3, 6, 8]
     assert [step.loss for step in some.history] == [every.history[i].loss for i in (2, 5, 7)]
     assert sum(step.tokens for step in some.history) == sum(step.tokens for step in every.history)
-    assert json.loads((some.folder / "summary.json").read_text())["steps"] == 8
+    assert json.loads((some.folder / "summary.json").read_text(encoding="utf-8"))["steps"] == 8
 
 
 def test_max_epochs(job):
@@ -518,7 +520,7 @@ def test_no_error_shows_the_key(values, wandb_section):
 
 
 def test_a_file_that_is_no_yaml_shows_no_key(tmp_path):
-    (tmp_path / "mine.yaml").write_text(f"wandb:\n  api: {KEY}: [\n")
+    (tmp_path / "mine.yaml").write_text(f"wandb:\n  api: {KEY}: [\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"not YAML: line 2, column \d+: ") as caught:
         FinetuneConfig.from_yaml(tmp_path / "mine.yaml")
     assert KEY not in str(caught.value)
@@ -544,7 +546,7 @@ def test_unknown_keys_and_values_are_refused_with_the_nearest_name(values, chang
 
 def test_ftlib_train_runs_such_a_file_unchanged(values, tmp_path):
     """The command reads any file with from_yaml; what it is told to change has this library's names."""
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(values()))
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(values()), encoding="utf-8")
     assert FinetuneConfig.from_yaml(tmp_path / "mine.yaml") == from_sft_yaml(values())
     changes = ["engine=loop", "train.learning_rate=1e-4"]
     config = FinetuneConfig.from_yaml(tmp_path / "mine.yaml", changes=changes)

@@ -49,12 +49,12 @@ def test_a_run_logs_speed_for_each_step_and_as_a_whole(tmp_path, monkeypatch):
     settings = {"model": {"name": "nano"}, "data": {"source": "faq", "max_rows": 8}, "train": {"max_steps": 2}}
     torch.manual_seed(0)
     run = train(FinetuneConfig.from_dict(settings), tmp_path / "run")
-    lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
-    summary = json.loads((run.folder / "summary.json").read_text())
+    lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    summary = json.loads((run.folder / "summary.json").read_text(encoding="utf-8"))
     assert [line["tokens_per_second"] for line in lines] == [4 * line["tokens"] for line in lines]
     assert summary["training_seconds"] == 0.5
     assert summary["tokens_per_second"] == 2 * summary["tokens"]
     for found in [*lines, summary]:
         share = found["tokens_per_second"] * summary["flops_per_token"] / summary["matrix_product_flops_per_second"]
         assert found["model_flops_utilization"] == pytest.approx(share, rel=1e-3, abs=1e-4)
-    assert "that a product of large matrices reached" in (run.folder / "README.md").read_text()
+    assert "that a product of large matrices reached" in (run.folder / "README.md").read_text(encoding="utf-8")

@@ -26,7 +26,7 @@ HEAVY = {
 def trace(*arguments):
     """Return the modules that a Python process imported, in the order in which each was ready."""
     command = [sys.executable, "-X", "importtime", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
     return re.findall(r"^import time: +\d+ \| +\d+ \| +(\S+)$", done.stderr, flags=re.M)
 
 
@@ -61,7 +61,7 @@ def test_completing_a_name_loads_nothing_heavy():
     """A person waits for it with a finger on the key."""
     command = [sys.executable, "-c", _COMPLETE]
     variables = {"_FTLIB_COMPLETE": "complete_bash", "COMP_WORDS": "ftlib data f", "COMP_CWORD": "2"}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **variables})
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, env={**os.environ, **variables})
     offered, loaded = done.stdout.split("\n", 1)
     assert offered == "faq"
     assert not set(loaded.split()) & HEAVY

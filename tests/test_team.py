@@ -18,7 +18,7 @@ from ftlib.training.team import Team, make_team
 def settings(tmp_path, tiny_model, tiny_tokenizer):
     save_model(tiny_model, tiny_tokenizer, tmp_path / "base")
     rows = [{"question": f"Question {i}?", "answer": "word " * (i % 5 + 1)} for i in range(20)]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     config = FinetuneConfig.from_dict(
         {
             "model": {"name": str(tmp_path / "base"), "device": "cpu"},
@@ -27,7 +27,7 @@ def settings(tmp_path, tiny_model, tiny_tokenizer):
             "evaluate": {"every_steps": 3},
         }
     )
-    (tmp_path / "config.yaml").write_text(config.as_yaml())
+    (tmp_path / "config.yaml").write_text(config.as_yaml(), encoding="utf-8")
     return config
 
 
@@ -35,7 +35,7 @@ def start(count, *arguments):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(count), "--standalone"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command += ["-m", "ftlib.cli", "train", *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=300, check=False)
 
 
 @pytest.mark.slow

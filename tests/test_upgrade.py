@@ -65,7 +65,7 @@ def test_upgraded_samples_compile(path):
 
 
 def test_what_is_only_alike_is_not_touched():
-    code = (ROOT / "tests/old_code/nothing_to_do.py").read_text()
+    code = (ROOT / "tests/old_code/nothing_to_do.py").read_text(encoding="utf-8")
     upgraded = upgrade_source(code)
     assert upgraded.code == code
     assert upgraded.findings == ()
@@ -190,13 +190,13 @@ def test_layout_and_comments_stay():
 
 def test_a_deprecation_is_a_note_and_does_not_fail(tmp_path):
     file = tmp_path / "a.py"
-    file.write_text(IMPORTS + "AutoModel.from_pretrained('x', torch_dtype='auto')\n")
+    file.write_text(IMPORTS + "AutoModel.from_pretrained('x', torch_dtype='auto')\n", encoding="utf-8")
     reports, status = run_upgrade([file])
     assert [(each.level, each.fixed) for each in reports[0].findings] == [("note", True)]
     assert status == 0
     assert "dtype='auto'" in reports[0].diff
     # Before the new name existed, the old one has to stay.
-    assert upgrade_source(file.read_text(), versions={"transformers": "4.55.0"}).diff == ""
+    assert upgrade_source(file.read_text(encoding="utf-8"), versions={"transformers": "4.55.0"}).diff == ""
 
 
 def test_only_what_the_given_release_refuses_is_changed():
@@ -558,7 +558,7 @@ def test_what_stands_in_for_a_switch_is_the_default():
 def test_load_dataset_refuses_the_old_arguments(tmp_path):
     from datasets import load_dataset
 
-    (tmp_path / "a.json").write_text('{"a": 1}')
+    (tmp_path / "a.json").write_text('{"a": 1}', encoding="utf-8")
     for old in ("use_auth_token", "ignore_verifications", "task"):
         with pytest.raises((TypeError, ValueError), match=old):
             load_dataset("json", data_files=str(tmp_path / "a.json"), cache_dir=str(tmp_path), **{old: True})
@@ -796,33 +796,33 @@ def test_the_encoding_cookie_is_obeyed(tmp_path):
 
 
 def test_a_link_stays_a_link(tmp_path):
-    (tmp_path / "real.py").write_text(IMPORTS + "TrainingArguments(no_cuda=True)")
+    (tmp_path / "real.py").write_text(IMPORTS + "TrainingArguments(no_cuda=True)", encoding="utf-8")
     (tmp_path / "link.py").symlink_to("real.py")
     next(upgrade_path(tmp_path / "link.py", fix=True))
     assert (tmp_path / "link.py").is_symlink()
-    assert "use_cpu" in (tmp_path / "real.py").read_text()
+    assert "use_cpu" in (tmp_path / "real.py").read_text(encoding="utf-8")
 
 
 def test_a_folder_is_walked_without_environments_and_unreadable_files_are_named(tmp_path):
     for name in ("a.py", "sub/b.py", ".venv/c.py", ".ipynb_checkpoints/d.py", "env/lib/e.py", "notes.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(IMPORTS + "Trainer(tokenizer=t)\n")
-    (tmp_path / "env/pyvenv.cfg").write_text("")
+        (tmp_path / name).write_text(IMPORTS + "Trainer(tokenizer=t)\n", encoding="utf-8")
+    (tmp_path / "env/pyvenv.cfg").write_text("", encoding="utf-8")
     (tmp_path / "bad.py").write_bytes(b"# \xff\xfe transformers\n")
-    (tmp_path / "bad.ipynb").write_text("{")
+    (tmp_path / "bad.ipynb").write_text("{", encoding="utf-8")
     reports, status = run_upgrade([tmp_path], fix=True)
     assert [report.path.name for report in reports] == ["a.py", "bad.ipynb", "bad.py", "b.py"]
     assert [bool(report.error) for report in reports] == [False, True, True, False]
     assert status == 1
-    assert "processing_class" in (tmp_path / "sub/b.py").read_text()
-    assert "tokenizer=" in (tmp_path / ".venv/c.py").read_text()
+    assert "processing_class" in (tmp_path / "sub/b.py").read_text(encoding="utf-8")
+    assert "tokenizer=" in (tmp_path / ".venv/c.py").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
     ("name", "said"), [("nothing.py", "No such file"), ("a.txt", "ends in .py or .ipynb"), ("", "no file")]
 )
 def test_a_path_that_can_not_be_read_is_an_error_with_a_reason(tmp_path, name, said):
-    (tmp_path / "a.txt").write_text("x")
+    (tmp_path / "a.txt").write_text("x", encoding="utf-8")
     reports, status = run_upgrade([tmp_path / name])
     assert said in reports[0].error
     assert status == 1

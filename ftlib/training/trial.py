@@ -56,7 +56,11 @@ def try_steps(config: PretrainedConfig, rows: Dataset, *, device: str | None = N
     asked = {"config": config.to_dict(), "device": device or default_device(), "arguments": arguments}
     asked["rows"] = rows.with_format(None).to_dict()
     done = subprocess.run(
-        [sys.executable, "-m", "ftlib.training.trial"], input=json.dumps(asked), capture_output=True, text=True
+        [sys.executable, "-m", "ftlib.training.trial"],
+        input=json.dumps(asked),
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
     )
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"the process ended with {done.returncode}"])[-1]

@@ -81,7 +81,7 @@ READING = (
         provoke="""
             import json
             from pathlib import Path
-            rows = [json.loads(line) for line in Path("data.jsonl").read_text().splitlines()]
+            rows = [json.loads(line) for line in Path("data.jsonl").read_text(encoding="utf-8").splitlines()]
             first = rows[0]["question"][0]
         """,
         fix="""
@@ -233,7 +233,7 @@ READING = (
         fix="""
             from pathlib import Path
 
-            Path("rows.jsonl").write_text('{"question": "Why?", "answer": "Because."}')
+            Path("rows.jsonl").write_text('{"question": "Why?", "answer": "Because."}', encoding="utf-8")
             data = load_dataset("json", data_files="rows.jsonl", split="train", cache_dir="cache")
         """,
         holds="len(data) == 1",

@@ -466,7 +466,7 @@ TRAINING = (
         """,
         fix="torchrun --nproc_per_node 2 --standalone train.py",
         language="bash",
-        holds="sorted(__import__('pathlib').Path('seen').read_text().split()) == ['0', '1']",
+        holds="sorted(__import__('pathlib').Path('seen').read_text(encoding='utf-8').split()) == ['0', '1']",
         files={
             "train.py": """
                 from accelerate import PartialState

@@ -10,11 +10,11 @@ VERSIONS = (
         cure="Rename it, or let the file be rewritten. The same command mends most of what follows here.",
         provoke="""
             from pathlib import Path
-            exec(Path("old.py").read_text())
+            exec(Path("old.py").read_text(encoding="utf-8"))
         """,
         fix="ftlib upgrade old.py --fix",
         language="bash",
-        holds="exec(Path('old.py').read_text()) is None",
+        holds="exec(Path('old.py').read_text(encoding='utf-8')) is None",
         files={
             "old.py": """
                 from transformers import TrainingArguments
