@@ -234,8 +234,9 @@ def _print_tokens(console: Console, tokens: TokenCounts) -> None:
     table = _table("tokens", "rows", "")
     table.columns[-1].justify = "left"
     most = max(rows for _, _, rows in tokens.histogram)
+    mark = "#" if console.options.ascii_only else "█"
     for first, end, rows in tokens.histogram:
-        bar = "█" * (-(-rows * _BAR_WIDTH // most))
+        bar = mark * (-(-rows * _BAR_WIDTH // most))
         table.add_row(f"{first:,}-{end - 1:,}", f"{rows:,}", bar)
     console.print(table)
     console.print(

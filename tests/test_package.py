@@ -112,7 +112,7 @@ FLOORS = [
         "upgrade.syntax",
         "upgrade.tree",
     },
-    {"places"},
+    {"locales", "places"},
     {"errors"},
 ]
 

@@ -11,6 +11,7 @@ import typer
 from ftlib.cli import completion
 from ftlib.cli.group import WrongUsage
 from ftlib.errors import DataError
+from ftlib.locales import typed
 
 EXAMPLES = (
     'ftlib generate "A tokenizer turns text into"',
@@ -98,12 +99,12 @@ def _read(prompts: list[str], file: TextIO | None) -> list[str]:
     if prompts and file:
         raise WrongUsage("give prompts or --file, not both")
     if prompts:
-        return prompts
+        return [typed(prompt) for prompt in prompts]
     if file is None and sys.stdin.isatty():
         raise WrongUsage("give a prompt, --file, or lines on standard input")
     source = file or sys.stdin
     try:
-        found = [line for line in source.read().splitlines() if line.strip()]
+        found = [typed(line) for line in source.read().splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise DataError(f"{source.name}: not UTF-8 text ({error.reason}): save it as UTF-8") from error
     if not found:

@@ -1,0 +1,37 @@
+"""Terminals and pipes whose encoding isn't UTF-8: ASCII in a bare container, a code page on Windows."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+from ftlib.errors import DataError
+
+
+def escape_what_cannot_be_written() -> None:
+    r"""Let this process print letters that the terminal's encoding lacks as an escape such as ``\u2588``.
+
+    Without it, printing them raises UnicodeEncodeError. A stream that was put in place of the process's own one, as a
+    notebook does, stays as it is.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def typed(text: str) -> str:
+    r"""Return a text from the command line or the keyboard as what was typed.
+
+    Where the locale is ASCII, Python leaves every byte beyond it as a surrogate, which no tokenizer takes. The bytes
+    are read as UTF-8 here.
+
+    Raises:
+        DataError: They aren't UTF-8.
+
+    >>> typed("Gr\udcc3\udcb6\udcc3\udc9fe"), typed("Größe")
+    ('Größe', 'Größe')
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError as error:
+        raise DataError(f"{text!a}: not UTF-8 text ({error.reason}): type it in a UTF-8 terminal") from error
