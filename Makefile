@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help setup book test test-library test-chapters lint matrix nano clean
+.PHONY: help setup book test test-library test-chapters lint matrix machines nano clean
 .DEFAULT_GOAL := help
 
 help: ## Show the commands
@@ -56,6 +56,10 @@ test-chapters: .venv/installed ## nbval: run every chapter and compare with the 
 matrix: .venv/installed ## Compat and trainer tests, and chapter 7, against five releases of transformers
 	@echo "==> Each release in an environment of its own, in .matrix (the first time: minutes each)"
 	@$(BIN)/python tests/matrix.py
+
+machines: .venv/installed ## The tests and chapters as ten other machines would run them (hours; ONLY="path lang-c" runs some)
+	@echo "==> Results go to _build/machines as they come: a second call goes on where the first was stopped"
+	@$(BIN)/python -m tests.machines $(ONLY)
 
 nano: .venv/installed ## Repeat nano's pretraining (hours; a second call resumes)
 	@echo "==> Pretraining nano. Checkpoints go to runs/nano; stop with Ctrl-C and call again to go on"
