@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import sys
 
 from ftlib.errors import DataError
 
 
-def escape_what_cannot_be_written() -> None:
-    r"""Let this process print letters that the terminal's encoding lacks as an escape such as ``\u2588``.
+def let_any_text_be_printed() -> None:
+    r"""Let this process print letters that the encoding of its output lacks, instead of raising UnicodeEncodeError.
 
-    Without it, printing them raises UnicodeEncodeError. A stream that was put in place of the process's own one, as a
-    notebook does, stays as it is.
+    ASCII stands for a locale that nobody has set: text goes out as UTF-8 then, as from Python itself (PEP 540). In any
+    other encoding a letter that it lacks is printed as an escape such as ``\u2588``. A stream that was put in place of
+    the process's own one, as a notebook does, stays as it is.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+        if not isinstance(stream, io.TextIOWrapper):
+            continue
+        if codecs.lookup(stream.encoding).name == "ascii":
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
+        else:
             stream.reconfigure(errors="backslashreplace")
 
 

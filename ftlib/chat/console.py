@@ -14,7 +14,7 @@ from ftlib.chat.feedback import as_json_lines
 from ftlib.chat.session import Limits, Settings, checked_question, describe, last_question, reply, with_answer
 from ftlib.chat.speaker import Speaker, load_speaker
 from ftlib.errors import ConfigError, DataError, FtlibError
-from ftlib.locales import escape_what_cannot_be_written, typed
+from ftlib.locales import let_any_text_be_printed, typed
 from ftlib.messages import Message, user
 
 HELP = """\
@@ -47,7 +47,7 @@ def talk(
     """
     with contextlib.suppress(ImportError):  # not on Windows
         import readline  # noqa: F401 (input() then edits lines and remembers them)
-    escape_what_cannot_be_written()
+    let_any_text_be_printed()
     speaker = model if isinstance(model, Speaker) else load_speaker(model, device=device)
     chat = _Chat(speaker, settings or Settings(), limits or Limits())
     chat.say(f"Chat with {speaker.name}. /help shows what else can be done.\n")

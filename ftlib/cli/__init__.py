@@ -15,7 +15,7 @@ import typer
 
 from ftlib.cli.group import CourseGroup, WrongUsage
 from ftlib.errors import FtlibError
-from ftlib.locales import escape_what_cannot_be_written
+from ftlib.locales import let_any_text_be_printed
 
 STOPPED = 130
 """Exit status after Ctrl-C."""
@@ -62,7 +62,7 @@ def main() -> None:
 
     Any error is one line on stderr: status 1, or 2 for wrong usage. Ctrl-C gives status 130.
     """
-    escape_what_cannot_be_written()
+    let_any_text_be_printed()
     with _plain_warnings():
         status, message = _outcome()
     if message:
