@@ -1,0 +1,97 @@
+"""Make the pages of the book from chapters that carry their outputs."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import nbformat
+
+from book.chapters import Chapter, digest_of
+
+BUILT = Path("_build")
+SITE = BUILT / "html"
+STAGE = BUILT / "source"  # a copy of what the pages are made from, with the outputs of this build
+STAMP = BUILT / "html.digest"
+# Pages include parts of the library, the data and the configurations.
+STAGED = ("_config.yml", "_toc.yml", "book", "chapters", "ftlib", "datasets", "configs", "constraints.txt")
+WHEEL = ("README.md", "LICENSE", "LICENSE-text", "pyproject.toml")
+
+
+def stage(root: Path, notebooks: Mapping[Chapter, nbformat.NotebookNode]) -> None:
+    """Copy the sources of the pages, and put notebooks in the places of chapters."""
+    shutil.rmtree(root / STAGE, ignore_errors=True)
+    (root / STAGE).mkdir(parents=True)
+    ignored = shutil.ignore_patterns("__pycache__", ".*")
+    for name in STAGED:
+        if (root / name).is_dir():
+            shutil.copytree(root / name, root / STAGE / name, ignore=ignored)
+        elif (root / name).is_file():
+            shutil.copy2(root / name, root / STAGE / name)
+    for chapter, notebook in notebooks.items():
+        nbformat.write(notebook, root / STAGE / chapter.path.relative_to(root))
+
+
+def is_current(root: Path) -> bool:
+    """Tell whether the site was made, without a warning, from exactly what is staged now."""
+    stamp = root / STAMP
+    return (root / SITE / "index.html").is_file() and stamp.is_file() and stamp.read_text() == _digest(root)
+
+
+def _digest(root: Path) -> str:
+    return digest_of(root / STAGE, STAGED) + digest_of(root, WHEEL)
+
+
+def build(root: Path, *, strict: bool) -> bool:
+    """Make the pages beside the present site, and put them in its place once they are all there.
+
+    Args:
+        root: The course's folder, with staged sources.
+        strict: Whether a warning is an error. All of them are shown either way.
+
+    Returns:
+        Whether the new pages are in place.
+    """
+    beside = root / BUILT / "next"
+    shutil.rmtree(beside, ignore_errors=True)
+    (root / STAMP).unlink(missing_ok=True)
+    flags = ["-W", "--keep-going"] if strict else []
+    tool = Path(sys.executable).with_name("jupyter-book")
+    command = [str(tool), "build", "--quiet", *flags, str(root / STAGE), "--path-output", str(beside)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, encoding="utf-8")
+    # Places of warnings are those of the sources, not of their copies.
+    warnings = done.stderr.replace(f"{root / STAGE}/", "")
+    print(warnings if done.returncode == 0 else done.stdout + warnings, end="", flush=True)
+    new = beside / "_build" / "html"
+    if done.returncode:
+        return False
+    _add_wheel(root, new / "_static")
+    _replace(root / SITE, new)
+    shutil.rmtree(beside)
+    if not warnings.strip():
+        (root / STAMP).write_text(_digest(root))
+    return True
+
+
+def serve_source(root: Path, chapter: Chapter) -> None:
+    """Put a chapter as it is in the course where its page offers it for download."""
+    inside = chapter.path.relative_to(root)
+    shutil.copy2(chapter.path, root / SITE / "_sources" / inside)
+
+
+def _add_wheel(root: Path, folder: Path) -> None:
+    """A reader of the pages can install exactly what they were made with."""
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--wheel-dir", str(folder), str(root)], check=True)
+
+
+def _replace(site: Path, new: Path) -> None:
+    old = site.with_name("previous")
+    shutil.rmtree(old, ignore_errors=True)
+    if site.exists():
+        site.rename(old)
+    new.rename(site)
+    shutil.rmtree(old, ignore_errors=True)
