@@ -5,6 +5,7 @@ Each release gets an environment of its own in ``.matrix/``, made once and again
 
     python tests/matrix.py                              every release
     python tests/matrix.py 4.41.2 pinned --no-chapter   two of them, and only the tests
+    python tests/matrix.py 4.41.2 --prepare             its environment, and no test
 """
 
 from __future__ import annotations
@@ -107,18 +108,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("release", nargs="*", help=f"some of {', '.join(releases())}; default: all")
     parser.add_argument("--no-chapter", action="store_true", help="run the tests only")
+    parser.add_argument("--prepare", action="store_true", help="make the environments and stop")
     chosen, console, results = parser.parse_args(), Console(soft_wrap=True), []
     if unknown := set(chosen.release) - set(releases()):
         parser.error(f"no list of packages for {min(unknown)}: choose from {', '.join(releases())}")
     files = [f"tests/test_{name}.py" for name in TESTS]
     for release in chosen.release or releases():
         python = str(environment(release, with_chapter=not chosen.no_chapter, console=console))
+        if chosen.prepare:
+            continue
         console.print(f"==> transformers {release}")
         results.append(outcome_of(release, "tests", [python, *PYTEST, *ONLY_ITS_ENGINES, *files], console))
         if not chosen.no_chapter:
             # Other releases hold other copies of the logits, say: there only the chapter's own asserts count.
             outputs = "--nbval" if release == PINNED else "--nbval-lax"
             results.append(outcome_of(release, "chapter 7", [python, *PYTEST, outputs, *NBVAL, CHAPTER], console))
+    if chosen.prepare:
+        return
     table = Table("transformers", "what", "outcome", "seconds")
     for result in results:
         table.add_row(result.release, result.what, result.outcome, f"{result.seconds:.0f}")
