@@ -21,9 +21,9 @@ import nbformat
 import yaml
 
 from book import pages
-from book.chapters import BookError, Chapter, Store, chapters_of, chosen, digest_of
+from book.chapters import BookError, Chapter, Store, UnreadableError, chapters_of, chosen, digest_of, read_notebook
 from book.execution import Crew, Outcome
-from book.failures import Failure, failed_page
+from book.failures import Failure, blank, failed_page, unreadable
 from book.machine import GIB, free_bytes, usable_cores, workers_and_threads
 
 USAGE, INTERRUPTED = 2, 130
@@ -111,23 +111,39 @@ def execute(root: Path, chapters: list[Chapter], store: Store) -> dict[Chapter, 
 def gather(
     root: Path, options: argparse.Namespace
 ) -> tuple[dict[Chapter, nbformat.NotebookNode], dict[Chapter, Failure]]:
-    """Get the chapters with their outputs: kept, executed now, or else as they are stored; and what failed."""
+    """Get the chapters with their outputs: kept, executed now, or else as they are stored; and what failed.
+
+    Chapters that the pages show as they are stored are not among them.
+    """
     chapters = chapters_of(root)
     wanted = chosen(chapters, options.chapters)
     if options.stored:
         say("==> The pages show the outputs that the notebooks carry; nothing is executed")
-        return {}, {}
+        return _unreadable(root, chapters)
     store = Store(root / CACHE, digest_of(root))
     kept = {chapter: notebook for chapter in chapters if (notebook := store.find(chapter))}
     todo = [chapter for chapter in wanted if options.fresh or chapter not in kept]
     _say_where_from([one for one in chapters if one not in todo], kept)
-    outcomes = execute(root, todo, store) if todo else {}
-    failures = {one: failure for one in todo if (failure := outcomes[one].failure)}
-    made = {
-        one: failed_page(outcome.notebook, outcome.failure) if outcome.failure else outcome.notebook
-        for one, outcome in outcomes.items()
-    }
-    return {**kept, **made}, failures
+    notebooks, failures = _unreadable(root, [one for one in chapters if one not in kept and one not in todo])
+    for chapter, outcome in (execute(root, todo, store) if todo else {}).items():
+        notebooks[chapter] = outcome.notebook
+        if outcome.failure:
+            failures[chapter] = outcome.failure
+            notebooks[chapter] = failed_page(outcome.notebook, outcome.failure)
+    return {**kept, **notebooks}, {one: failures[one] for one in chapters if one in failures}
+
+
+def _unreadable(
+    root: Path, chapters: list[Chapter]
+) -> tuple[dict[Chapter, nbformat.NotebookNode], dict[Chapter, Failure]]:
+    """Find the files among chapters that are no notebooks, and make pages that say so."""
+    failures = {}
+    for chapter in chapters:
+        try:
+            read_notebook(chapter.path)
+        except UnreadableError as error:
+            failures[chapter] = unreadable(error, root)
+    return {one: failed_page(blank(one), failure) for one, failure in failures.items()}, failures
 
 
 def _say_where_from(others: list[Chapter], kept: dict[Chapter, nbformat.NotebookNode]) -> None:
@@ -203,8 +219,8 @@ def _closing(*, made: bool, good: bool, failures: dict[Chapter, Failure], took: 
     if not made:
         return [f"==> No new pages, after {took}; the messages above say why. The previous site stays.", kept]
     if failures:
-        there = f"==> The book is in {pages.SITE}, after {took}. {len(failures)} of its chapters failed;"
-        return [f"{there} their pages say how.", kept]
+        failed = f"{len(failures)} of its chapters failed; their pages say how."
+        return [f"==> The book is in {pages.SITE}, after {took}. {failed}", kept]
     return [f"==> The book is in {pages.SITE}, after {took}, but its pages failed their tests; see above.", kept]
 
 

@@ -15,7 +15,7 @@ import nbformat
 import psutil
 
 from book.chapters import Chapter, UnreadableError, read_notebook
-from book.failures import Failure, plain, warned
+from book.failures import Failure, blank, unreadable, warned
 from book.kernel import Kernel
 from book.machine import Watch, end
 
@@ -77,12 +77,12 @@ class Crew:
         """Execute a chapter; whatever goes wrong with it is part of the outcome."""
         self.begins(chapter)
         started = time.perf_counter()
+        failure: Failure | None
         with Watch() as watch:
             try:
                 notebook = read_notebook(chapter.path)
             except UnreadableError as error:
-                failure: Failure | None = Failure(None, plain(str(error), self.root))
-                notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# {chapter.name}")])
+                notebook, failure = blank(chapter), unreadable(error, self.root)
             else:
                 kernel = Kernel(self.threads, self.cell_seconds, self.stopping, watch)
                 failure = kernel.run(notebook, chapter.path.parent, self.root) or warned(notebook, self.root)

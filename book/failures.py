@@ -11,6 +11,8 @@ from pathlib import Path
 
 import nbformat
 
+from book.chapters import Chapter, UnreadableError
+
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 LAST_LINES = 12
 
@@ -50,6 +52,18 @@ def warned(notebook: nbformat.NotebookNode, root: Path) -> Failure | None:
             headline = "it wrote to stderr, and a warning in a chapter is a mistake in a chapter"
             return Failure(number, f"{plain(''.join(texts), root)}\n({headline})", headline)
     return None
+
+
+def unreadable(error: UnreadableError, root: Path) -> Failure:
+    """Say that a chapter's file is no notebook."""
+    return Failure(None, plain(str(error), root))
+
+
+def blank(chapter: Chapter) -> nbformat.NotebookNode:
+    """Return a notebook that is only a title, for a chapter that can't be read."""
+    title = nbformat.v4.new_markdown_cell(f"# {chapter.name}")
+    notebook: nbformat.NotebookNode = nbformat.v4.new_notebook(cells=[title])
+    return notebook
 
 
 def failed_page(notebook: nbformat.NotebookNode, failure: Failure) -> nbformat.NotebookNode:

@@ -346,6 +346,11 @@ def test_what_is_not_chosen_comes_from_the_store_or_as_it_is_stored(course, caps
     gather(course.root, parsed(["--chapters", "three", "--fresh"]))
     assert re.findall(r"begins +(\S+)", capsys.readouterr().out) == [three.name]
     assert gather(course.root, parsed(["--stored"])) == ({}, {})
+    two.path.write_text("{nope")
+    for arguments in (["--stored"], ["--chapters", "3"]):
+        notebooks, failures = gather(course.root, parsed(arguments))
+        assert list(failures) == [two]
+        assert "can't be read" in notebooks[two].cells[0].source
 
 
 @pytest.mark.slow
