@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ftlib.errors import DataError
 from ftlib.messages import Message
+from ftlib.words import comparable
+from ftlib.words import words as split_words
 
 
 class Leak(NamedTuple):
@@ -22,12 +23,12 @@ class Leak(NamedTuple):
 def shingles(text: str, *, words: int = 3) -> frozenset[tuple[str, ...]]:
     """Return every run of so many words in a text, in lower case and without punctuation.
 
-    A shorter text is one shingle of all its words.
+    A shorter text is one shingle of all its words (:func:`ftlib.words.words`).
 
     >>> sorted(shingles("Why is a batch padded?"))
     [('a', 'batch', 'padded'), ('is', 'a', 'batch'), ('why', 'is', 'a')]
     """
-    found = re.findall(r"\w+", text.lower())
+    found = split_words(text)
     runs = (tuple(found[start : start + words]) for start in range(max(1, len(found) - words + 1)))
     return frozenset(run for run in runs if run)
 
@@ -85,8 +86,8 @@ def find_leaks(
 def same_prompts(
     conversations: Iterable[Sequence[Message]], train: Iterable[int], test: Iterable[int]
 ) -> list[tuple[int, int]]:
-    """Pairs ``(test row, training row)`` with the same prompt, apart from case, space and punctuation."""
-    prompts = [" ".join(re.findall(r"\w+", _text(messages[:-1]).lower())) for messages in conversations]
+    """Pairs ``(test row, training row)`` whose prompts say the same (:func:`ftlib.words.comparable`)."""
+    prompts = [comparable(_text(messages[:-1])) for messages in conversations]
     taught = {prompts[row]: row for row in reversed(list(train))}
     return [(row, taught[prompts[row]]) for row in test if prompts[row] in taught]
 

@@ -81,7 +81,7 @@ def _bleu_of_counts(sums: Array, rows: int) -> Array:
 
     def one(counts: Array) -> float:
         found, there, (written, wanted) = counts[:4], counts[4:8], counts[8:]
-        return float(BLEU.compute_bleu(list(found), list(there), int(written), int(wanted)).score)
+        return min(100.0, float(BLEU.compute_bleu(list(found), list(there), int(written), int(wanted)).score))
 
     return np.apply_along_axis(one, -1, sums)
 

@@ -8,7 +8,6 @@ number for each answer; :mod:`ftlib.measures` gives them an interval. What needs
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from torch import Tensor, nn
 
 from ftlib.errors import DataError, MissingExtraError
+from ftlib.words import comparable, words
 
 
 def target_logits(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -153,46 +153,57 @@ def rouge_l(predictions: Sequence[str], references: Sequence[str]) -> list[float
     """ROUGE-L F-measure of each answer against its reference (0 to 1; higher is better).
 
     It is built on the longest common subsequence of words: words in the same order, gaps allowed
-    (Lin, 2004). Computed by Google's ``rouge_score``, without stemming.
+    (Lin, 2004). Computed by Google's ``rouge_score``, without stemming, over words of any script
+    (:func:`ftlib.words.words`; the package's own splitting keeps only a to z and digits). A text without a word scores
+    0.
 
     Args:
         predictions: What the model wrote.
         references: What it should have written, in the same order.
 
     Raises:
-        DataError: The two have different lengths.
+        DataError: The two have different lengths, or something in them is no text.
 
     >>> rouge_l(["the cat sat"], ["the cat slept"])
     [0.6666666666666666]
+    >>> rouge_l(["今天天气好"], ["今天天气很好"])
+    [0.9090909090909091]
 
     Taught in: chapters/07_training_pythia_70m.ipynb
     """
     check_pairs(predictions, references)
-    scorer = RougeScorer(["rougeL"], use_stemmer=False)
+    scorer = RougeScorer(["rougeL"], tokenizer=_AnyScript())
     pairs = zip(references, predictions, strict=True)
-    return [scorer.score(reference, prediction)["rougeL"].fmeasure for reference, prediction in pairs]
+    return [float(scorer.score(reference, prediction)["rougeL"].fmeasure) for reference, prediction in pairs]
+
+
+class _AnyScript:
+    """Splits texts for ``rouge_score``; on plain ASCII as its own tokenizer does."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return words(text.replace("_", " "))
 
 
 def exact_match(predictions: Sequence[str], references: Sequence[str]) -> list[float]:
     """Whether each answer is its reference, word for word (0 or 1; 1 is better).
 
-    Case, white space and punctuation don't count. On free answers it finds next to nothing: a right answer in other
-    words is a 0.
+    Case, white space and the punctuation around words don't count; symbols do, and so do marks inside a word
+    (:func:`ftlib.words.comparable`). On free answers it finds next to nothing: a right answer in other words is a 0.
 
     Args:
         predictions: What the model wrote.
         references: What it should have written, in the same order.
 
     Raises:
-        DataError: The two have different lengths.
+        DataError: The two have different lengths, or something in them is no text.
 
-    >>> exact_match(["A piece of text", "ids"], ["a piece of  text.", "Ids, and a mask"])
-    [1.0, 0.0]
+    >>> exact_match(["A piece of text", "ids", "2 < 3"], ["a piece of  text.", "Ids, and a mask", "2 > 3"])
+    [1.0, 0.0, 0.0]
 
     Taught in: chapters/12_metrics_that_lie.ipynb
     """
     check_pairs(predictions, references)
-    return [float(_words(one) == _words(other)) for one, other in zip(predictions, references, strict=True)]
+    return [float(comparable(one) == comparable(other)) for one, other in zip(predictions, references, strict=True)]
 
 
 def bleu(predictions: Sequence[str], references: Sequence[str]) -> list[float]:
@@ -207,7 +218,7 @@ def bleu(predictions: Sequence[str], references: Sequence[str]) -> list[float]:
         references: What it should have written, in the same order.
 
     Raises:
-        DataError: The two have different lengths.
+        DataError: The two have different lengths, or something in them is no text.
         MissingExtraError: sacrebleu is not installed.
 
     >>> [round(score) for score in bleu(["a cat sat on the mat", "no"], ["a cat sat on the mat", "a dog"])]
@@ -216,7 +227,8 @@ def bleu(predictions: Sequence[str], references: Sequence[str]) -> list[float]:
     check_pairs(predictions, references)
     scorer = _sacrebleu().BLEU(effective_order=True)
     pairs = zip(predictions, references, strict=True)
-    return [scorer.sentence_score(prediction, [reference]).score for prediction, reference in pairs]
+    # sacrebleu's sums round to a little over 100 where the two are the same.
+    return [min(100.0, scorer.sentence_score(prediction, [reference]).score) for prediction, reference in pairs]
 
 
 def corpus_bleu(predictions: Sequence[str], references: Sequence[str]) -> float:
@@ -227,28 +239,32 @@ def corpus_bleu(predictions: Sequence[str], references: Sequence[str]) -> float:
         references: What it should have written, in the same order.
 
     Raises:
-        DataError: The two have different lengths.
+        DataError: There is no text, the two have different lengths, or something in them is no text.
         MissingExtraError: sacrebleu is not installed.
 
     >>> round(corpus_bleu(["a cat sat on the mat"], ["a cat sat on the mat"]))
     100
     """
     check_pairs(predictions, references)
-    return float(_sacrebleu().corpus_bleu(predictions, [references]).score)
+    if not predictions:
+        raise DataError("BLEU of no texts is not defined: give at least one prediction and its reference")
+    return min(100.0, float(_sacrebleu().corpus_bleu(list(predictions), [list(references)]).score))
 
 
 def check_pairs(predictions: Sequence[str], references: Sequence[str]) -> None:
-    """Hold predictions and references to the same number.
+    """Hold predictions and references to the same number, and to texts.
 
     Raises:
-        DataError: It is not the same.
+        DataError: There are more of one than of the other, one of the two is a single text, or a row is no text.
     """
+    for name, texts in (("predictions", predictions), ("references", references)):
+        if isinstance(texts, str):
+            raise DataError(f"{name} must be a list of texts, not one text: put it in brackets")
+        for row, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise DataError(f"{name}, row {row} (from 0): a text was expected, not {text!r:.60}")
     if len(predictions) != len(references):
         raise DataError(f"{len(predictions)} predictions but {len(references)} references: give one for each")
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())
 
 
 def _sacrebleu() -> Any:

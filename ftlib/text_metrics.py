@@ -6,16 +6,38 @@ Each metric says its scale and which direction is better.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
-_WORD = re.compile(r"\w+")
-# How the course's own data declines (it names its only subject), and how assistants do in general.
-_REFUSAL = re.compile(
-    r"\bfine-tun\w+ (of )?(a )?language models?\b"
-    r"|\b(i|we)( am|'m| are|'re)? ?(can ?not|can't|can not|unable to|not able to|won't|must decline)\b"
-    r"|\bas an ai\b|\bi('m| am) (sorry|afraid)\b|^sorry\b",
-    re.IGNORECASE,
+from ftlib.words import QUOTES, words
+
+_SERVICE = (
+    "help|assist|answer|provide|give|offer|share|discuss|comment|advise|recommend|write|produce|generate|create|tell"
+    "|explain|describe|process|fulfil|fulfill|comply|reveal|view|browse|guess|support|engage|access|talk|speak|diagnose"
+    "|predict|do that|do this|cover|handle|respond|taste"
 )
+_CANNOT = "can ?not|can't|won't|will not|not (going|able|permitted|allowed) to|unable to|rather not|prefer not to"
+_REFUSAL = re.compile(
+    # I or we can't, won't or may not do what was asked for, or have no way to.
+    rf"\b(i|we)\b[\w' ]{{0,40}}\b({_CANNOT}) (\w+ )?({_SERVICE})\b(?!.*\benough\b)"
+    r"|\b(i|we) (must|have to|need to) (\w+ )?(decline|refuse|turn)\b|\b(i|we) (won't|will not)\.$"
+    r"|\b(i|we) (do not|don't) (have (\w+ )?(opinions?|access|the ability)|feel comfortable)\b"
+    r"|\bas an ai\b[^.]*, i\b.*\b(not|\w+n't|cannot|no)\b|\b(not appropriate|wrong) (for|of) me\b"
+    # What is asked lies outside of what the speaker does.
+    r"|\b(outside|beyond) (of )?(my|our|what (i|we)|the scope of (this|my|our))\b|\bis off.topic\b"
+    r"|\bnot (related|relevant) to (my|our|this)\b|\b(limited|restricted) to questions\b"
+    r"|\b(i|we)( can)? (only|just) (answer|help|cover|discuss)\b"
+    rf"|\bnot (something|a (subject|topic|matter)) (that )?(i|we) (can )?({_SERVICE}|follow)\b"
+    r"|\b(i|we)('m| am|'re| are| have been) (told|designed|made) to (discuss|talk|answer|help)\b.*\bonly\b"
+    r"|\b(i|we)('m| am|'re| are| have been) (told|designed|made) (only to|to only|to discuss only|to talk only)\b"
+    r"|\b(sorry|afraid),? (but )?no\b"
+    # The speaker turns back to a subject: that of the conversation, or that of this course, named in full.
+    r"|\blet('s| us) (please )?(keep|stay|stick|get back|return)\b.*"
+    r"\b(discussion|conversation|topic|relevant|questions)\b"
+    r"|\bfine-tun\w+ (of )?(a )?language models?\b",
+)
+_QUOTED = re.compile(r'"[^"]*"')
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
 def distinct_n(predictions: Sequence[str], n: int = 2) -> float:
@@ -27,7 +49,7 @@ def distinct_n(predictions: Sequence[str], n: int = 2) -> float:
     >>> distinct_n(["a b a b", "a b"], n=2)
     0.5
     """
-    runs = [run for text in predictions for run in _runs(_words(text), n)]
+    runs = [run for text in predictions for run in _runs(words(text), n)]
     return len(set(runs)) / len(runs) if runs else 0.0
 
 
@@ -48,25 +70,28 @@ def repeats(predictions: Sequence[str], n: int = 4) -> list[float]:
     >>> repeats(["It is a token. It is a token.", "It is a token."], n=4)
     [1.0, 0.0]
     """
-    runs = [_runs(_words(text), n) for text in predictions]
+    runs = [_runs(words(text), n) for text in predictions]
     return [float(len(set(each)) < len(each)) for each in runs]
 
 
 def refuses(predictions: Sequence[str]) -> list[float]:
     """Whether each answer declines (0 or 1): better on a question off the subject, worse on one that belongs to it.
 
-    Told by its words: the usual phrases of assistants, and that of the course's data, which names its only subject.
-    On the 1,400 answers of the FAQ it finds the 60 that decline and no other. Another way to decline
-    it doesn't know.
+    The rule: one of its first two sentences, quotations left out, says that the speaker (I or we) can't, won't or may
+    not do such a thing (help, answer, write, ...), or that the question lies outside of what he does, or leads back to
+    a subject ("let's keep the discussion relevant to ..."); or names the subject of this course in full, as the
+    declining answers of its data do. An apology alone is no refusal. It knows English, and only these ways: on 96
+    answers labelled by hand (``tests/labelled/refusals.jsonl``) a test says how often it is right.
 
-    >>> refuses(["Sorry, I cannot help with that.", "A token is a piece of text."])
-    [1.0, 0.0]
+    >>> refuses(["Sorry, I cannot help with that.", "A token is a piece of text.", "I'm sorry that it is late."])
+    [1.0, 0.0, 0.0]
     """
-    return [float(bool(_REFUSAL.search(text.replace("\u2019", "'").strip()))) for text in predictions]
+    return [float(any(map(_REFUSAL.search, _opening(text)))) for text in predictions]
 
 
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.lower())
+def _opening(text: str) -> list[str]:
+    straight = unicodedata.normalize("NFC", text).translate(QUOTES).lower()
+    return _SENTENCE_END.split(_QUOTED.sub("", straight).strip())[:2]
 
 
 def _runs(words: Sequence[str], n: int) -> list[tuple[str, ...]]:

@@ -1,4 +1,5 @@
 import math
+import unicodedata
 
 import pytest
 import torch
@@ -92,6 +93,58 @@ def test_token_accuracy_holds_a_prediction_against_the_next_token(tiny_model):
 
 def test_exact_match_overlooks_case_space_and_punctuation():
     assert exact_match(["A  Token.", "a token", ""], ["a token", "the token", ""]) == [1.0, 0.0, 1.0]
+
+
+SCRIPTS = [
+    "今天天气很不错",
+    "Привет, мир",
+    "हिन्दी में लिखो",
+    "สวัสดีครับ",
+    "안녕하세요",
+    "مرحبا بالعالم",
+    "👍 🎉",
+    "naïve café",
+]
+
+
+@pytest.mark.parametrize("text", SCRIPTS)
+def test_a_text_of_any_script_equals_itself_and_nothing_is_over_its_scale(text):
+    for measure in (rouge_l, exact_match):
+        assert measure([text], [text]) == [1.0]
+    assert bleu([text], [text])[0] <= 100
+    assert corpus_bleu([text], [text]) <= 100
+    assert MEASURES["bleu"].interval([text], [text]).value <= 100
+    assert rouge_l([text], ["something else"]) == [0.0]
+    assert exact_match([text], [unicodedata.normalize("NFD", text)]) == [1.0]
+
+
+@pytest.mark.parametrize("texts", [["..."], [""], ["?!"]])
+def test_a_score_is_a_float_even_of_texts_without_a_word(texts):
+    (score,) = rouge_l(texts, texts)
+    assert isinstance(score, float)
+    assert score == 0.0
+
+
+def test_rouge_l_of_plain_text_is_that_of_the_package():
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(["rougeL"], use_stemmer=False)
+    pairs = [("Set input_ids, 3.14 and (x)!", "input ids: set 3 and X"), ("a-b c", "c a b"), ("It's", "it s here")]
+    for prediction, reference in pairs:
+        assert rouge_l([prediction], [reference]) == [scorer.score(reference, prediction)["rougeL"].fmeasure]
+
+
+@pytest.mark.parametrize("measure", [rouge_l, exact_match, bleu, corpus_bleu])
+def test_what_is_no_text_is_named_by_its_row(measure):
+    with pytest.raises(DataError, match=r"predictions, row 1 \(from 0\): a text was expected, not None"):
+        measure(["a", None], ["a", "b"])
+    with pytest.raises(DataError, match="references must be a list of texts"):
+        measure(["a"], "a")
+
+
+def test_bleu_of_nothing_is_refused():
+    with pytest.raises(DataError, match="BLEU of no texts"):
+        corpus_bleu([], [])
 
 
 def test_bleu_by_hand():

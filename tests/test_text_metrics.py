@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import pytest
 
 from ftlib.data import read_rows
@@ -21,6 +24,20 @@ def test_refusals_of_the_faq_are_told_from_answers():
     expected = [float(row["topic"] == "off-topic") for row in rows]
     assert found == expected
     assert sum(expected) == 60
+
+
+def test_how_often_the_rule_for_refusals_is_right():
+    labelled = Path(__file__).with_name("labelled") / "refusals.jsonl"
+    rows = [json.loads(line) for line in labelled.read_text(encoding="utf-8").splitlines()]
+    found = refuses([row["answer"] for row in rows])
+    wrong = [row["answer"] for row, one in zip(rows, found, strict=True) if bool(one) != row["refuses"]]
+    assert len(rows) == 96
+    assert wrong == []
+
+
+def test_words_of_any_script_are_counted():
+    assert distinct_n(["天气天气"], n=1) == 0.5
+    assert repeats(["好的好的好的好的好的", "अ ब अ ब", "अ ब क"], n=2) == [1.0, 1.0, 0.0]
 
 
 @pytest.mark.parametrize("text", ["I can't help with that.", "I\u2019m sorry, no.", "As an AI, I have no dog."])
