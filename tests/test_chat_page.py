@@ -1,5 +1,6 @@
 """The chat page as a client sees it that is no browser."""
 
+import contextlib
 import html
 import json
 import os
@@ -8,10 +9,11 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
+from pathlib import Path
 
 import httpx
 import nbformat
@@ -23,31 +25,29 @@ from ftlib.errors import ModelError
 from ftlib.inference import answer
 from ftlib.models import save_model
 from ftlib.training.config import FinetuneConfig
+from tests.held import HeldModel
+from tests.waiting import HUNG_SECONDS, wait_until
 
 pytest.importorskip("gradio")
 
 GREEDY = Settings(temperature=0.0, repetition_penalty=1.0, max_new_tokens=24)
 # A process of its own: Gradio leaves event loops unclosed and warns, and here warnings are errors.
 PAGES = """
-import json, sys, time
+import json, sys
 from ftlib.chat import Limits, Settings, load_speaker, serving
+from tests.held import hold
 
-folder, steps = sys.argv[1:]
+folder, place = sys.argv[1:]
 settings = Settings(temperature=0.0, repetition_penalty=1.0, max_new_tokens=24)
 quick, slow = (load_speaker(folder, device="cpu") for _ in range(2))
-
-def write_slowly(*_):
-    with open(steps, "a") as file:
-        file.write(".")
-    time.sleep(0.1)
-
-slow.model.register_forward_hook(write_slowly)
-limits = Limits(answer_seconds=1.5, waiting=2)
-thumbs = steps + ".jsonl"
+hold(slow.model, place)
+thumbs = place + "/thumbs.jsonl"
 with serving([quick], settings=settings, feedback=thumbs) as one:
-    with serving([slow], settings=settings, feedback=thumbs, limits=limits) as other:
-        print(json.dumps([one, other]), flush=True)
-        sys.stdin.read()
+    with serving([slow], settings=settings, feedback=thumbs, limits=Limits(waiting=2)) as two:
+        hurried = Limits(answer_seconds=0.0)
+        with serving([quick], settings=settings, feedback=thumbs, limits=hurried) as three:
+            print(json.dumps([one, two, three]), flush=True)
+            sys.stdin.read()
 """
 
 
@@ -56,32 +56,40 @@ def folder(tmp_path_factory, _tiny_model, tiny_tokenizer):
     """A run: its configuration names the frame."""
     run = tmp_path_factory.mktemp("chat") / "run"
     save_model(_tiny_model, tiny_tokenizer, run / "checkpoints" / "step-1")
-    (run / "checkpoints" / "step-1" / "training_state.json").write_text('{"step": 1, "rank": null}', encoding="utf-8")
+    (run / "checkpoints" / "step-1" / "training_state.json").write_text('{"step": 1, "rank": null}')
     frame = {"before_user": "A: ", "before_assistant": "\nB: "}
-    (run / "config.yaml").write_text(FinetuneConfig.from_dict({"data": {"frame": frame}}).as_yaml(), encoding="utf-8")
+    (run / "config.yaml").write_text(FinetuneConfig.from_dict({"data": {"frame": frame}}).as_yaml())
     return run
 
 
 @pytest.fixture(scope="module")
-def pages(folder):
-    """The addresses of a page, of one whose model is slow, and the file that grows with each step of the latter."""
-    steps = folder.parent / "steps"
-    steps.touch()
+def model(tmp_path_factory):
+    """The slow one: it writes as far as a test allows."""
+    return HeldModel(tmp_path_factory.mktemp("held"))
+
+
+@pytest.fixture(scope="module")
+def pages(folder, model):
+    """The addresses of a page, of one whose model is held, and of one whose answers may take no time."""
     hostile = {"GRADIO_SHARE": "True", "GRADIO_SERVER_NAME": "0.0.0.0", "GRADIO_ANALYTICS_ENABLED": "True"}  # noqa: S104
-    started = subprocess.Popen(
-        [sys.executable, "-c", PAGES, str(folder), str(steps)],
-        env={**os.environ, **hostile},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    )
+    errors = model.folder / "errors"
+    with errors.open("w", encoding="utf-8") as file:  # a pipe that nobody reads fills up, and stops the pages
+        started = subprocess.Popen(
+            [sys.executable, "-c", PAGES, str(folder), str(model.folder)],
+            cwd=Path(__file__).resolve().parent.parent,
+            env={**os.environ, **hostile},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            encoding="utf-8",
+        )
     line = started.stdout.readline()
-    assert line, started.stderr.read()
-    yield (*json.loads(line), steps)
-    _, errors = started.communicate("", timeout=60)
-    assert "/ftlib/chat/" not in errors  # Gradio prints what it refuses itself, such as a slider out of its range
-    assert "Warning" not in errors
+    assert line, errors.read_text(encoding="utf-8")
+    yield json.loads(line)
+    started.communicate("", timeout=HUNG_SECONDS)
+    told = errors.read_text(encoding="utf-8")
+    assert "/ftlib/chat/" not in told  # Gradio prints what it refuses itself, such as a slider out of its range
+    assert "Warning" not in told
     assert started.returncode == 0
 
 
@@ -91,8 +99,14 @@ def page(pages):
 
 
 @pytest.fixture
-def slow_page(pages):
-    return pages[1]
+def slow_page(pages, model):
+    yield pages[1]
+    model.free()
+    model.wait_until_idle()
+
+
+PATIENT = {"timeout": HUNG_SECONDS, "trust_env": False}
+get = partial(httpx.get, **PATIENT)
 
 
 class Visitor:
@@ -101,7 +115,7 @@ class Visitor:
     def __init__(self, url):
         self.url = f"{url}gradio_api/queue"
         self.session = uuid.uuid4().hex
-        told = httpx.get(f"{url}config").json()
+        told = get(f"{url}config").json()
         call = next(call for call in told["dependencies"] if call["api_name"] == "ask")
         self.number, chosen = call["id"], call["inputs"][2]
         self.model = next(part["props"]["value"] for part in told["components"] if part["id"] == chosen)
@@ -109,11 +123,11 @@ class Visitor:
     def join(self, question, **changed):
         chosen = {**vars(GREEDY), **changed}
         body = {"data": [question, None, self.model, *chosen.values()], "fn_index": self.number}
-        return httpx.post(f"{self.url}/join", json={**body, "session_hash": self.session}, timeout=60)
+        return httpx.post(f"{self.url}/join", json={**body, "session_hash": self.session}, **PATIENT)
 
     def events(self):
         place = {"session_hash": self.session}
-        with httpx.stream("GET", f"{self.url}/data", params=place, timeout=60) as stream:
+        with httpx.stream("GET", f"{self.url}/data", params=place, **PATIENT) as stream:
             for line in stream.iter_lines():
                 if line.startswith("data:"):
                     yield json.loads(line.removeprefix("data:"))
@@ -123,6 +137,10 @@ class Visitor:
         joined = self.join(question, **changed)
         if joined.status_code != httpx.codes.OK:
             return [joined.json()["detail"]], None
+        return self.listen()
+
+    def listen(self):
+        """Return the same for a question that was taken."""
         events = list(self.events())
         said = [event["log"] for event in events if event["msg"] == "log"]
         done = next(event for event in events if event["msg"] == "process_completed")
@@ -172,48 +190,55 @@ def test_what_cannot_be_asked_is_refused_with_a_reason(page, question, changed, 
 def test_the_page_is_for_this_machine_alone(page):
     assert page.startswith("http://127.0.0.1:")
     port = int(page.rstrip("/").rpartition(":")[2])
-    with pytest.raises(OSError, match=r"."), closing(socket.create_connection(("127.0.0.2", port), timeout=5)):
+    with (
+        pytest.raises(OSError, match=r"."),
+        closing(socket.create_connection(("127.0.0.2", port), timeout=HUNG_SECONDS)),
+    ):
         pass
-    assert httpx.get(page).headers["content-security-policy"].startswith("default-src 'self'")
-    assert httpx.get(page, headers={"Host": "elsewhere.example"}).status_code == httpx.codes.BAD_REQUEST
-    told = httpx.get(f"{page}config").json()
+    assert get(page).headers["content-security-policy"].startswith("default-src 'self'")
+    assert get(page, headers={"Host": "elsewhere.example"}).status_code == httpx.codes.BAD_REQUEST
+    told = get(f"{page}config").json()
     assert told["analytics_enabled"] is False
     public = {call["api_name"] for call in told["dependencies"] if call.get("api_visibility") == "public"}
     assert public == {"ask"}
 
 
 def test_nothing_can_be_uploaded(page):
-    sent = httpx.post(f"{page}gradio_api/upload", files={"files": ("a.txt", b"some text")})
+    sent = httpx.post(f"{page}gradio_api/upload", files={"files": ("a.txt", b"some text")}, **PATIENT)
     assert sent.status_code >= httpx.codes.BAD_REQUEST
 
 
-def test_who_comes_when_the_line_is_full_is_told_so(slow_page):
-    visitors = [Visitor(slow_page) for _ in range(8)]
-    with ThreadPoolExecutor(8) as threads:
-        replies = list(threads.map(lambda visitor: visitor.ask("Why?", max_new_tokens=6), visitors))
-    refused = [said[0] for said, data in replies if not data]
-    assert refused
-    assert len(refused) <= 5
-    assert all("Queue is full" in reason for reason in refused)
+def test_who_comes_when_the_line_is_full_is_told_so(slow_page, model):
+    model.allow(3)
+    answered, *waiting = visitors = [Visitor(slow_page) for _ in range(3)]
+    answered.join("Why?", max_new_tokens=6)
+    wait_until(lambda: model.is_answering, "the first answer")
+    assert [visitor.join("Why?", max_new_tokens=6).status_code for visitor in waiting] == [httpx.codes.OK] * 2
+    said, data = Visitor(slow_page).ask("Why?", max_new_tokens=6)
+    assert data is None
+    assert "Queue is full" in said[0]
+    model.free()
+    assert all(data for _, data in (visitor.listen() for visitor in visitors))
     assert Visitor(slow_page).ask("Why?", max_new_tokens=2)[1]
 
 
-def test_an_answer_that_takes_too_long_ends(slow_page):
-    _, data = Visitor(slow_page).ask("Why?")
-    assert "stopped after 1.5 seconds" in data[3]
+def test_an_answer_that_takes_too_long_ends(pages):
+    _, data = Visitor(pages[2]).ask("Why?")
+    assert data[3].startswith("1 token, ")
+    assert "stopped after 0 seconds" in data[3]
 
 
-def test_who_leaves_stops_the_model(slow_page, pages):
-    before = pages[2].stat().st_size
+def test_who_leaves_stops_the_model(slow_page, model):
+    before = model.steps
+    model.allow(3)
     visitor = Visitor(slow_page)
-    visitor.join("Why?", max_new_tokens=14)
+    visitor.join("Why?", max_new_tokens=24)
     with closing(visitor.events()) as events:
         while next(events)["msg"] != "process_generating":
             pass
-    time.sleep(0.8)
-    seen = pages[2].stat().st_size
-    time.sleep(0.8)
-    assert pages[2].stat().st_size == seen < before + 14
+    model.go_on_until_idle(slow_page)
+    assert model.steps < before + 24
+    model.free()
     assert Visitor(slow_page).ask("Why?", max_new_tokens=2)[1]
 
 
@@ -223,7 +248,7 @@ def test_thirty_two_at_once_get_answers_or_are_told_that_it_is_busy(page):
     together = threading.Barrier(32)
 
     def ask(visitor):
-        together.wait(timeout=60)
+        together.wait(timeout=HUNG_SECONDS)
         return visitor.ask("Why?", max_new_tokens=8)
 
     with ThreadPoolExecutor(32) as threads:
@@ -265,11 +290,11 @@ def test_without_gradio_the_install_command_is_shown():
 def test_in_a_notebook_the_page_stands_below_the_cell_which_does_not_wait(folder):
     opened = f"from ftlib.chat import launch\nlaunch([{str(folder)!r}], device='cpu', feedback='thumbs.jsonl')"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(opened)])
-    client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(folder.parent)}})
+    client = NotebookClient(notebook, timeout=HUNG_SECONDS, resources={"metadata": {"path": str(folder.parent)}})
     with client.setup_kernel():
         client.execute_cell(notebook.cells[0], 0)
         (shown,) = notebook.cells[0].outputs
         address = re.search(r'<iframe src="(http://127\.0\.0\.1:\d+/)"', shown["data"]["text/html"])[1]
-        assert httpx.get(address).status_code == httpx.codes.OK  # while the kernel lives
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(address)
+        opened = get(f"{address}config").json()["app_id"]  # while the kernel lives
+    with contextlib.suppress(httpx.TransportError):  # another page may have taken the port at once
+        assert get(f"{address}config").json()["app_id"] != opened

@@ -25,9 +25,42 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted(ROOT.glob("ftlib/**/*.py"))
 # A module that is asked for what is true of one machine or one moment only; and what others are asked for.
 MODULES_OF_STATE = {"getpass", "platform", "psutil", "secrets", "socket", "tempfile", "uuid"}
-STATE = set(
-    ["argv", "cpu_count", "cuda", "cwd", "device_count", "environ", "environb", "executable", "expanduser", "expandvars", "get_num_threads", "get_terminal_size", "getcwd", "getenv", "getfqdn", "gethostname", "getlogin", "getpid", "getuid", "getuser", "getaffinity", "home", "is_available", "localtime", "monotonic", "now", "perf_counter", "process_cpu_count", "sched_getaffinity", "time_ns", "today", "uname", "urandom", "utcnow"]
-)
+STATE = {
+    "argv",
+    "cpu_count",
+    "cuda",
+    "cwd",
+    "device_count",
+    "environ",
+    "environb",
+    "executable",
+    "expanduser",
+    "expandvars",
+    "get_num_threads",
+    "get_terminal_size",
+    "getcwd",
+    "getenv",
+    "getfqdn",
+    "gethostname",
+    "getlogin",
+    "getpid",
+    "getuid",
+    "getuser",
+    "getaffinity",
+    "home",
+    "is_available",
+    "localtime",
+    "monotonic",
+    "now",
+    "perf_counter",
+    "process_cpu_count",
+    "sched_getaffinity",
+    "time_ns",
+    "today",
+    "uname",
+    "urandom",
+    "utcnow",
+}
 
 
 def imported():

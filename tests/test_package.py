@@ -39,6 +39,7 @@ FLOORS = [
     {"terminal"},
     {
         "chat",
+        "chat.answers",
         "chat.console",
         "chat.feedback",
         "chat.page",
@@ -117,7 +118,19 @@ FLOORS = [
 ]
 
 # What stands in tests/ and holds no test.
-HELPERS = {"__init__", "clocks", "conftest", "killing", "loopback", "machines", "matrix", "published", "variants"}
+HELPERS = {
+    "__init__",
+    "clocks",
+    "conftest",
+    "held",
+    "killing",
+    "loopback",
+    "machines",
+    "matrix",
+    "published",
+    "variants",
+    "waiting",
+}
 
 
 def module_name(path):

@@ -7,13 +7,15 @@ would read is written as text.
 from __future__ import annotations
 
 import html
+import json
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 
+from ftlib.chat.answers import AnswersUnderWay
 from ftlib.chat.feedback import FeedbackFile, as_json_lines
 from ftlib.chat.session import (
     RANGES,
@@ -45,6 +47,7 @@ _SAVE = """(text) => {
   link.click();
   URL.revokeObjectURL(link.href);
 }"""
+_MARK_STOPPED = f"(...told) => told.map((text) => text.replace({json.dumps(WRITING)}, 'Stopped.'))"
 _REFRESH_SECONDS = 0.05
 _READY = "Ask something. Nothing that you write leaves this machine."
 _HINTS = {
@@ -57,6 +60,8 @@ _HINTS = {
 
 History = list[list[Message]]
 """A conversation for each column."""
+Updates = Iterator[list[Any]]
+"""What is shown next, in the order of the outputs, again and again."""
 
 
 def theme() -> gr.Theme:
@@ -94,6 +99,7 @@ class Page:
         self.limits = limits
         self.feedback = feedback
         self.columns = 2 if compare else 1
+        self.answers = AnswersUnderWay()
         with gr.Blocks(analytics_enabled=False, title="ftlib chat", fill_width=False) as self.blocks:
             self._lay_out(settings, examples)
             self._connect()
@@ -116,7 +122,9 @@ class Page:
                 gr.Button(label, size="sm", min_width=90) for label in ("Stop", "Retry", "Edit", "Clear", "Download")
             )
         gr.Examples([[example] for example in examples], self.box, label="For example")
-        with gr.Accordion("Settings", open=False):
+        # What False closes is laid out when it is opened, and a frame later Gradio (since 6.7, its pull request 12906)
+        # writes the first values over what was typed by then. 0 closes, too, and all is laid out from the beginning.
+        with gr.Accordion("Settings", open=cast(bool, 0)):
             self.chosen = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > self.columns)
             self.controls = _controls(settings, self._longest_answer())
         self.file = gr.Textbox(visible=False)
@@ -152,18 +160,20 @@ class Page:
             api_name="ask",
         )
         again = self.retry.click(self._retry, **answering, api_visibility="private")
-        running: dict[str, Any] = {"cancels": [asked, again], "queue": False, "api_visibility": "private"}
         emptied = [self.history, *self.views, *self.told]
         at_once: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
 
-        # One after the other: until an answer is cancelled it goes on writing into the same places.
-        def cancel(press: Any) -> Any:
-            return press(_cancelled, None, None, **running).then(_settled, None, None, **at_once)
+        # One after the other: until an answer has ended it goes on writing into the same places.
+        def end(press: Any) -> Any:
+            press(None, None, None, cancels=[asked, again])  # first: steps of a press are begun in their order
+            return press(self._end, None, None, **at_once)
 
-        cancel(self.stop.click).then(_stopped, self.told, self.told, **at_once)
-        cancel(self.edit.click).then(self._edit, self.history, [self.box, *emptied], **at_once)
+        end(self.stop.click)
+        for answer in (asked, again):  # what still says that it is being written was stopped
+            answer.then(None, self.told, self.told, js=_MARK_STOPPED, **at_once)
+        end(self.edit.click).then(self._edit, self.history, [self.box, *emptied], **at_once)
         for press in (self.clear.click, self.chosen.change, *(view.clear for view in self.views)):
-            cancel(press).then(self._empty, None, emptied, **at_once)
+            end(press).then(self._empty, None, emptied, **at_once)
         self.download.click(as_json_lines, self.history, self.file, **at_once).then(
             None, self.file, None, js=_SAVE, **at_once
         )
@@ -171,18 +181,18 @@ class Page:
             # Through the queue: without it, Gradio has no way to tell the page what became of a thumb.
             view.like(self._rater(number), [self.history, self.chosen], None, api_visibility="private")
 
-    def _ask(self, question: str, history: History, chosen: str, *values: Any) -> Iterator[list[Any]]:
+    def _ask(self, visit: gr.Request, question: str, history: History, chosen: str, *values: Any) -> Updates:
         """Answer a question; the box is emptied when the answer begins, so that nothing refused is lost."""
         begun = self._begin(lambda: checked_question(question, self.limits), history, chosen, values)
-        for number, update in enumerate(self._shown(*begun) if begun else self._unchanged()):
+        for number, update in enumerate(self._shown(visit, *begun) if begun else self._unchanged()):
             yield ["" if begun and number == 0 else gr.skip(), *update]
 
-    def _retry(self, history: History, chosen: str, *values: Any) -> Iterator[list[Any]]:
+    def _retry(self, visit: gr.Request, history: History, chosen: str, *values: Any) -> Updates:
         """Answer the last question again."""
         cut = [last_question(messages) for messages in history]
         question = cut[0][1]
         begun = self._begin(lambda: question, [before for before, _ in cut], chosen, values) if question else None
-        yield from self._shown(*begun) if begun else self._unchanged()
+        yield from self._shown(visit, *begun) if begun else self._unchanged()
 
     def _begin(
         self, question: Callable[[], str], history: History, chosen: str, values: Sequence[Any]
@@ -201,26 +211,34 @@ class Page:
             gr.Warning(html.escape(str(error)))
             return None
 
-    def _shown(self, history: History, replies: Sequence[Generator[Progress]]) -> Iterator[list[Any]]:
+    def _shown(self, visit: gr.Request, history: History, replies: Sequence[Generator[Progress]]) -> Updates:
         """Let the columns write in turn, a piece each, and refresh the page a few times a second."""
         with ExitStack() as stack:
+            stop = stack.enter_context(self.answers.begun_by(str(visit.session_hash)))
             writing = [stack.enter_context(closing(one)) for one in replies]
             now = [next(one) for one in writing]
             shown_at = time.monotonic()
             yield self._update(history, now)
             while not all(progress.end for progress in now):
+                if stop.is_set():
+                    yield from self._unchanged()  # Gradio sends the last update once more when all is over
+                    return
                 now = [next(one, progress) for one, progress in zip(writing, now, strict=True)]
                 if time.monotonic() - shown_at >= _REFRESH_SECONDS:
                     shown_at = time.monotonic()
                     yield self._update(history, now)
             yield self._update(history, now)
 
+    def _end(self, visit: gr.Request) -> None:
+        """Stop what is being written for a visitor: Gradio's cancellation is on its way, and may come late or never."""
+        self.answers.end(str(visit.session_hash), limit_seconds=self.limits.answer_seconds)
+
     def _update(self, history: History, now: Sequence[Progress]) -> list[Any]:
         answered = [with_answer(messages, progress) for messages, progress in zip(history, now, strict=True)]
         views = [_as_view(messages) for messages in answered]
         return [answered, *views, *map(describe, now)]
 
-    def _unchanged(self) -> Iterator[list[Any]]:
+    def _unchanged(self) -> Updates:
         yield [gr.skip()] * (1 + 2 * self.columns)
 
     def _empty(self) -> list[Any]:
@@ -285,17 +303,3 @@ def _as_view(messages: Sequence[Message]) -> list[dict[str, Any]]:
         {"role": message["role"], "content": [{"type": "text", "text": html.escape(message["content"] or "\u2026")}]}
         for message in messages
     ]
-
-
-def _cancelled() -> None:
-    """Give the browser something to wait for: it goes on with a next step only behind a function."""
-
-
-def _settled() -> None:
-    """Let the answer come to its end: Gradio sends word of a cancellation together with the next step, not before."""
-    time.sleep(0.2)
-
-
-def _stopped(*told: str) -> str | list[str]:
-    marked = [text.replace(WRITING, "Stopped.") for text in told]
-    return marked if len(marked) > 1 else marked[0]  # a list for one output would be taken as its value
