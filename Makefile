@@ -1,5 +1,7 @@
-# Two commands: `make book` and `make test`. Both work from a clean clone with Python 3.11 and make.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# Two commands: `make book` and `make test`. Both work from a clean clone with make and Python 3.11, 3.12 or 3.13.
+# The Python of .venv where there is one already, or else the first of these that runs.
+PYTHON ?= $(shell for python in "$$(sed -n "s/^executable = //p" .venv/pyvenv.cfg 2>/dev/null)" python3.11 python3.12 python3.13; do \
+  "$$python" -c "" 2>/dev/null && echo "$$python" && exit; done; echo python3)
 BIN := .venv/bin
 # What `make book` does differently: CHAPTERS="02 07" executes only these, FRESH=1 also what is kept, STORED=1 nothing;
 # STRICT=1 takes a warning about a page for an error.
@@ -16,23 +18,17 @@ export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help setup book test test-library test-chapters lint matrix machines nano clean
+.PHONY: help setup book test test-library test-chapters lint matrix machines alone nano clean
 .DEFAULT_GOAL := help
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
-setup: .venv/installed ## Make .venv and install the course into it
+setup: ## Make .venv and install the course into it (PYTHON=python3.12 takes another Python)
+	@"$(PYTHON)" install.py
 
 .venv/installed: pyproject.toml constraints.txt
-	@echo "==> Installing into .venv with $(PYTHON) (once; a few minutes)"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "The pinned versions are for Python 3.11; this is " + sys.version.split()[0] + ". Give one: make setup PYTHON=/path/to/python3.11")'
-	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[course,dev]'
-	@# lamini pins numpy<2, which breaks pyarrow. With numpy 2 it works (a test runs it), though "pip check" complains.
-	@$(BIN)/python -m pip install --quiet --no-deps "lamini==$$(sed -n 's/^lamini==//p' constraints.txt)"
-	@touch $@
+	@"$(PYTHON)" install.py
 
 book: .venv/installed ## Execute the chapters that changed, and build the book (CHAPTERS="02 07", FRESH=1, STORED=1)
 	@$(BIN)/python -m book.build $(BOOK_FLAGS) --pytest-flags="$(PYTEST_FLAGS)"
@@ -64,6 +60,9 @@ matrix: .venv/installed ## Compat and trainer tests, and chapter 7, against five
 machines: .venv/installed ## The tests and chapters as ten other machines would run them (hours; ONLY="path lang-c" runs some)
 	@echo "==> Results go to _build/machines as they come: a second call goes on where the first was stopped"
 	@$(BIN)/python -m tests.machines $(ONLY)
+
+alone: .venv/installed ## Three chapters in empty folders, beside the wheel, in a new environment (PYTHON=python3.12 too)
+	@$(BIN)/python tests/alone.py --python "$(PYTHON)"
 
 nano: .venv/installed ## Repeat nano's pretraining (hours; a second call resumes)
 	@echo "==> Pretraining nano. Checkpoints go to runs/nano; stop with Ctrl-C and call again to go on"
