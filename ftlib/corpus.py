@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import numpy as np
+from packaging.requirements import InvalidRequirement, Requirement
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -96,8 +97,10 @@ def package_files(name: str) -> list[Path]:
 def package_names(constraints: Path) -> list[str]:
     """Read the distribution names of a constraints file: its ``name==version`` lines.
 
+    A line with a condition, such as ``overrides==7.7.0 ; python_version < "3.12"``, counts where the condition holds.
+
     Raises:
-        DataError: The file is missing or pins nothing.
+        DataError: The file is missing, a line can't be understood, or the file pins nothing.
     """
     try:
         lines = constraints.read_text(encoding="utf-8").splitlines()
@@ -105,10 +108,19 @@ def package_names(constraints: Path) -> list[str]:
         raise DataError(
             f"{constraints}: can't be read ({error.strerror}): give a file of name==version lines"
         ) from error
-    names = [line.split("==")[0].strip() for line in lines if "==" in line and not line.lstrip().startswith("#")]
+    pins = [_pin(line, constraints) for line in lines if "==" in line and not line.lstrip().startswith("#")]
+    names = [pin.name for pin in pins if pin.marker is None or pin.marker.evaluate()]
     if not names:
         raise DataError(f"{constraints}: no name==version line found: nothing to harvest")
     return names
+
+
+def _pin(line: str, file: Path) -> Requirement:
+    try:
+        return Requirement(line)
+    except InvalidRequirement as error:
+        told = str(error).partition("\n")[0]
+        raise DataError(f"{file}: {line.strip()!r} is no name==version line ({told}): mend it, or delete it") from error
 
 
 def harvest(names: Iterable[str], *, min_characters: int = MIN_CHARACTERS) -> tuple[list[str], list[Source]]:

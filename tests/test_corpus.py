@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from ftlib import corpus
@@ -84,10 +86,15 @@ def test_near_copies_share_half_of_their_sequences():
 
 def test_names_of_a_constraints_file(tmp_path):
     file = tmp_path / "constraints.txt"
-    file.write_text("# torch==1\nnumpy==2.0\n\nrich==15.0 \n", encoding="utf-8")
-    assert package_names(file) == ["numpy", "rich"]
+    other = "win32" if sys.platform != "win32" else "linux"
+    conditions = f'old==1 ; python_version < "3"\nnew==1 ; python_version > "3"\nelse==2 ; sys_platform == "{other}"\n'
+    file.write_text("# torch==1\nnumpy==2.0\n\nrich==15.0 \n" + conditions, encoding="utf-8")
+    assert package_names(file) == ["numpy", "rich", "new"]
     file.write_text("# nothing\n", encoding="utf-8")
-    with pytest.raises(DataError, match="no name==version line"):
+    with pytest.raises(DataError, match="no name==version line found"):
+        package_names(file)
+    file.write_text("numpy==2.0\nrich==15.0 and more\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"constraints.txt: 'rich==15.0 and more' is no name==version line"):
         package_names(file)
     with pytest.raises(DataError, match="can't be read"):
         package_names(tmp_path / "none.txt")

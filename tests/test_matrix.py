@@ -7,7 +7,7 @@ from tests import matrix
 
 def pins(path):
     lines = path.read_text(encoding="utf-8").splitlines()
-    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    return dict(line.partition(" ;")[0].split("==") for line in lines if line and not line.startswith("#"))
 
 
 PINNED = pins(matrix.ROOT / "constraints.txt")
