@@ -39,10 +39,11 @@ test: lint test-library test-chapters ## Check style and types, test the library
 	echo "    They took $$((spent / 60)) min $$((spent % 60)) s."; \
 	echo "    Next: make book builds the pages; .venv/bin/jupyter lab chapters opens the chapters."
 
-lint: .venv/installed ## ruff and mypy
+lint: .venv/installed ## ruff, mypy, and nothing that Python 3.10 doesn't know
 	@echo "==> Style and types"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/vermin --quiet --target 3.10- --violations --no-tips ftlib
 	@$(BIN)/mypy
 
 test-library: .venv/installed ## pytest: the library and its doctests

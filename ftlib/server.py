@@ -81,7 +81,8 @@ def local_server(
 
     Raises:
         MissingExtraError: The extra ``serving`` isn't installed.
-        ModelError: The model can't be loaded, or the server doesn't start; the message holds what it printed.
+        ModelError: The model can't be loaded, or the server doesn't start (the message holds what it printed); or this
+            is Windows.
 
     Taught in: chapters/11_base_tuned_hosted.ipynb
     """
@@ -239,6 +240,8 @@ def _short_name(model: Any) -> str:
 def _check_installed() -> None:
     import importlib.util
 
+    if os.name != "posix":
+        raise ModelError("the local server runs on Linux and macOS: on Windows start it inside WSL")
     missing = [name for name in _SERVING_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingExtraError(

@@ -18,6 +18,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setattr(install, "ROOT", tmp_path)
     for name, path in {
         "HOME": place,
+        "BIN": place / "bin",
         "STAMP": place / "installed",
         "LOG": place / "setup.log",
         "PYTHON": str(place / "python"),

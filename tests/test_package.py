@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 import ftlib
+from tests.conftest import POSIX_ONLY
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(ROOT.glob("ftlib/**/*.py"))
@@ -120,6 +122,7 @@ FLOORS = [
 # What stands in tests/ and holds no test.
 HELPERS = {
     "__init__",
+    "alone",
     "clocks",
     "conftest",
     "held",
@@ -187,6 +190,18 @@ def test_imports_run_downwards():
                 assert floor_of[target] >= floor_of[module_name(path)], f"{module_name(path)} imports {target}"
 
 
+def brought_by_torch():
+    """Return what torch's own metadata asks for, and what that asks for: a CUDA build names its libraries exactly."""
+    found, waiting = set(), ["torch"]
+    while waiting:
+        for line in importlib.metadata.requires(waiting.pop()) or []:
+            need = Requirement(line)
+            if normal(need.name) not in found and (need.marker is None or need.marker.evaluate({"extra": ""})):
+                found.add(normal(need.name))
+                waiting.append(need.name)
+    return found
+
+
 def test_everything_installed_is_pinned_exactly():
     pinned = {
         normal(name): version for name, version in pins((ROOT / "constraints.txt").read_text(encoding="utf-8")).items()
@@ -194,8 +209,24 @@ def test_everything_installed_is_pinned_exactly():
     installed = {normal(d.metadata["Name"]): d.version.split("+")[0] for d in importlib.metadata.distributions()}
     for own in ("ftlib", "pip"):
         installed.pop(own, None)
+    for library in brought_by_torch() - pinned.keys():
+        installed.pop(library, None)
     assert installed == {name: version for name, version in pinned.items() if name in installed}
     assert pinned["torch"] == "2.13.0"
+
+
+def test_a_condition_says_for_which_pythons_and_systems_a_pin_is():
+    lines = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    assert [str(Requirement(line)).replace(";", " ;").replace("'", '"') for line in lines] == lines
+    pythons = [version for version in ("3.10", "3.11", "3.12", "3.13", "3.14") if overrides(version)]
+    assert pythons == ["3.10", "3.11"]
+
+
+def overrides(python):
+    """Say whether the package of this name, which only older Pythons need, is pinned for one of them."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pin = Requirement(next(line for line in lines if line.startswith("overrides==")))
+    return pin.marker.evaluate({"python_version": python})
 
 
 def test_environment_yml_agrees_with_the_constraints():
@@ -228,6 +259,12 @@ def test_every_chapter_and_page_is_in_the_table_of_contents():
         for path in ROOT.glob(pattern)
     }
     assert listed == there
+
+
+def test_what_is_left_out_on_windows_is_still_there():
+    for name in POSIX_ONLY:
+        file, _, test = name.partition("::")
+        assert f"def {test}" in (ROOT / "tests" / file).read_text(encoding="utf-8"), name
 
 
 def test_every_test_file_is_collected():
