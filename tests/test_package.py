@@ -216,7 +216,9 @@ def test_everything_installed_is_pinned_exactly():
 
 
 def test_a_condition_says_for_which_pythons_and_systems_a_pin_is():
-    lines = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    lines = [
+        line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")
+    ]
     assert [str(Requirement(line)).replace(";", " ;").replace("'", '"') for line in lines] == lines
     pythons = [version for version in ("3.10", "3.11", "3.12", "3.13", "3.14") if overrides(version)]
     assert pythons == ["3.10", "3.11"]
