@@ -35,7 +35,7 @@ def free_bytes(cgroup: Path = CGROUP) -> int:
 
 
 def _text(path: Path) -> str:
-    return path.read_text().strip() if path.is_file() else ""
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
 def workers_and_threads(chapters: int, cores: int, memory: int) -> tuple[int, int]:
