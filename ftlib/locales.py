@@ -39,5 +39,5 @@ def typed(text: str) -> str:
     """
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8")
-    except UnicodeError as error:
+    except (UnicodeEncodeError, UnicodeDecodeError) as error:
         raise DataError(f"{text!a}: not UTF-8 text ({error.reason}): type it in a UTF-8 terminal") from error
