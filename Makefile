@@ -17,6 +17,9 @@ STARTED := $(shell date +%s)
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
+# Plots look the same whatever settings somebody has at home, and a home that can't be written doesn't matter. The list of
+# fonts is made with .venv: where it takes more than five seconds, Matplotlib says so in the middle of a chapter.
+export MPLCONFIGDIR ?= $(CURDIR)/.venv/matplotlib
 
 .PHONY: help setup book test test-library test-chapters lint matrix machines alone nano clean
 .DEFAULT_GOAL := help

@@ -112,7 +112,8 @@ def _files(root: Path, names: tuple[str, ...]) -> Iterator[Path]:
 
 def _surroundings(environment: Mapping[str, str]) -> dict[str, Any]:
     processor = Path("/proc/cpuinfo")
-    models = re.findall(r"^model name\s*: (.*)$", processor.read_text(encoding="utf-8"), re.M) if processor.is_file() else []
+    told = processor.read_text(encoding="utf-8") if processor.is_file() else ""
+    models = re.findall(r"^model name\s*: (.*)$", told, re.M)
     settings = {name: value for name, value in environment.items() if SETTINGS.fullmatch(name)}
     return {
         "python": platform.python_version(),

@@ -103,7 +103,11 @@ def machine(variant: Variant) -> Iterator[Machine]:
             stack.enter_context(taken(port))
         for _ in range(variant.loops):
             stack.enter_context(busy_loop())
-        yield Machine(variant, folder, python, prefix_of(variant, python), kept)
+        prefix = prefix_of(variant, python)
+        if variant.folder:  # as the Makefile does after an installation
+            kept["MPLCONFIGDIR"] = str(folder / ".venv" / "matplotlib")
+            subprocess.run([*prefix, str(python), "-c", "import matplotlib.font_manager"], env=kept, check=True)
+        yield Machine(variant, folder, python, prefix, kept)
 
 
 def course_files() -> list[str]:
