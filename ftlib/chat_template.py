@@ -7,8 +7,8 @@ in that string is markup, what is somebody's words and what is to be learnt, it 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from jinja2.exceptions import TemplateError
@@ -16,9 +16,20 @@ from transformers import PreTrainedTokenizerBase
 
 from ftlib.errors import DataError
 from ftlib.messages import Message
-from ftlib.templates import QUESTION_ANSWER, TEMPLATES, DialogueTemplate, Segment, Template, TextTemplate
-
-_PLACEHOLDER = re.compile("\ue000([0-9]+)\ue001")
+from ftlib.placeholders import (
+    PLACEHOLDER,
+    REASONING,
+    Hollow,
+    behind,
+    closes_thought,
+    knows_thoughts,
+    opened_thought,
+    same_without_thoughts,
+    with_reasoning_apart,
+    written_behind,
+)
+from ftlib.special_tokens import marker_tokens, opening_ids, special_tokens
+from ftlib.templates import QUESTION_ANSWER, TEMPLATES, DialogueTemplate, OwnBeginning, Segment, Template, TextTemplate
 
 
 class ChatTemplate(Template):
@@ -27,6 +38,10 @@ class ChatTemplate(Template):
     Laid out as text, a conversation is exactly what ``tokenizer.apply_chat_template`` gives (where that
     strips the space around a message, so does this). What the model writes in its turn is the target, up to
     and with the first special token behind it.
+
+    The templates of models that reason first (DeepSeek-R1, Qwen3) show the reasoning of the last answer only, or begin
+    one in the prompt (``<think>``). Here every answer is laid out as it is written: behind the template's own prompt,
+    with its reasoning, or with an empty one. So a conversation of several answers can be learnt as a whole.
 
     Args:
         tokenizer: A tokenizer with a chat template; it is not changed.
@@ -49,90 +64,117 @@ class ChatTemplate(Template):
         """The Jinja program."""
         return _program(self._tokenizer)
 
+    @cached_property
+    def _special(self) -> list[str]:
+        return special_tokens(self._tokenizer)
+
+    @cached_property
+    def _markers(self) -> list[str]:
+        return marker_tokens(self._tokenizer)
+
     def _lay_out(self, messages: Sequence[Message]) -> list[Segment]:
         self._refuse_imitations(messages)
-        waits = messages[-1]["role"] != "assistant"
-        whole = self._run(_hollow(messages), waits)
+        given = [with_reasoning_apart(one) if knows_thoughts(self.source) else one for one in messages]
+        hollow = Hollow(given)
         segments: list[Segment] = []
         done = ""
         for number, message in enumerate(messages):
-            if message["role"] != "assistant":
-                continue
-            prompt = self._run(_hollow(messages[:number]), waits=True) if number else ""
-            answered = self._run(_hollow(messages[: number + 1]), waits=False)
-            if not (prompt.startswith(done) and answered.startswith(prompt) and whole.startswith(prompt)):
-                raise DataError("the chat template changes earlier text when a message is added: no prompt is a prefix")
-            turn = self._turn(answered[len(prompt) :])
-            trained = message.get("weight") != 0
-            segments += _filled(prompt[len(done) :], messages, is_target=False)
-            segments += _filled(turn, messages, is_target=trained)
-            segments[-1] = segments[-1]._replace(ends_turn=True)
-            done = prompt + turn
-            if not whole.startswith(done):
-                raise DataError("the chat template changes an answer when a message is added: no prompt is a prefix")
-        segments += _filled(whole[len(done) :], messages, is_target=False)
-        return self._checked(segments, messages, waits)
+            if message["role"] == "assistant":
+                lead = behind(self._run(hollow.messages[:number], waits=True), done) if number else ""
+                turn = self._turn(hollow, number, done + lead)
+                segments += hollow.fill(lead, is_target=False)
+                segments += hollow.fill(turn, is_target=message.get("weight") != 0)
+                segments[-1] = segments[-1]._replace(ends_turn=True)
+                done += lead + turn
+        waits = messages[-1]["role"] != "assistant"
+        segments += hollow.fill(behind(self._run(hollow.messages, waits), done), is_target=False)
+        hollow.check_all_used()
+        return self._checked(segments, self._run(given, waits))
 
-    def _turn(self, text: str) -> str:
-        """Cut what stands behind a turn: all after the first special token that follows the words."""
-        words = max((found.end() for found in _PLACEHOLDER.finditer(text)), default=0)
-        ends = [text.find(token, words) + len(token) for token in self._special() if text.find(token, words) >= 0]
-        return text[: min(ends)] if ends else text.rstrip("\n")
-
-    def _special(self) -> list[str]:
-        return [token for token in self._tokenizer.all_special_tokens if token]
-
-    def _run(self, messages: Sequence[Message], waits: bool) -> str:
-        try:
-            given = [_with_arguments(message) for message in messages]
-            text = self._tokenizer.apply_chat_template(
-                given, tools=self._tools, tokenize=False, add_generation_prompt=waits
+    def _turn(self, hollow: Hollow, number: int, prompt: str) -> str:
+        """Return what the model writes in its turn, behind a prompt."""
+        message, opened = hollow.messages[number], opened_thought(prompt)
+        shown = behind(self._run(hollow.messages[: number + 1], waits=False), prompt.removesuffix(opened))
+        reasoning = message.get(REASONING) or ""
+        if reasoning and closes_thought(prompt):
+            raise DataError(
+                f"messages[{number}]: the answer holds reasoning, and the chat template has the model answer without: "
+                "take <think>...</think> out of the answers, or choose a template that lets the model reason"
             )
-        except TemplateError as error:
-            raise DataError(f"the tokenizer's chat template refuses the conversation: {error}") from error
+        calls = message.get("tool_calls") or []
+        turn = self._ended(written_behind(opened, shown, reasoning), is_call=bool(calls))
+        if any(call["function"]["name"] not in turn for call in calls):
+            raise DataError(f"messages[{number}]: the tokenizer's chat template has no place for a tool call")
+        return turn
+
+    def _ended(self, text: str, *, is_call: bool) -> str:
+        """Cut a turn behind what ends it: the first special token that follows the words, the last one of a call."""
+        words = max((found.end() for found in PLACEHOLDER.finditer(text)), default=0)
+        find, choose = (text.rfind, max) if is_call else (text.find, min)
+        for tokens in (self._special, self._markers):
+            places = [(find(token, words), len(token)) for token in tokens if find(token, words) >= 0]
+            if places:
+                start, length = choose(places)
+                return text[: start + length]
+        return text.rstrip("\n")
+
+    def _run(self, messages: Sequence[Mapping[str, Any]], waits: bool) -> str:
+        """Run the program, with the arguments of tool calls in the form that it takes: an object, or else JSON text."""
+        try:
+            text = self._run_with(messages, waits, json.loads)
+            if not any(str(arguments) in text for arguments in _arguments(messages)):
+                return text
+        except (TemplateError, TypeError, AttributeError, LookupError, ValueError) as error:
+            if not any(message.get("tool_calls") for message in messages):
+                raise _refused(error) from error
+        try:
+            return self._run_with(messages, waits, str)
+        except (TemplateError, TypeError, AttributeError, LookupError, ValueError) as error:
+            raise _refused(error) from error
+
+    def _run_with(self, messages: Sequence[Mapping[str, Any]], waits: bool, form: Callable[[str], Any]) -> str:
+        given = [_with_arguments(message, form) for message in messages]
+        text = self._tokenizer.apply_chat_template(
+            given, tools=self._tools, tokenize=False, add_generation_prompt=waits
+        )
         return str(text)
 
-    def _checked(self, segments: list[Segment], messages: Sequence[Message], waits: bool) -> list[Segment]:
-        expected = self._run(messages, waits)
-        for version in (segments, [s if s.is_markup else s._replace(text=s.text.strip()) for s in segments]):
-            if "".join(segment.text for segment in version) == expected:
-                return [segment for segment in version if segment.text or segment.ends_turn]
-        raise DataError("the chat template rewrites the text of a message: it can't be told apart from the markup")
+    def _checked(self, segments: list[Segment], expected: str) -> list[Segment]:
+        """Compare with what the program makes of the texts themselves; reasoning that it leaves out doesn't count."""
+        stripped = [s if s.is_markup else s._replace(text=s.text.strip("\n")) for s in segments]
+        for version in (segments, stripped):
+            text = "".join(segment.text for segment in version)
+            if text == expected or (knows_thoughts(self.source) and same_without_thoughts(text, expected)):
+                kept = [segment for segment in version if segment.text or segment.ends_turn]
+                return [OwnBeginning(*kept[0]), *kept[1:]]
+        raise DataError(
+            "the chat template rewrites the text of a message: it can't be told apart from the markup; choose a text "
+            "template such as 'chatml'"
+        )
 
     def _refuse_imitations(self, messages: Sequence[Message]) -> None:
         """Fields other than the content end up in the markup, where a special token would count."""
         for number, message in enumerate(messages):
             others = json.dumps({k: v for k, v in message.items() if k not in ("content", "context")})
-            found = [token for token in self._special() if token in others]
+            found = [token for token in self._special if token in others]
             if found:
                 raise DataError(f"messages[{number}]: {found[0]!r} in a name or tool call would become a special token")
 
 
-def _hollow(messages: Sequence[Message]) -> list[Message]:
-    """Put a placeholder where each text stands."""
-    hollow = [message.copy() for message in messages]
-    for number, message in enumerate(hollow):
-        if message["content"]:
-            message["content"] = f"\ue000{number}\ue001"
-    return hollow
+def _refused(error: Exception) -> DataError:
+    return DataError(f"the tokenizer's chat template refuses the conversation: {error}")
 
 
-def _filled(text: str, messages: Sequence[Message], *, is_target: bool) -> list[Segment]:
-    """Cut at the placeholders and put the texts back."""
-    pieces = _PLACEHOLDER.split(text)
-    return [
-        Segment(messages[int(piece)]["content"] or "", is_target)
-        if number % 2
-        else Segment(piece, is_target, is_markup=True)
-        for number, piece in enumerate(pieces)
-        if piece
-    ]
+def _arguments(messages: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Return the arguments of all tool calls, without those that look the same in Python and in JSON."""
+    texts = [call["function"]["arguments"] for message in messages for call in message.get("tool_calls") or []]
+    return [json.loads(text) for text in texts if str(json.loads(text)) != json.dumps(json.loads(text))]
 
 
-def _with_arguments(message: Message) -> dict[str, Any]:
-    """Give tool calls as chat templates expect them: with arguments as an object, not as JSON text."""
+def _with_arguments(message: Mapping[str, Any], form: Callable[[str], Any]) -> dict[str, Any]:
+    """Give tool calls as chat templates expect them."""
     calls = [
-        call | {"function": call["function"] | {"arguments": json.loads(call["function"]["arguments"])}}
+        call | {"function": call["function"] | {"arguments": form(call["function"]["arguments"])}}
         for call in message.get("tool_calls") or []
     ]
     given = {k: v for k, v in message.items() if k not in ("context", "weight")}
@@ -170,7 +212,8 @@ def to_jinja(template: Template, tokenizer: PreTrainedTokenizerBase | None = Non
 
     Args:
         template: A text template, or a chat template, whose program is returned as it is.
-        tokenizer: If given, its end-of-text token follows each answer, as it does in training.
+        tokenizer: If given, its end-of-text token follows each answer, and what it puts in front of every text stands
+            there, as in training.
 
     Returns:
         A Jinja program, to be set as ``tokenizer.chat_template``.
@@ -187,7 +230,11 @@ def to_jinja(template: Template, tokenizer: PreTrainedTokenizerBase | None = Non
     if not isinstance(template, TextTemplate):
         raise DataError(f"template {template.name!r} can't be written as a chat template: use a text template")
     end = "" if tokenizer is None else _end_of_turn(template, tokenizer)
-    return "".join([_CHECKS, _opening(template), _names(template), _turns(template, template.end_marker + end)])
+    begin = [] if tokenizer is None else tokenizer.convert_ids_to_tokens(opening_ids(tokenizer))
+    opening = f"{{{{ {_quoted(''.join(begin))} }}}}" if begin else ""
+    return "".join(
+        [_CHECKS, opening, _opening(template), _names(template), _turns(template, template.end_marker + end)]
+    )
 
 
 _CHECKS = (
@@ -244,8 +291,7 @@ def _quoted(text: str) -> str:
 
 
 def _end_of_turn(template: TextTemplate, tokenizer: PreTrainedTokenizerBase) -> str:
-    special = tuple(token for token in tokenizer.all_special_tokens if token)
-    return "" if template.end_marker.endswith(special) else str(tokenizer.eos_token)
+    return "" if template.end_marker.endswith(tuple(marker_tokens(tokenizer))) else str(tokenizer.eos_token)
 
 
 def _program(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -9,13 +9,14 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ftlib.decoding import Sampling, decode
+from ftlib.ends import end_ids
 from ftlib.errors import ConfigError, PromptTooLongError
-from ftlib.messages import Message, assistant, user
+from ftlib.messages import Message, user
 from ftlib.models import context_length
 from ftlib.pieces import answer_in, pieces_of
 from ftlib.room import check_lengths, shorten
-from ftlib.templates import QUESTION_ANSWER, Segment, Template
-from ftlib.tokenization import encode_rows, encode_segments
+from ftlib.templates import QUESTION_ANSWER, Template
+from ftlib.tokenization import encode_prompts, encode_rows, encode_segments
 
 
 def generate(
@@ -36,6 +37,11 @@ def generate(
 
     Prompts of about one length share a batch. They are padded on the left, so that the last token of every row is the
     last of its prompt, and the attention mask hides the padding. A row ends at the end-of-text token.
+
+    A prompt is a whole text, as ``tokenizer(prompt)`` takes it: special tokens in it count, so that what
+    ``apply_chat_template(..., tokenize=False)`` gives can be continued, and a beginning-of-text token stands in front
+    where the tokenizer puts one there (once, also if the prompt begins with it). Words from a stranger are for
+    :func:`answer`, where they stay words.
 
     Args:
         model: A causal language model; its training mode is restored afterwards.
@@ -60,7 +66,7 @@ def generate(
     Taught in: chapters/07_training_pythia_70m.ipynb
     """
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
-    encoded = [_joined(row) for row in encode_rows([[Segment(prompt)] for prompt in prompts], tokenizer)]
+    encoded = encode_prompts(prompts, tokenizer)
     ends = _end_ids(model, tokenizer)
     return _texts(model, tokenizer, encoded, sampling, ends=ends, limit=max_new_tokens, size=batch_size, told=on_done)
 
@@ -231,15 +237,7 @@ def _joined(pieces: Sequence[list[int]]) -> list[int]:
 
 
 def _end_ids(model: Any, tokenizer: PreTrainedTokenizerBase, template: Template | None = None) -> frozenset[int]:
-    """Tokens that end a text: the tokenizer's and the model's own, and the last one of a turn that a template lays out.
-
-    The last differs where a special token closes the turn, as ``<|im_end|>`` does.
-    """
-    told = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    ends = {tokenizer.eos_token_id, *(told if isinstance(told, list) else [told])}
-    if template is not None:
-        ends.add(encode_segments(template.render([user("?"), assistant("!")]), tokenizer)[-1])
-    return frozenset(end for end in ends if end is not None)
+    return frozenset(end_ids(model, tokenizer, template))
 
 
 @contextlib.contextmanager

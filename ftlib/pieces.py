@@ -7,14 +7,16 @@ from collections.abc import Callable, Generator, Iterator
 
 from transformers import PreTrainedTokenizerBase
 
+from ftlib.placeholders import may_become_empty_thought, without_empty_thought
+
 
 def answer_in(text: str, marker: str) -> str:
-    """Take off the template's end marker and all behind it, and the space around what is left.
+    r"""Take off the template's end marker and all behind it, an empty reasoning, and the space around what is left.
 
-    >>> answer_in(" So.<|im_end|>", "<|im_end|>")
-    'So.'
+    >>> answer_in(" So.<|im_end|>", "<|im_end|>"), answer_in("\n</think>\n\nSo.", "")
+    ('So.', 'So.')
     """
-    return (text.split(marker, 1)[0] if marker else text).strip()
+    return without_empty_thought(text.split(marker, 1)[0] if marker else text).strip()
 
 
 def pieces_of(
@@ -55,5 +57,7 @@ def _certain(text: str, marker: str) -> str:
     ('So far.', 'So')
     """
     beginning = next((marker[:n] for n in range(len(marker), 0, -1) if text.endswith(marker[:n])), "")
+    if may_become_empty_thought(text):
+        return ""
     # The decoder writes \ufffd for the bytes of a character that is not complete yet.
     return answer_in(text.removesuffix(beginning).rstrip("\ufffd"), marker)

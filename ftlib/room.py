@@ -9,8 +9,8 @@ from transformers import PreTrainedTokenizerBase
 
 from ftlib.errors import ConfigError, PromptTooLongError, TruncationWarning
 from ftlib.messages import user
-from ftlib.templates import Segment, Template
-from ftlib.tokenization import encode_segments
+from ftlib.templates import Template
+from ftlib.tokenization import encode_prompts, encode_segments
 
 
 def check_lengths(encoded: Sequence[list[int]], context: int, max_new_tokens: int) -> None:
@@ -62,5 +62,6 @@ def shorten(text: str, tokenizer: PreTrainedTokenizerBase, template: Template | 
 
 
 def _prompt_length(text: str, tokenizer: PreTrainedTokenizerBase, template: Template | None) -> int:
-    segments = template.render_prompt([user(text)]) if template else [Segment(text)]
-    return len(encode_segments(segments, tokenizer))
+    if template is None:
+        return len(encode_prompts([text], tokenizer)[0])
+    return len(encode_segments(template.render_prompt([user(text)]), tokenizer))

@@ -30,6 +30,10 @@ class Segment(NamedTuple):
     ends_turn: bool = False
 
 
+class OwnBeginning(Segment):
+    """The first piece of a layout that writes the beginning of the text itself: no token is put in front of it."""
+
+
 class Template(ABC):
     """What every template can do: lay out a conversation, or one that waits for its next answer.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import chain
 from typing import Any, Literal, NamedTuple
 
@@ -22,7 +23,8 @@ from ftlib.data import clean_message, load_conversations
 from ftlib.errors import DataError, LeakWarning, TruncationWarning
 from ftlib.leakage import same_prompts
 from ftlib.messages import Message
-from ftlib.templates import QUESTION_ANSWER, Segment, Template
+from ftlib.special_tokens import as_it_was, marker_tokens, opening_ids
+from ftlib.templates import QUESTION_ANSWER, OwnBeginning, Segment, Template
 
 IGNORED = -100
 Side = Literal["left", "right"]
@@ -47,7 +49,9 @@ class TokenizedSplit(NamedTuple):
 def encode_segments(segments: Sequence[Segment], tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Token ids of segments, each tokenised on its own, so that a prompt has the same ids with and without its answer.
 
-    In markup a special token counts; in anybody's words it is encoded as the text that it is.
+    In markup a special token counts; in anybody's words it is encoded as the text that it is. A tokenizer that puts a
+    beginning-of-text token in front of every text (Llama's does) has it put there here too: once, and not where a chat
+    template writes it itself.
     """
     return [token for piece in encode_rows([segments], tokenizer)[0] for token in piece]
 
@@ -55,6 +59,15 @@ def encode_segments(segments: Sequence[Segment], tokenizer: PreTrainedTokenizerB
 def encode_rows(rows: Sequence[Sequence[Segment]], tokenizer: PreTrainedTokenizerBase) -> list[list[list[int]]]:
     """Token ids of every segment of many conversations, in one call of the tokenizer."""
     return _Encoder(tokenizer).encode(rows)
+
+
+def encode_prompts(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """Token ids of whole texts that a model is to continue: special tokens in them count.
+
+    As ``tokenizer(prompt)`` gives them, except that the beginning-of-text token stands in front once, also if the
+    prompt begins with it, and that no tokenizer puts an end behind them.
+    """
+    return _Encoder(tokenizer).encode_whole(prompts)
 
 
 def tokenize(
@@ -160,17 +173,39 @@ class _Encoder:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
-        self._special, self._end = set(tokenizer.all_special_ids), tokenizer.eos_token_id
+        self._end = tokenizer.eos_token_id
         self._markup: dict[str, list[int]] = {}
+
+    @cached_property
+    def opening(self) -> list[int]:
+        """What stands in front of every text, unless a layout writes that itself."""
+        return opening_ids(self._tokenizer)
+
+    @cached_property
+    def _markers(self) -> set[Any]:
+        return set(map(self._tokenizer.convert_tokens_to_ids, marker_tokens(self._tokenizer)))
 
     def encode(self, rendered: Sequence[Sequence[Segment]]) -> list[list[list[int]]]:
         """Return the ids of each segment of each conversation, the end-of-text token included where a turn ends."""
         texts = iter(self._call([s.text for segments in rendered for s in segments if not s.is_markup], split=True))
-        return [[self._piece(segment, texts) for segment in segments] for segments in rendered]
+        return [self._begun(segments, [self._piece(one, texts) for one in segments]) for segments in rendered]
+
+    def encode_whole(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of texts that nothing is put around."""
+        return [self._with_opening(ids) for ids in self._call(list(texts), split=False)]
+
+    def _begun(self, segments: Sequence[Segment], pieces: list[list[int]]) -> list[list[int]]:
+        if pieces and not isinstance(segments[0], OwnBeginning):
+            pieces[0] = self._with_opening(pieces[0])
+        return pieces
+
+    def _with_opening(self, ids: list[int]) -> list[int]:
+        """Put in front what the tokenizer puts in front of every text: once, also if the text has it already."""
+        return ids if ids[: len(self.opening)] == self.opening else [*self.opening, *ids]
 
     def _piece(self, segment: Segment, texts: Iterator[list[int]]) -> list[int]:
         ids = self._ids_of_markup(segment.text) if segment.is_markup else next(texts)
-        if segment.ends_turn and (not segment.is_markup or not ids or ids[-1] not in self._special):
+        if segment.ends_turn and (not segment.is_markup or not ids or ids[-1] not in self._markers):
             ids = [*ids, self._end]
         return ids
 
@@ -188,26 +223,12 @@ class _Encoder:
             encoded = self._tokenizer(texts, add_special_tokens=False, split_special_tokens=split, verbose=False)
             ids: list[list[int]] = encoded["input_ids"]
             return ids
-        with _as_it_was(backend):
+        with as_it_was(backend):
             backend.no_truncation()
             backend.no_padding()
             backend.encode_special_tokens = split
             encode = getattr(backend, "encode_batch_fast", backend.encode_batch)  # fast since tokenizers 0.20
             return [row.ids for row in encode(texts, add_special_tokens=False)]
-
-
-@contextlib.contextmanager
-def _as_it_was(backend: Any) -> Iterator[None]:
-    """Put a tokenizer's settings back as they were."""
-    truncation, padding, special = backend.truncation, backend.padding, backend.encode_special_tokens
-    try:
-        yield
-    finally:
-        backend.encode_special_tokens = special
-        if truncation is not None:
-            backend.enable_truncation(**truncation)
-        if padding is not None:
-            backend.enable_padding(**padding)
 
 
 def _tokenize(
@@ -263,8 +284,10 @@ class _RowMaker:
         for i in words if self._side == "left" else reversed(words):
             excess = sum(map(len, pieces)) - self._limit
             if excess > 0:
-                kept = max(0, len(pieces[i]) - excess)
-                pieces[i] = pieces[i][len(pieces[i]) - kept :] if self._side == "left" else pieces[i][:kept]
+                opening = self._encoder.opening if i == 0 else []
+                ids = pieces[i][len(opening) :]
+                kept = max(0, len(ids) - excess)
+                pieces[i] = opening + (ids[len(ids) - kept :] if self._side == "left" else ids[:kept])
         return segments, _first(self._limit, pieces)
 
 
