@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import difflib
 import json
 import math
@@ -13,11 +14,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import GENERATION_CONFIG_NAME
 from transformers.utils import logging as transformers_logging
 
+from ftlib.chat_template import template_of
 from ftlib.compat import dtype_argument
-from ftlib.errors import ModelError
+from ftlib.ends import set_ends
+from ftlib.errors import DataError, ModelError
 from ftlib.places import nano_folder
 
 MODEL_VARIABLE = "FTLIB_MODEL"
@@ -77,6 +87,8 @@ def _load_adapter(place: str, *, device: str | None, dtype: Precision, trainable
 
     told = json.loads((Path(place) / "adapter_config.json").read_text(encoding="utf-8"))
     base, _ = load_model(told["base_model_name_or_path"], device=device, dtype=dtype)
+    if (Path(place) / GENERATION_CONFIG_NAME).is_file():  # what ends a text may be another token than the base model's
+        base.generation_config = GenerationConfig.from_pretrained(place)
     with quiet_peft():
         return PeftModel.from_pretrained(base, place, is_trainable=trainable).eval()
 
@@ -91,6 +103,9 @@ def quiet_peft() -> Iterator[None]:
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> Path:
     """Write model and tokenizer into a folder that :func:`load_model` reads; weights as safetensors.
+
+    What ends a turn of the tokenizer's chat template is written into ``generation_config.json``, so that any program
+    that loads the model stops there.
 
     Args:
         model: The model.
@@ -110,6 +125,11 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
         raise ModelError(f"{place}: the folder holds a model already: choose another one, or delete it first")
     save_quietly(model, place)
     tokenizer.save_pretrained(place)
+    if tokenizer.chat_template and getattr(model, "generation_config", None) is not None:
+        settings = copy.deepcopy(model.generation_config)
+        with contextlib.suppress(DataError):  # a template that takes no plain question and answer tells no end
+            set_ends(settings, tokenizer, template_of(tokenizer))
+        settings.save_pretrained(place)
     return place
 
 
@@ -122,6 +142,8 @@ def save_quietly(model: PreTrainedModel, folder: Path) -> None:
     options: dict[str, Any] = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
     with _no_progress_bar():
         model.save_pretrained(folder, **options)
+    if hasattr(model, "peft_config"):  # peft leaves it out; the ends that training taught are in it
+        model.generation_config.save_pretrained(folder)
 
 
 def load_tokenizer(name: str | Path = "auto") -> PreTrainedTokenizerBase:

@@ -24,8 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers import GenerationConfig
+from transformers.utils import GENERATION_CONFIG_NAME
+
 from ftlib.chat_template import template_of, to_jinja
-from ftlib.errors import MissingExtraError, ModelError
+from ftlib.ends import end_ids
+from ftlib.errors import ConfigError, MissingExtraError, ModelError
 from ftlib.hosted.providers import PROVIDERS
 from ftlib.models import default_device, load_model, load_tokenizer, resolve_name, save_quietly
 from ftlib.templates import Template
@@ -35,6 +39,7 @@ _RUNNING = re.compile(rf"running on http://{re.escape(_HOST)}:([0-9]+)")
 _SERVING_PACKAGES = ("fastapi", "uvicorn", "pydantic", "openai")
 _PARENT_CHECK_SECONDS = 0.5
 _FOLDER_PREFIX = "ftlib-server-"
+_LONGEST_NAME = 96
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,8 @@ def local_server(
         tokenizer: The tokenizer that belongs to a model; not needed for a name.
         template: The frame that the model was trained with; default: what its tokenizer tells
             (:func:`ftlib.chat_template.template_of`).
-        name: What the model is called; default: the folder's name, or ``"model"``.
+        name: What the model is called: letters, digits and ``._-``, also as ``"owner/name"``; default: the folder's
+            name, or ``"model"``.
         port: Default: a free one.
         device: ``"cpu"``, ``"cuda"`` or ``"mps"``; default: the best one that is there.
         wait_seconds: How long loading may take.
@@ -83,11 +89,12 @@ def local_server(
         MissingExtraError: The extra ``serving`` isn't installed.
         ModelError: The model can't be loaded, or the server doesn't start (the message holds what it printed); or this
             is Windows.
+        ConfigError: The name can't be used.
 
     Taught in: chapters/11_base_tuned_hosted.ipynb
     """
     _check_installed()
-    name = name or _short_name(model)
+    name = _short_name(model) if name is None else _checked_name(name)
     with tempfile.TemporaryDirectory(prefix=_FOLDER_PREFIX) as folder:
         place = Path(folder)
         _lay_out(place / name, model, tokenizer, template)
@@ -102,23 +109,28 @@ def local_server(
 
 def _lay_out(place: Path, model: Any, tokenizer: Any, template: Template | None) -> None:
     """Make a folder for the server: weights (linked where they lie in a folder), tokenizer, settings."""
-    place.mkdir()
+    place.mkdir(parents=True)
     named = isinstance(model, (str, Path))
     tokenizer = load_tokenizer(model) if named and tokenizer is None else tokenizer
     if tokenizer is None:
         raise ModelError("a model was given without its tokenizer: pass tokenizer= as well")
     folder = Path(resolve_name(model)) if named else None
+    told: Any = None
     if folder is not None and (folder / "config.json").is_file():
         for file in folder.iterdir():
             # Nothing else: what is written anew below must not be written through a link into the caller's folder.
             if file.name == "config.json" or ".safetensors" in file.name:
                 (place / file.name).symlink_to(file.resolve())
+        if (folder / GENERATION_CONFIG_NAME).is_file():
+            told = GenerationConfig.from_pretrained(folder)
     else:
-        whole = load_model(model, device="cpu")[0] if named else model
+        whole = told = load_model(model, device="cpu")[0] if named else model
         # Adapters are put into the weights: the server knows nothing of them. The caller's model stays as it is.
         save_quietly(_merged(whole), place)
     # Written last: saving a model writes a generation_config.json of its own.
-    _write_tokenizer(place, tokenizer, template or template_of(tokenizer))
+    template = template or template_of(tokenizer)
+    _write_tokenizer(place, tokenizer, template)
+    _write_settings(place, tokenizer, end_ids(told, tokenizer, template))
 
 
 def _write_tokenizer(place: Path, tokenizer: Any, template: Template) -> None:
@@ -128,10 +140,13 @@ def _write_tokenizer(place: Path, tokenizer: Any, template: Template) -> None:
         tokenizer.save_pretrained(place)
     finally:
         tokenizer.chat_template = kept
+
+
+def _write_settings(place: Path, tokenizer: Any, ends: list[int]) -> None:
     # The server switches drawing off at temperature 0, but never on.
-    settings = {"do_sample": True, "top_k": 0, "eos_token_id": tokenizer.eos_token_id}
+    settings = {"do_sample": True, "top_k": 0, "eos_token_id": ends[0] if len(ends) == 1 else ends}
     settings |= {"pad_token_id": tokenizer.pad_token_id, "bos_token_id": tokenizer.bos_token_id}
-    (place / "generation_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    (place / GENERATION_CONFIG_NAME).write_text(json.dumps(settings), encoding="utf-8")
 
 
 def _merged(model: Any) -> Any:
@@ -234,7 +249,16 @@ def _short_name(model: Any) -> str:
     if not isinstance(model, (str, Path)):
         return "model"
     place = Path(model).expanduser() if Path(model).expanduser().is_dir() else Path(resolve_name(model))
-    return re.sub(r"[^A-Za-z0-9._-]", "-", place.name) or "model"
+    return re.sub(r"[^A-Za-z0-9._-]", "-", place.name).lstrip(".-_")[:_LONGEST_NAME] or "model"
+
+
+def _checked_name(name: str) -> str:
+    """Hold a name to what can be a folder's below the server's own, and no option of its command line."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?", name) or len(name) > _LONGEST_NAME:
+        raise ConfigError(
+            f"name {name[:40]!r}: expected at most {_LONGEST_NAME} letters, digits and '._-', such as 'faq' or 'me/faq'"
+        )
+    return name
 
 
 def _check_installed() -> None:

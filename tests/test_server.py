@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ftlib.chat_template import template_of
-from ftlib.errors import MissingExtraError, ModelError, ProviderError
+from ftlib.errors import ConfigError, MissingExtraError, ModelError, ProviderError
 from ftlib.hosted import ask
 from ftlib.inference import answer
 from ftlib.models import save_model
@@ -204,6 +204,31 @@ def test_keys_stay_with_the_caller(monkeypatch, tiny_model, tiny_tokenizer, tmp_
     assert started["env"]["PYTHONSAFEPATH"] == "1"
     assert started["command"][started["command"].index("--host") + 1] == "127.0.0.1"
     assert not Path(started["cwd"]).exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../x", "/abs", "me/../../x", "a b", "", ".", "..", "-x", "me/", "me/x/y", "x" * 300, "nano:1b", "C:\\x", "é"],
+)
+def test_a_name_that_is_no_plain_folder_name_is_refused(tiny_model, tiny_tokenizer, name):
+    with pytest.raises(ConfigError, match="letters, digits and"):
+        local_server(tiny_model, tokenizer=tiny_tokenizer, name=name).__enter__()
+
+
+@pytest.mark.parametrize("name", ["faq", "me/faq-1.2", "x" * 96, None])
+def test_a_name_stays_inside_the_temporary_folder(tiny_model, tiny_tokenizer, name, tmp_path, monkeypatch):
+    import ftlib.server
+
+    def start(command, **options):
+        assert (options["cwd"] / (name or "model") / "config.json").is_file()
+        assert options["cwd"].is_relative_to(tmp_path)
+        raise InterruptedError
+
+    monkeypatch.setattr(ftlib.server.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(ftlib.server.subprocess, "Popen", start)
+    with pytest.raises(InterruptedError):
+        local_server(tiny_model, tokenizer=tiny_tokenizer, name=name).__enter__()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_health(served):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ftlib.chat_template import to_jinja
+from ftlib.ends import set_ends
 from ftlib.errors import ConfigError, TrainingError
 from ftlib.parts import count_parameters
 from ftlib.training.checkpoints import Checkpoint, best_of, checkpoints, load_state, prune, write_whole
@@ -77,8 +78,10 @@ def train(
     start = (_where_it_stopped(place, config) if resume else None) or other_run(config)
     model, tokenizer = prepare_model(config, start)
     rows, eval_rows = tokenized(config, tokenizer)
-    # Whoever asks the model later (a server, a chat page) finds the frame of its training beside it.
-    tokenizer.chat_template = to_jinja(run_template(config, tokenizer), tokenizer)
+    # Whoever asks the model later (a server, a chat page) finds the template of its training beside it, and its ends.
+    template = run_template(config, tokenizer)
+    set_ends(model.generation_config, tokenizer, template)
+    tokenizer.chat_template = to_jinja(template, tokenizer)
     evaluation = Evaluation(config, model, tokenizer, eval_rows)
     first_step = start.step + 1 if start else 1
     job = prepare_job(config, model, tokenizer, rows, first_step=first_step, evaluation=evaluation)

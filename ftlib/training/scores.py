@@ -15,6 +15,7 @@ from transformers import GenerationConfig
 
 from datasets import Dataset
 from ftlib.batches import pad_batch, padded_batches
+from ftlib.ends import end_ids
 from ftlib.metrics import corpus_bleu, rouge_l, token_accuracy
 from ftlib.models import context_length
 from ftlib.tokenization import IGNORED
@@ -91,7 +92,7 @@ def _continued(model: Any, tokenizer: Any, prompts: list[list[int]], max_new_tok
         max_new_tokens=max_new_tokens,
         do_sample=False,
         use_cache=model.config.use_cache,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=end_ids(model, tokenizer) or None,
         pad_token_id=tokenizer.pad_token_id,
     )
     output = model.generate(**batch, generation_config=settings)
