@@ -34,6 +34,10 @@ class SkippedRowWarning(UserWarning):
     """A row could not be used and was left out, as ``on_error="skip"`` asks; the message says which and why."""
 
 
+class FrameWarning(UserWarning):
+    """Some rows hold a template's frame already, and another one is put around them; the message says what to do."""
+
+
 class LeakWarning(UserWarning):
     """A random split put the same prompt on both sides; the message counts the rows and names one."""
 

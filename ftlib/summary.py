@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ftlib.batches import length_batches
 from ftlib.errors import DataError
+from ftlib.frames import FrameFinder
 from ftlib.messages import EXTRAS, Message
 from ftlib.quality import REMEDIES, language_of, text_faults
 from ftlib.templates import QUESTION_ANSWER, Segment, Template
@@ -140,7 +141,7 @@ def summarize(
 
     Taught in: chapters/05_instruction_dataset.ipynb
     """
-    counts, lengths = _Counts(), array("l")
+    counts, lengths, frames = _Counts(), array("l"), FrameFinder(template)
     limit = context or (tokenizer.model_max_length if tokenizer else 0)
     rows = iter(conversations)
     while chunk := list(islice(rows, _CHUNK)):
@@ -149,7 +150,7 @@ def summarize(
             sizes = [sum(map(len, row)) for row in encode_rows([_laid_out(r, template) for r in chunk], tokenizer)]
             lengths.extend(sizes)
         for messages, size in zip(chunk, sizes, strict=True):
-            counts.add(messages, too_long=size > limit)
+            counts.add(messages, too_long=size > limit, is_framed=bool(frames.find(messages)))
     tokens = None
     if tokenizer is not None and lengths:
         name = Path(tokenizer.name_or_path).name
@@ -172,7 +173,7 @@ class _Counts:
         self.languages: dict[str, tuple[int, int, str]] = {}
         self.read = 0
 
-    def add(self, messages: Sequence[Message], *, too_long: bool) -> None:
+    def add(self, messages: Sequence[Message], *, too_long: bool, is_framed: bool) -> None:
         self.turns[len(messages)] += 1
         for message in messages:
             self.words.setdefault(message["role"], Counter())[len((message["content"] or "").split())] += 1
@@ -184,6 +185,8 @@ class _Counts:
         self.rows.add(hash(tuple(said)))
         if not {"user", "assistant"} <= {message["role"] for message in messages}:
             self._note(self.faults, "one-sided", messages)
+        if is_framed:
+            self._note(self.faults, "two frames", messages)
         if too_long:
             self._note(self.faults, "over the context", messages)
         for kind in text_faults(messages):

@@ -20,7 +20,8 @@ from transformers import PreTrainedTokenizerBase
 
 from datasets import Dataset
 from ftlib.data import clean_message, load_conversations
-from ftlib.errors import DataError, LeakWarning, TruncationWarning
+from ftlib.errors import DataError, FrameWarning, LeakWarning, TruncationWarning
+from ftlib.frames import FrameFinder
 from ftlib.leakage import same_prompts
 from ftlib.messages import Message
 from ftlib.special_tokens import as_it_was, marker_tokens, opening_ids
@@ -246,6 +247,7 @@ def _tokenize(
             remove_columns=conversations.column_names,
             load_from_cache_file=False,
         )
+    _warn_of_frames(row_maker.framed, len(encoded), template)
     return encoded, Cut(rows=row_maker.cut_rows, tokens=row_maker.cut_tokens)
 
 
@@ -254,11 +256,14 @@ class _RowMaker:
 
     def __init__(self, encoder: _Encoder, template: Template, limit: int, side: Side) -> None:
         self._encoder, self._template, self._limit, self._side = encoder, template, limit, side
+        self._frames = FrameFinder(template)
         self.cut_rows = self.cut_tokens = 0
+        self.framed: list[str] = []
 
     def rows(self, conversations: Sequence[Sequence[Message]]) -> pa.Table:
         cleaned = [[clean_message(message) for message in messages] for messages in conversations]
         rendered = [self._template.render(messages) for messages in cleaned]
+        self.framed += filter(None, map(self._frames.find, cleaned))
         encoded = self._encoder.encode(rendered)
         for number, pieces in enumerate(encoded):
             length = sum(map(len, pieces))
@@ -373,6 +378,16 @@ def _limit(tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> int:
     if limit < 2:
         raise DataError(f"max_length must be at least 2 (one token and its end), not {limit}")
     return int(limit)
+
+
+def _warn_of_frames(framed: Sequence[str], rows: int, template: Template) -> None:
+    if framed:
+        message = (
+            f"{len(framed)} of {rows} rows hold a frame already ({framed[0]!r}), and the template {template.name!r} "
+            "puts another one around them: take it out of the rows, or train with a frame that adds nothing "
+            '(data.frame with before_user: "" and before_assistant: "")'
+        )
+        warnings.warn(message, FrameWarning, stacklevel=4)
 
 
 def _warn_of(cut: Cut, rows: int) -> None:

@@ -95,6 +95,7 @@ FLOORS = [
         "data",
         "ends",
         "formats",
+        "frames",
         "leakage",
         "messages",
         "muon",

@@ -1,0 +1,123 @@
+"""Questions that hold a template's frame already: a template would put a second one around them."""
+
+import json
+import warnings
+
+import pytest
+from typer.testing import CliRunner
+
+from datasets import Dataset
+from ftlib import cli
+from ftlib.chat_template import ChatTemplate
+from ftlib.data import load_conversations
+from ftlib.errors import FrameWarning
+from ftlib.frames import FrameFinder
+from ftlib.messages import assistant, user
+from ftlib.models import save_model
+from ftlib.summary import summarize
+from ftlib.templates import DIALOGUE, QUESTION_ANSWER, TEMPLATES, TextTemplate
+from ftlib.tokenization import tokenize
+from ftlib.training.config import FinetuneConfig
+from ftlib.training.run import train
+from tests.chat_templates import STYLES, tokenizer_of
+
+NOTHING = TextTemplate("nothing", before_user="", before_assistant="\n")
+KNOWN = [name for name in STYLES if name not in ("falcon", "vicuna", "command-r 7b", "llama 3")]
+
+
+def text_of(segments):
+    return "".join(segment.text for segment in segments)
+
+
+def framed(template):
+    return [user(text_of(template.render_prompt([user("Why?")]))), assistant("So.")]
+
+
+@pytest.mark.parametrize("name", [name for name in TEMPLATES if TEMPLATES[name] is not DIALOGUE])
+def test_a_known_frame_is_found_under_every_template(name):
+    for template in TEMPLATES.values():
+        assert FrameFinder(template).find(framed(TEMPLATES[name]))
+
+
+@pytest.mark.parametrize("name", STYLES)
+def test_a_chat_templates_own_frame_is_found(tiny_tokenizer, name):
+    template = ChatTemplate(tokenizer_of(STYLES[name], tiny_tokenizer))
+    assert FrameFinder(template).find(framed(template))
+    if name in KNOWN:
+        assert FrameFinder(QUESTION_ANSWER).find(framed(template))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        [user("### Question:\nWhy?"), assistant("So.")],
+        [user("Why?\n\n### Answer:\n"), assistant("So.")],
+        [user("Why?"), assistant("### Answer:\nSo.")],
+        [user("Why?"), assistant("So.</s>")],
+        [user("Human: Why?\n\nAssistant:"), assistant("So.")],
+        [user("<s>[INST] Why? [/INST]"), assistant("So.")],
+        [{"role": "system", "content": "<|im_start|>system\nBe brief."}, user("Why?"), assistant("So.")],
+        [user("Why?"), assistant("So."), user("### Question:\nHow?"), assistant("Thus.")],
+    ],
+)
+def test_half_a_frame_counts_too(row):
+    assert FrameFinder(QUESTION_ANSWER).find(row)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What does ### Question: mean in a prompt?",
+        "Does a row of Alpaca hold ### Response: once?",
+        "User: is that a good name for a role?",
+        "Write a dialogue.\nAssistant: Hello.\nUser: Hi.",
+        "Is </s> a token of Llama?",
+        "# Question: a heading of another kind",
+        "",
+    ],
+)
+def test_a_text_about_frames_holds_none(text):
+    assert not FrameFinder(QUESTION_ANSWER).find([user(text), assistant(text)])
+
+
+def test_the_courses_own_data_holds_none():
+    for name in ("faq", "house_plants", "instructions", "dialogues"):
+        rows = load_conversations(name)["messages"]
+        assert not any(map(FrameFinder(QUESTION_ANSWER).find, rows))
+
+
+def test_a_template_that_adds_nothing_is_no_second_frame():
+    assert not FrameFinder(NOTHING).find(framed(QUESTION_ANSWER))
+
+
+def test_it_is_a_fault_of_the_data_and_a_warning_before_training(tiny_tokenizer):
+    rows = [framed(QUESTION_ANSWER), [user("Why?"), assistant("So.")], framed(QUESTION_ANSWER)]
+    (fault,) = [fault for fault in summarize(rows).faults if fault.kind == "two frames"]
+    assert (fault.rows, fault.first_row) == (2, 0)
+    assert "before_user" in fault.remedy
+    data = Dataset.from_list([{"messages": row} for row in rows])
+    with pytest.warns(FrameWarning, match=r"2 of 3 rows hold a frame already \('### Question:'\)"):
+        tokenize(data, tiny_tokenizer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FrameWarning)
+        tokenize(data, tiny_tokenizer, template=NOTHING)
+
+
+def test_the_way_out_trains_without_a_word(tmp_path, tiny_model, tiny_tokenizer):
+    save_model(tiny_model, tiny_tokenizer, tmp_path / "base")
+    row = {"question": framed(QUESTION_ANSWER)[0]["content"], "answer": "So."}
+    (tmp_path / "rows.jsonl").write_text((json.dumps(row) + "\n") * 4)
+    values = {
+        "model": {"name": str(tmp_path / "base")},
+        "data": {"source": str(tmp_path / "rows.jsonl"), "validation_share": 0},
+        "train": {"max_steps": 1, "batch_size": 2},
+    }
+    with pytest.warns(FrameWarning, match="4 of 4 rows"):
+        train(FinetuneConfig.from_dict(values), tmp_path / "twice")
+    values["data"]["frame"] = {"before_user": "", "before_assistant": ""}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FrameWarning)
+        train(FinetuneConfig.from_dict(values), tmp_path / "once")
+    shown = CliRunner().invoke(cli.app, ["data", str(tmp_path / "rows.jsonl"), "--json"])
+    assert shown.exit_code == 1
+    assert "two frames" in [fault["kind"] for fault in json.loads(shown.stdout)["faults"]]
