@@ -30,6 +30,7 @@ from ftlib.placeholders import (
 )
 from ftlib.special_tokens import marker_tokens, opening_ids, special_tokens
 from ftlib.templates import QUESTION_ANSWER, TEMPLATES, DialogueTemplate, OwnBeginning, Segment, Template, TextTemplate
+from ftlib.tool_calls import odd_arguments, with_arguments, with_json_arguments
 
 
 class ChatTemplate(Template):
@@ -73,6 +74,7 @@ class ChatTemplate(Template):
         return marker_tokens(self._tokenizer)
 
     def _lay_out(self, messages: Sequence[Message]) -> list[Segment]:
+        messages = [with_json_arguments(number, message) for number, message in enumerate(messages)]
         self._refuse_imitations(messages)
         given = [with_reasoning_apart(one) if knows_thoughts(self.source) else one for one in messages]
         hollow = Hollow(given)
@@ -122,7 +124,7 @@ class ChatTemplate(Template):
         """Run the program, with the arguments of tool calls in the form that it takes: an object, or else JSON text."""
         try:
             text = self._run_with(messages, waits, json.loads)
-            if not any(str(arguments) in text for arguments in _arguments(messages)):
+            if not any(str(arguments) in text for arguments in odd_arguments(messages)):
                 return text
         except (TemplateError, TypeError, AttributeError, LookupError, ValueError) as error:
             if not any(message.get("tool_calls") for message in messages):
@@ -133,7 +135,7 @@ class ChatTemplate(Template):
             raise _refused(error) from error
 
     def _run_with(self, messages: Sequence[Mapping[str, Any]], waits: bool, form: Callable[[str], Any]) -> str:
-        given = [_with_arguments(message, form) for message in messages]
+        given = [with_arguments(message, form) for message in messages]
         text = self._tokenizer.apply_chat_template(
             given, tools=self._tools, tokenize=False, add_generation_prompt=waits
         )
@@ -163,22 +165,6 @@ class ChatTemplate(Template):
 
 def _refused(error: Exception) -> DataError:
     return DataError(f"the tokenizer's chat template refuses the conversation: {error}")
-
-
-def _arguments(messages: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """Return the arguments of all tool calls, without those that look the same in Python and in JSON."""
-    texts = [call["function"]["arguments"] for message in messages for call in message.get("tool_calls") or []]
-    return [json.loads(text) for text in texts if str(json.loads(text)) != json.dumps(json.loads(text))]
-
-
-def _with_arguments(message: Mapping[str, Any], form: Callable[[str], Any]) -> dict[str, Any]:
-    """Give tool calls as chat templates expect them."""
-    calls = [
-        call | {"function": call["function"] | {"arguments": form(call["function"]["arguments"])}}
-        for call in message.get("tool_calls") or []
-    ]
-    given = {k: v for k, v in message.items() if k not in ("context", "weight")}
-    return {**given, "tool_calls": calls} if calls else given
 
 
 def template_of(tokenizer: PreTrainedTokenizerBase) -> Template:

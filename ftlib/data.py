@@ -23,7 +23,7 @@ from ftlib.errors import DataError, SkippedRowWarning
 from ftlib.formats import FORMATS, candidates, read_row
 from ftlib.messages import EXTRAS, Message, RowError
 from ftlib.places import shipped
-from ftlib.records import Record, Report, read_records
+from ftlib.records import Record, Report, read_records, without_missing
 
 OnError = Literal["raise", "skip"]
 _SAMPLE = 100
@@ -304,16 +304,20 @@ def _opener(
     """Return a function that begins to read the source; it can be called again for another pass."""
     if hasattr(source, "to_dict") and hasattr(source, "columns"):  # a DataFrame, without importing pandas
         filled = source.astype(object).where(source.notna(), None)
-        return lambda report: (Record(f"row {i}", row) for i, row in enumerate(filled.to_dict("records")))
+        return lambda report: _rows_of_table(filled.to_dict("records"))
     if isinstance(source, Dataset | IterableDataset):
-        return lambda report: (Record(f"row {i}", row) for i, row in enumerate(source))
+        return lambda report: _rows_of_table(source)
     if isinstance(source, str) and _is_hub_id(source):
         from_hub = _load_from_hub(source, split)
-        return lambda report: (Record(f"{source}, row {i}", row) for i, row in enumerate(from_hub))
+        return lambda report: _rows_of_table(from_hub, f"{source}, ")
     if not isinstance(source, str | Path):
         raise DataError(f"can't read {type(source).__name__}: expected a file, a name, a DataFrame or a Dataset")
     dataset_path(source, split=split)
     return lambda report: _file_records(source, split, report, on_bytes)
+
+
+def _rows_of_table(rows: Iterable[Any], name: str = "") -> Iterator[Record]:
+    return (Record(f"{name}row {i}", without_missing(row)) for i, row in enumerate(rows))
 
 
 def _file_records(

@@ -18,6 +18,7 @@ from ftlib.messages import (
     assistant,
     check_order,
     checked_text,
+    json_arguments,
     split_context,
     text_field,
     user,
@@ -173,9 +174,7 @@ def _tool_call(call: Any, place: str) -> dict[str, Any]:
     function = call.get("function") if isinstance(call, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         raise RowError(f"{place}: a tool call needs a function with a name")
-    arguments = function.get("arguments") or {}
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-    kept = {"name": function["name"], "arguments": text}
+    kept = {"name": function["name"], "arguments": json_arguments(function.get("arguments"), place)}
     return {"id": call.get("id"), "type": "function", "function": kept}
 
 
@@ -203,7 +202,9 @@ def _read_sharegpt(row: Any) -> list[Message]:
 def _function_call(value: str, identifier: str, place: str) -> Message:
     try:
         call = json.loads(value)
-        function = {"name": call["name"], "arguments": json.dumps(call["arguments"], ensure_ascii=False)}
+        function = {"name": call["name"], "arguments": json_arguments(call["arguments"], place)}
+    except RowError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise RowError(f'{place}: a function_call needs {{"name": ..., "arguments": ...}} as JSON') from error
     called = [{"id": identifier, "type": "function", "function": function}]
@@ -250,7 +251,7 @@ def _sharegpt_turn(message: Message) -> dict[str, str]:
         raise RowError(f"sharegpt can't carry {what}: save as openai")
     if calls:
         function = calls[0]["function"]
-        call = {"name": function["name"], "arguments": json.loads(function["arguments"])}
+        call = {"name": function["name"], "arguments": json.loads(json_arguments(function["arguments"], "a turn"))}
         return {"from": "function_call", "value": json.dumps(call, ensure_ascii=False)}
     speaker = {"user": "human", "assistant": "gpt", "system": "system", "tool": "observation"}[message["role"]]
     return {"from": speaker, "value": message["content"] or ""}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 EXTRAS = ("name", "weight", "tool_calls", "tool_call_id", "context")
@@ -102,6 +103,31 @@ def checked_text(value: Any, name: str, *, may_be_empty: bool = False) -> str:
     if "\0" in value:
         raise RowError(f"{name} holds a NUL character at character {value.index(chr(0))}: remove it")
     return value
+
+
+def json_arguments(value: Any, place: str) -> str:
+    """Return the arguments of a tool call as the text of a JSON object, whichever way they are written.
+
+    Raises:
+        RowError: They are no JSON object; ``place`` says where they stand.
+
+    >>> json_arguments({"city": "Graz"}, "here"), json_arguments(None, "here")
+    ('{"city": "Graz"}', '{}')
+    """
+    if value is None or value == "":
+        return "{}"
+    if isinstance(value, Mapping):
+        return json.dumps(value, ensure_ascii=False)
+    try:
+        found = json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError) as error:
+        raise RowError(f"{place}: the arguments of a tool call are no JSON ({error}): {value[:60]!r}") from error
+    if not isinstance(found, dict):
+        kind = "JSON text inside of JSON text" if isinstance(found, str) else type(found).__name__
+        raise RowError(
+            f'{place}: the arguments of a tool call must be a JSON object such as {{"city": "Graz"}}, found {kind}'
+        )
+    return str(value)
 
 
 def check_order(messages: Sequence[Message]) -> None:

@@ -280,9 +280,26 @@ def _parquet(path: Path, raw: BinaryIO) -> Iterator[Record]:
         for batch in pyarrow.parquet.ParquetFile(raw).iter_batches(batch_size=1000):
             for row in batch.to_pylist():
                 number += 1
-                yield Record(f"{path}, row {number}", row)
+                yield Record(f"{path}, row {number}", without_missing(row))
     except pyarrow.ArrowException as error:
         raise DataError(f"{path}: not a Parquet file, or damaged ({error}): fetch it again") from error
+
+
+def without_missing(row: dict[str, Any]) -> dict[str, Any]:
+    """Take out of a table's row what is there only because another row has it.
+
+    A column of objects has one set of keys for all rows: a key that a row doesn't have is null in it.
+
+    >>> without_missing({"answer": None, "call": {"city": "Graz", "day": None}})
+    {'answer': None, 'call': {'city': 'Graz'}}
+    """
+    return {name: _without_nulls(value) if isinstance(value, dict | list) else value for name, value in row.items()}
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _expanded(records: Iterable[Record], split: str | None, path: Path) -> Iterator[Record]:

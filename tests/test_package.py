@@ -107,6 +107,7 @@ FLOORS = [
         "special_tokens",
         "templates",
         "text_metrics",
+        "tool_calls",
         "upgrade",
         "upgrade.calls",
         "upgrade.cells",
