@@ -162,7 +162,7 @@ def install_by_uv(what: list[str]) -> bool:
 def uv_may() -> bool:
     """Say whether uv would find packages where pip finds them: it doesn't read pip's settings."""
     command = [PYTHON, "-m", "pip", "config", "list"]
-    settings = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    settings = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False).stdout
     return re.search(OTHER_PLACES, settings, flags=re.M) is None
 
 
@@ -171,7 +171,8 @@ def compile_packages() -> str:
     site = subprocess.run(
         [PYTHON, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=True,
     ).stdout.strip()
     # Files that can't be compiled (templates, say) are left as they are; nobody imports other packages' own tests.
@@ -187,7 +188,9 @@ def compile_packages() -> str:
 
 def check_packages() -> list[str]:
     """Return what pip finds wrong between the packages, beside what is known of lamini."""
-    done = subprocess.run([PYTHON, "-m", "pip", "check"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [PYTHON, "-m", "pip", "check"], capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     with LOG.open("a", encoding="utf-8") as log:
         log.write(f"\n$ pip check\n{done.stdout}")
     lines = done.stdout.splitlines() if done.returncode else []
@@ -217,7 +220,9 @@ def install() -> None:
 def tell(seconds: float) -> None:
     """Say in three lines what was made, how long that took, and what to do next."""
     code = "import importlib.metadata as m; print(len(list(m.distributions())), m.version('torch'))"
-    said = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    said = subprocess.run(
+        [PYTHON, "-c", code], capture_output=True, encoding="utf-8", errors="replace", check=True
+    ).stdout.split()
     version = platform.python_version()
     say(f"==> Made .venv: Python {version}, PyTorch {said[1]}, {said[0]} packages; the log is .venv/setup.log.")
     say(f"    It took {in_words(seconds)}.")

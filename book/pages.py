@@ -61,7 +61,7 @@ def build(root: Path, *, strict: bool) -> bool:
     flags = ["-W", "--keep-going"] if strict else []
     tool = Path(sys.executable).with_name("jupyter-book")
     command = [str(tool), "build", "--quiet", *flags, str(root / STAGE), "--path-output", str(beside)]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, encoding="utf-8")
+    done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8")
     # Places of warnings are those of the sources, not of their copies.
     warnings = done.stderr.replace(f"{root / STAGE}/", "")
     print(warnings if done.returncode == 0 else done.stdout + warnings, end="", flush=True)

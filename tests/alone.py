@@ -32,7 +32,7 @@ def run(command: list[str | Path], folder: Path) -> None:
     variables = {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
     variables |= {"PIP_CONSTRAINT": str(CONSTRAINTS), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(
-        command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"
     )
     if done.returncode:
         raise SystemExit(f"{done.stdout[-6000:]}\n==> This failed: {' '.join(map(str, command))}")

@@ -148,5 +148,5 @@ def test_it_ends_with_what_was_made_how_long_and_what_next(home, monkeypatch, ca
 
 def test_only_lamini_may_complain():
     """Nothing resolves the pins when they are installed, so that somebody must look whether they fit together."""
-    done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, encoding="utf-8", check=False)
     assert [line for line in done.stdout.splitlines() if not line.startswith(("lamini ", "No broken"))] == []

@@ -17,6 +17,8 @@ def test_a_warning_in_a_cell_fails_it_though_its_output_is_not_compared(tmp_path
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "chapter.ipynb")
     command = ["-m", "pytest", "-p", "tests.quiet_chapters", "-p", "no:cacheprovider", "--nbval", "chapter.ipynb"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8"
+    )
     assert done.returncode == ("warn" in code), done.stdout
     assert ("UserWarning: careful" in done.stdout) == ("warn" in code)

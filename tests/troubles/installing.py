@@ -30,7 +30,7 @@ INSTALLING = (
         provoke="""
             import subprocess, sys
             command = [sys.executable, "-c", "from datasets import load_dataset"]
-            said = subprocess.run(command, capture_output=True, text=True).stderr
+            said = subprocess.run(command, capture_output=True, encoding="utf-8").stderr
             print(said)
         """,
         fix="""
@@ -49,7 +49,7 @@ INSTALLING = (
         cure="Leave NumPy as it is, and install the client without what it asks for:",
         provoke="""
             import subprocess, sys
-            print(subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True).stdout)
+            print(subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, encoding="utf-8").stdout)
         """,
         fix="""
             pip install 'ftlib[lamini]'
