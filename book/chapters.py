@@ -155,7 +155,7 @@ class Store:
         bundle = CacheBundleIn(notebook, chapter.path.name, data={"execution_seconds": seconds})
         self._cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
         new = self._times.with_suffix(".new")
-        new.write_text(json.dumps({**self._known_times(), chapter.name: round(seconds, 1)}, indent=1))
+        new.write_text(json.dumps({**self._known_times(), chapter.name: round(seconds, 1)}, indent=1), encoding="utf-8")
         new.replace(self._times)
 
     def seconds(self, chapter: Chapter) -> float | None:
@@ -163,7 +163,7 @@ class Store:
         return self._known_times().get(chapter.name) or _stored_seconds(chapter.path)
 
     def _known_times(self) -> dict[str, float]:
-        return json.loads(self._times.read_text()) if self._times.is_file() else {}
+        return json.loads(self._times.read_text(encoding="utf-8")) if self._times.is_file() else {}
 
 
 def _stored_seconds(path: Path) -> float | None:

@@ -38,7 +38,11 @@ def stage(root: Path, notebooks: Mapping[Chapter, nbformat.NotebookNode]) -> Non
 def is_current(root: Path) -> bool:
     """Tell whether the site was made, without a warning, from exactly what is staged now."""
     stamp = root / STAMP
-    return (root / SITE / "index.html").is_file() and stamp.is_file() and stamp.read_text() == _digest(root)
+    return (
+        (root / SITE / "index.html").is_file()
+        and stamp.is_file()
+        and stamp.read_text(encoding="utf-8") == _digest(root)
+    )
 
 
 def _digest(root: Path) -> str:
@@ -72,7 +76,7 @@ def build(root: Path, *, strict: bool) -> bool:
     _replace(root / SITE, new)
     shutil.rmtree(beside)
     if not warnings.strip():
-        (root / STAMP).write_text(_digest(root))
+        (root / STAMP).write_text(_digest(root), encoding="utf-8")
     return True
 
 

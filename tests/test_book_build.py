@@ -50,7 +50,7 @@ class Course:
         files |= {"datasets/faq/train.jsonl": "{}\n", "configs/run.yaml": "steps: 1\n", "ftlib/assets/weights": "1"}
         for name, text in files.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_text(text)
+            (root / name).write_text(text, encoding="utf-8")
 
     def write(self, **cells):
         (self.root / "chapters").mkdir(exist_ok=True)
@@ -60,7 +60,9 @@ class Course:
             nbformat.write(notebook, self.path(name))
         names = sorted(path.stem for path in (self.root / "chapters").glob("*.ipynb"))
         entries = "".join(f"  - file: chapters/{name}\n" for name in names)
-        (self.root / "_toc.yml").write_text(f"format: jb-book\nroot: book/index\nchapters:\n{entries}")
+        (self.root / "_toc.yml").write_text(
+            f"format: jb-book\nroot: book/index\nchapters:\n{entries}", encoding="utf-8"
+        )
         return chapters_of(self.root)
 
     def path(self, name):
@@ -72,7 +74,7 @@ class Course:
     def start(self, *arguments):
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", "book.build", *arguments]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8"}
         return subprocess.Popen(command, cwd=self.root, env=environment, **pipes)
 
     def store(self):
@@ -129,7 +131,7 @@ LIBRARY = ("ftlib/__init__.py", "ftlib/assets/weights", "ftlib/new.py")
 )
 def test_what_numbers_depend_on_is_in_the_digest(course, name):
     before = digest_of(course.root)
-    with (course.root / name).open("a") as file:
+    with (course.root / name).open("a", encoding="utf-8") as file:
         file.write("x")
     assert digest_of(course.root) != before
 
@@ -138,7 +140,7 @@ def test_what_they_do_not_depend_on_is_not(course):
     before = digest_of(course.root)
     for name in ("book/index.md", "ftlib/__pycache__/a.pyc", "ftlib/.DS_Store", "runs/x"):
         (course.root / name).parent.mkdir(exist_ok=True)
-        (course.root / name).write_text("x")
+        (course.root / name).write_text("x", encoding="utf-8")
     assert digest_of(course.root) == before
 
 
@@ -212,8 +214,8 @@ def run(crew, chapters):
 def test_a_chapter_that_fails_does_not_stop_the_others(course):
     bad = ["print('before')", "", "assert 1 == 2, __import__('os').getcwd()", "print('after')"]
     course.write(**{"01_bad": bad, "02_dies": ["1", DIES], "03_warns": [WARNS, "1"], "04_good": ["print(4)"]})
-    course.path("05_broken").write_text("{nope")
-    course.path("06_empty").write_text("{}")
+    course.path("05_broken").write_text("{nope", encoding="utf-8")
+    course.path("06_empty").write_text("{}", encoding="utf-8")
     outcomes = run(course.crew(), course.write())
     assert [name for name, one in sorted(outcomes.items()) if one.failure is None] == ["04_good"]
     assert outcomes["04_good"].peak_bytes > 10 * 2**20
@@ -257,17 +259,17 @@ def test_each_kernel_gets_its_share_of_threads(course, monkeypatch):
 def test_a_container_holds_cores_and_memory_down(tmp_path):
     assert usable_cores(tmp_path) >= 1
     assert free_bytes(tmp_path) > 0
-    (tmp_path / "cpu.max").write_text("50000 100000\n")
+    (tmp_path / "cpu.max").write_text("50000 100000\n", encoding="utf-8")
     assert usable_cores(tmp_path) == 1
     for name, text in (
         ("memory.max", GIB),
         ("memory.current", GIB // 2),
         ("memory.stat", f"anon 1\ninactive_file {2**20}"),
     ):
-        (tmp_path / name).write_text(f"{text}\n")
+        (tmp_path / name).write_text(f"{text}\n", encoding="utf-8")
     assert free_bytes(tmp_path) == GIB // 2 + 2**20
     for name in ("cpu.max", "memory.max"):
-        (tmp_path / name).write_text("max 100000\n" if name == "cpu.max" else "max\n")
+        (tmp_path / name).write_text("max 100000\n" if name == "cpu.max" else "max\n", encoding="utf-8")
     assert usable_cores(tmp_path) == usable_cores(tmp_path / "none")
     assert free_bytes(tmp_path) > GIB // 2 + 2**20
 
@@ -340,13 +342,13 @@ def test_what_is_not_chosen_comes_from_the_store_or_as_it_is_stored(course, caps
     assert "stored outputs: 03\n" in said
     assert {one: ["1\n"], two: ["2\n"]} == {chapter: texts(notebook) for chapter, notebook in notebooks.items()}
     assert not failures
-    (course.root / "ftlib/__init__.py").write_text("# changed")
+    (course.root / "ftlib/__init__.py").write_text("# changed", encoding="utf-8")
     gather(course.root, parsed(["--chapters", "three"]))
     assert "stored outputs: 01, 02\n" in capsys.readouterr().out
     gather(course.root, parsed(["--chapters", "three", "--fresh"]))
     assert re.findall(r"begins +(\S+)", capsys.readouterr().out) == [three.name]
     assert gather(course.root, parsed(["--stored"])) == ({}, {})
-    two.path.write_text("{nope")
+    two.path.write_text("{nope", encoding="utf-8")
     for arguments in (["--stored"], ["--chapters", "3"]):
         notebooks, failures = gather(course.root, parsed(arguments))
         assert list(failures) == [two]
@@ -357,12 +359,12 @@ def test_what_is_not_chosen_comes_from_the_store_or_as_it_is_stored(course, caps
 def test_pages_with_a_warning_are_no_book_where_that_is_asked_for(course, build):
     course.write(**{"01_good": ["print('one')"]})
     (course.root / pages.SITE).mkdir(parents=True)
-    (course.root / pages.SITE / "index.html").write_text("the previous site")
-    (course.root / "book/index.md").write_text("# A small course\n\n[broken](nowhere.md)\n")
+    (course.root / pages.SITE / "index.html").write_text("the previous site", encoding="utf-8")
+    (course.root / "book/index.md").write_text("# A small course\n\n[broken](nowhere.md)\n", encoding="utf-8")
     said, status = build("--strict", "--stored")
     assert status == 1, said
     assert re.search(r"^\S*book/index.md:3: WARNING: .*nowhere", said, re.M), said
-    assert (course.root / pages.SITE / "index.html").read_text() == "the previous site"
+    assert (course.root / pages.SITE / "index.html").read_text(encoding="utf-8") == "the previous site"
     assert "previous site stays" in said
     said, status = build("--stored")
     assert status == 0, said
@@ -401,7 +403,7 @@ def test_an_interrupt_keeps_what_is_done(course, number):
         assert process.wait() == INTERRUPTED, rest
     assert "Stopped. What was done is kept" in rest
     assert "Traceback" not in rest
-    kernel = int(at_work.read_text())
+    kernel = int(at_work.read_text(encoding="utf-8"))
     assert not psutil.pid_exists(kernel) or psutil.Process(kernel).status() == psutil.STATUS_ZOMBIE
     assert texts(course.store().find(good)) == ["1\n"]
     assert not (course.root / pages.SITE).exists()

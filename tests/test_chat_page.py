@@ -56,9 +56,9 @@ def folder(tmp_path_factory, _tiny_model, tiny_tokenizer):
     """A run: its configuration names the frame."""
     run = tmp_path_factory.mktemp("chat") / "run"
     save_model(_tiny_model, tiny_tokenizer, run / "checkpoints" / "step-1")
-    (run / "checkpoints" / "step-1" / "training_state.json").write_text('{"step": 1, "rank": null}')
+    (run / "checkpoints" / "step-1" / "training_state.json").write_text('{"step": 1, "rank": null}', encoding="utf-8")
     frame = {"before_user": "A: ", "before_assistant": "\nB: "}
-    (run / "config.yaml").write_text(FinetuneConfig.from_dict({"data": {"frame": frame}}).as_yaml())
+    (run / "config.yaml").write_text(FinetuneConfig.from_dict({"data": {"frame": frame}}).as_yaml(), encoding="utf-8")
     return run
 
 

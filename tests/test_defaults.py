@@ -195,7 +195,7 @@ class Row(NamedTuple):
 def bad(tmp_path, monkeypatch):
     monkeypatch.setenv("FTLIB_CANARY_KEY", "canary7d1f0c9e52b84a36")
     monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "planted_defaults.py").write_text(BAD)
+    (tmp_path / "planted_defaults.py").write_text(BAD, encoding="utf-8")
     yield importlib.import_module("planted_defaults")
     del sys.modules["planted_defaults"]
 

@@ -155,7 +155,7 @@ def test_a_template_that_leaves_out_a_text_is_refused(tiny_tokenizer):
 
 
 def ends_in(folder):
-    return json.loads((folder / "generation_config.json").read_text())["eos_token_id"]
+    return json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))["eos_token_id"]
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def base(tmp_path, tiny_model, tiny_tokenizer):
     tokenizer.model_max_length = 64
     tokenizer.save_pretrained(tmp_path / "base")
     rows = [{"question": "Name them.", "answer": LINES[0]}] * 8
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return tmp_path / "base", [tokenizer.eos_token_id, 7, tokenizer.convert_tokens_to_ids("<|im_end|>")]
 
 
@@ -209,7 +209,9 @@ def test_a_tuned_model_stops_in_every_program(base, template, monkeypatch):
     options = ["--model", str(run.folder), "--max-new-tokens", "30"]
     shown = CliRunner().invoke(cli.app, ["generate", "--chat", *options, "Name them."])
     assert shown.stdout == LINES[0] + "\n"
-    (folder.parent / "asked.jsonl").write_text(json.dumps({"question": "Name them.", "answer": LINES[0]}))
+    (folder.parent / "asked.jsonl").write_text(
+        json.dumps({"question": "Name them.", "answer": LINES[0]}), encoding="utf-8"
+    )
     told = json.loads(CliRunner().invoke(cli.app, ["evaluate", "asked.jsonl", "--json", *options]).stdout)
     assert [row["answer"] for row in told["table"]] == [LINES[0]]
 

@@ -106,7 +106,7 @@ def test_it_is_a_fault_of_the_data_and_a_warning_before_training(tiny_tokenizer)
 def test_the_way_out_trains_without_a_word(tmp_path, tiny_model, tiny_tokenizer):
     save_model(tiny_model, tiny_tokenizer, tmp_path / "base")
     row = {"question": framed(QUESTION_ANSWER)[0]["content"], "answer": "So."}
-    (tmp_path / "rows.jsonl").write_text((json.dumps(row) + "\n") * 4)
+    (tmp_path / "rows.jsonl").write_text((json.dumps(row) + "\n") * 4, encoding="utf-8")
     values = {
         "model": {"name": str(tmp_path / "base")},
         "data": {"source": str(tmp_path / "rows.jsonl"), "validation_share": 0},

@@ -26,7 +26,7 @@ def home(tmp_path, monkeypatch):
     }.items():
         monkeypatch.setattr(install, name, path)
     for name in ("pyproject.toml", "constraints.txt"):
-        (tmp_path / name).write_text("torch==2.13.0\n")
+        (tmp_path / name).write_text("torch==2.13.0\n", encoding="utf-8")
 
     def create(folder, *, clear, **_):
         assert clear
@@ -34,7 +34,7 @@ def home(tmp_path, monkeypatch):
         for path in folder.iterdir():
             path.unlink()
         (folder / "python").touch()
-        (folder / "pyvenv.cfg").write_text(f"version = {platform.python_version()}\n")
+        (folder / "pyvenv.cfg").write_text(f"version = {platform.python_version()}\n", encoding="utf-8")
 
     monkeypatch.setattr(install.venv, "create", create)
     return place
@@ -96,13 +96,13 @@ def test_a_complete_environment_is_kept_and_a_broken_one_is_not(home):
     install.make_environment()
     assert not (home / "leftover").exists()  # no stamp: the last call was broken off
     for stamp in (json.dumps(install.state()), ""):
-        install.STAMP.write_text(stamp)
+        install.STAMP.write_text(stamp, encoding="utf-8")
         (home / "mine").touch()
         install.make_environment()
         assert (home / "mine").exists()
         assert not install.STAMP.exists()  # if it is broken off now, the next call begins afresh
-    install.STAMP.write_text(json.dumps(install.state()))
-    (home / "pyvenv.cfg").write_text("version = 3.9.1\n")
+    install.STAMP.write_text(json.dumps(install.state()), encoding="utf-8")
+    (home / "pyvenv.cfg").write_text("version = 3.9.1\n", encoding="utf-8")
     install.make_environment()
     assert not (home / "mine").exists()  # made by another Python
 
@@ -113,18 +113,20 @@ def test_nothing_is_done_twice_until_a_list_of_packages_changes(home, monkeypatc
     monkeypatch.setattr(install, "check_python", lambda: None)
     install.make_environment()
     assert install.main() == 0
-    install.STAMP.write_text(json.dumps(install.state()))
+    install.STAMP.write_text(json.dumps(install.state()), encoding="utf-8")
     assert install.main() == 0
     assert "is complete" in capsys.readouterr().out
     assert done == ["installed"]
-    install.CONSTRAINTS.write_text("torch==3\n")
+    install.CONSTRAINTS.write_text("torch==3\n", encoding="utf-8")
     assert install.main() == 0
     assert done == ["installed"] * 2
 
 
 def test_a_failure_shows_the_end_of_the_log_and_what_to_do(home, monkeypatch, capsys):
     noise = "WARNING: Location 'file:///x/' is ignored: it is neither a file nor a directory."
-    (home.parent / "fails.py").write_text(f"print({noise!r}); print('no space left'); raise SystemExit(3)")
+    (home.parent / "fails.py").write_text(
+        f"print({noise!r}); print('no space left'); raise SystemExit(3)", encoding="utf-8"
+    )
     monkeypatch.setattr(install, "check_python", lambda: None)
     monkeypatch.setattr(install, "install_torch", lambda: install.run([sys.executable, "fails.py"]))
     assert install.main() == 1
@@ -133,7 +135,7 @@ def test_a_failure_shows_the_end_of_the_log_and_what_to_do(home, monkeypatch, ca
     assert re.search(r"The end of \.venv.setup\.log:\n(    .*\n)*    no space left\n", told)
     assert "is ignored: it is neither" not in told
     assert "call the setup again" in told
-    assert "is ignored" in install.LOG.read_text()  # the log has all of it
+    assert "is ignored" in install.LOG.read_text(encoding="utf-8")  # the log has all of it
     assert not install.STAMP.exists()
 
 

@@ -40,7 +40,7 @@ def test_every_supported_python_and_every_system_is_tested():
     pairs = jobs["library"]["strategy"]["matrix"]["include"]
     assert {pair["os"] for pair in pairs} == {"ubuntu-latest", "macos-latest", "windows-latest"}
     assert {pair["python"] for pair in pairs} == {f"3.{minor}" for _, minor in install.SUPPORTED}
-    least = re.search(r'requires-python = ">=(\S+)"', (ROOT / "pyproject.toml").read_text())
+    least = re.search(r'requires-python = ">=(\S+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     setup = next(step for step in jobs["oldest-python"]["steps"] if "setup-python" in step.get("uses", ""))
     assert setup["with"]["python-version"] == least[1]
 
@@ -69,10 +69,12 @@ def report(tmp_path, monkeypatch):
     module.gh, module.issues = gh, issues
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RUN", "https://example.org/run/1")
-    (tmp_path / "constraints.txt").write_text('pytest==0.1\nrich==0.2 ; python_version > "3"\nno-such-package==1\n')
-    (tmp_path / "install.log").write_text("installed\n")
+    (tmp_path / "constraints.txt").write_text(
+        'pytest==0.1\nrich==0.2 ; python_version > "3"\nno-such-package==1\n', encoding="utf-8"
+    )
+    (tmp_path / "install.log").write_text("installed\n", encoding="utf-8")
     (tmp_path / "test.log").write_text(
-        "FAILED tests/test_b.py::test_x - boom 0.1 s\nERROR tests/test_a.py\n2 failed in 3 s\n"
+        "FAILED tests/test_b.py::test_x - boom 0.1 s\nERROR tests/test_a.py\n2 failed in 3 s\n", encoding="utf-8"
     )
     return module
 
@@ -80,26 +82,26 @@ def report(tmp_path, monkeypatch):
 def test_an_issue_is_opened_once_for_a_failure(report, capsys, tmp_path):
     report.main()
     (tmp_path / "test.log").write_text(
-        "ERROR tests/test_a.py\nFAILED tests/test_b.py::test_x - boom 9 s\n2 failed in 4 s\n"
+        "ERROR tests/test_a.py\nFAILED tests/test_b.py::test_x - boom 9 s\n2 failed in 4 s\n", encoding="utf-8"
     )
     report.main()  # the same tests, in another order and with other times
     assert "Issue 1 is about the same failure" in capsys.readouterr().out
     (issue,) = report.issues
     assert "- `tests/test_a.py`\n- `tests/test_b.py::test_x`" in issue["body"]
     assert re.search(r"- pytest 0\.1 -> \d.*\n- rich 0\.2 -> \d", issue["body"])
-    (tmp_path / "test.log").write_text("FAILED tests/test_c.py::test_new - boom\n")
+    (tmp_path / "test.log").write_text("FAILED tests/test_c.py::test_new - boom\n", encoding="utf-8")
     report.main()
     assert len(report.issues) == 2
 
 
 def test_an_installation_that_fails_is_an_issue_too(report, tmp_path):
     (tmp_path / "test.log").unlink()
-    (tmp_path / "install.log").write_text("ERROR: ResolutionImpossible\n")
+    (tmp_path / "install.log").write_text("ERROR: ResolutionImpossible\n", encoding="utf-8")
     report.main()
     assert "- `the installation`" in report.issues[0]["body"]
     assert "ResolutionImpossible" in report.issues[0]["body"]
 
 
 def test_text_is_checked_out_with_the_same_line_ends_everywhere():
-    assert "* text=auto eol=lf" in (ROOT / ".gitattributes").read_text()
+    assert "* text=auto eol=lf" in (ROOT / ".gitattributes").read_text(encoding="utf-8")
     assert not any(b"\r\n" in path.read_bytes() for path in ROOT.glob("datasets/*/*.*"))
