@@ -152,3 +152,21 @@ def test_only_lamini_may_complain():
     """Nothing resolves the pins when they are installed, so that somebody must look whether they fit together."""
     done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, encoding="utf-8", check=False)
     assert [line for line in done.stdout.splitlines() if not line.startswith(("lamini ", "No broken"))] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "compiled"),
+    [
+        ("torch/nn/modules/linear.py", True),
+        ("numpy/testing/__init__.py", True),
+        ("numpy/tests/test_ctypeslib.py", False),
+        ("sympy/core/test/a.py", False),
+        ("transformers/models/auto/modeling_auto.py", True),
+        ("transformers/models/gpt_neox/modeling_gpt_neox.py", True),
+        ("transformers/models/gpt_neox_japanese/modeling_gpt_neox_japanese.py", False),
+        ("transformers/models/__init__.py", True),
+        ("transformers\\models\\bert\\modeling_bert.py", False),
+    ],
+)
+def test_what_hardly_anybody_imports_is_not_compiled(path, compiled):
+    assert (re.search(install.NOT_COMPILED, f"/env/site-packages/{path}") is None) is compiled
