@@ -43,6 +43,7 @@ def test_the_help_loads_no_command_and_not_rich():
     assert [name for name in loaded if name.startswith("ftlib.")] == [
         "ftlib.cli.group",
         "ftlib.errors",
+        "ftlib.locales",
         "ftlib.cli",
     ]
 
