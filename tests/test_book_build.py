@@ -26,17 +26,24 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIG = """
 title: A small course
 only_build_toc_files: true
-execute: {execute_notebooks: "off", timeout: 60, stderr_output: error}
+execute: {execute_notebooks: "off", timeout: -1, stderr_output: error}
 """
 WARNS = "import warnings\nwarnings.warn('careful')"
 DIES = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
-CHILD = "import subprocess, sys\nprint(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']).pid)"
+CHILD = """import subprocess, sys
+command = [sys.executable, "-c", "import time; time.sleep(600)"]
+print(subprocess.Popen(command, start_new_session=True).pid)"""
 
 ENDLESS = """import os
 from pathlib import Path
 Path("new").write_text(str(os.getpid()))
 Path("new").rename("pid")
-while True: pass"""
+while True:
+    try:
+        while True: pass
+    except KeyboardInterrupt:
+        if POLITE: raise
+"""
 
 
 class Course:
@@ -388,9 +395,10 @@ def test_what_cannot_be_done_is_said_in_one_message(course, build):
     assert "another build of the book" in said
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_keeps_what_is_done(course, number):
-    good, _ = course.write(**{"01_good": ["print(1)"], "02_endless": [ENDLESS]})
+@pytest.mark.parametrize(("number", "polite"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_an_interrupt_keeps_what_is_done(course, number, polite):
+    endless = ENDLESS.replace("POLITE", str(polite))
+    good, _ = course.write(**{"01_good": ["print(1)"], "02_endless": [endless]})
     at_work = course.root / "chapters" / "pid"
     with course.start() as process:
         for line in process.stdout:
