@@ -64,7 +64,7 @@ def local_server(
     name: str | None = None,
     port: int | None = None,
     device: str | None = None,
-    wait_seconds: float = 120.0,
+    wait_seconds: float = 600.0,
 ) -> Iterator[LocalServer]:
     """Serve a model over OpenAI's protocol for as long as the ``with`` block lasts.
 
@@ -206,7 +206,7 @@ class _Output:
         self._told.wait(seconds)
         if self._told.is_set() and self._port is None:  # it closed its output: it ends, or has ended
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(5)
+                self._process.wait(max(0.0, end - time.monotonic()))
         while self._port and self._process.poll() is None and time.monotonic() < end:
             if _is_healthy(self._port):
                 return self._port

@@ -13,6 +13,7 @@ import pytest
 
 from ftlib.corpus import train_tokenizer
 from ftlib.pretrain import Recipe, new_model
+from tests.waiting import HUNG_SECONDS
 
 TINY = Recipe(
     vocabulary_size=320,
@@ -71,7 +72,7 @@ def browser():
         reason = "no Chromium found: install Debian's package chromium"
         pytest.fail(reason) if os.environ.get("FTLIB_NEEDS_BROWSER") else pytest.skip(reason)
     with sync_api.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=found, args=list(BROWSER_FLAGS))
+        opened = driver.chromium.launch(executable_path=found, args=list(BROWSER_FLAGS), timeout=1000 * HUNG_SECONDS)
         yield opened
         opened.close()
 

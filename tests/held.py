@@ -70,6 +70,7 @@ def hold(model, folder):
     from ftlib.chat.answers import AnswersUnderWay
 
     folder = Path(folder)
+    steps, allowed = folder / "steps", folder / "allowed"
     pages = []
 
     class Watched(AnswersUnderWay):
@@ -90,10 +91,8 @@ def hold(model, folder):
         return any(stop.is_set() for page in pages for _, stop in list(page._running))
 
     def wait_for_leave(*_):
-        _append(folder / "steps", ".")
-        while (folder / "steps").stat().st_size > int(
-            (folder / "allowed").read_text(encoding="utf-8")
-        ) and not should_end():
+        _append(steps, ".")
+        while steps.stat().st_size > int(allowed.read_text(encoding="ascii")) and not should_end():
             time.sleep(0.002)
 
     ftlib.chat.page.AnswersUnderWay = Watched

@@ -10,10 +10,13 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import sys
-import time
 import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -27,26 +30,80 @@ from ftlib.training.config import FinetuneConfig  # noqa: E402
 from ftlib.training.run import train  # noqa: E402
 
 
-def start(config: FinetuneConfig, folder: Path) -> int:
-    """Begin or resume the run in a child process; return its number."""
+@dataclass(frozen=True)
+class Moment:
+    """When a run is killed: counted in what it does with files, so that it is no matter how fast a machine is.
+
+    Attributes:
+        number: At which operation, counted from 1.
+        while_writing: Count only what is done in a checkpoint that isn't whole yet.
+        delay_seconds: Kill so much later, in the middle of something.
+    """
+
+    number: int
+    while_writing: bool
+    delay_seconds: float = 0.0
+
+
+OPERATIONS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir"}
+UNFINISHED = re.compile(r"checkpoints[/\\]\.[^/\\]+\.partial")
+
+
+def count_operations(then: Callable[[Counter[bool]], None]) -> Counter[bool]:
+    """Count what this process does with files from now on, apart for unfinished checkpoints, and call with each."""
+    counts: Counter[bool] = Counter()
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if event in OPERATIONS:
+            counts[False] += 1
+            counts[True] += event in {"open", "os.rename"} and bool(UNFINISHED.search(str(arguments[0])))
+            then(counts)
+
+    sys.addaudithook(hook)
+    return counts
+
+
+def die_at(moment: Moment) -> None:
+    """Have this process killed at a moment."""
+
+    def look(counts: Counter[bool]) -> None:
+        if counts[moment.while_writing] == moment.number:
+            if moment.delay_seconds:
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                signal.setitimer(signal.ITIMER_REAL, moment.delay_seconds)  # its signal ends a process on the spot, too
+            else:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    count_operations(look)
+
+
+def start(config: FinetuneConfig, folder: Path, moment: Moment | None = None) -> int:
+    """Begin or resume the run in a child process, and kill it at a moment; return its number.
+
+    A run in peace writes beside its folder how many operations it took.
+    """
     child = os.fork()
     if child:
         return child
     try:
-        train(config, folder, resume=(folder / "config.yaml").exists())
+        if moment:
+            die_at(moment)
+            train(config, folder, resume=(folder / "config.yaml").exists())
+        else:
+            counts = count_operations(lambda counts: None)
+            train(config, folder, resume=(folder / "config.yaml").exists())
+            folder.with_suffix(".json").write_text(json.dumps([counts[False], counts[True]]), encoding="ascii")
     except BaseException:
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
 
 
-def wait_for_a_moment(folder: Path, seconds: float, *, while_writing: bool) -> None:
-    """Sleep, or watch for a checkpoint that is being written."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if while_writing and next((folder / "checkpoints").glob(".*.partial"), None):
-            return
-        time.sleep(0.0005)
+def draw(chance: random.Random, number: int, operations: list[int]) -> Moment:
+    """Draw the moment of a kill: in turn while a checkpoint is written, at any operation, and a little after one."""
+    while_writing = number % 3 == 0
+    last = max(1, int(0.8 * operations[while_writing]))
+    return Moment(chance.randint(1, last), while_writing, chance.uniform(1e-5, 5e-3) if number % 3 == 2 else 0.0)
 
 
 def states(folder: Path) -> list[dict[str, torch.Tensor]]:
@@ -58,18 +115,15 @@ def states(folder: Path) -> list[dict[str, torch.Tensor]]:
 def main(folder: Path, kills: int) -> None:
     """Print what happened as JSON."""
     config = FinetuneConfig.from_yaml(folder / "config.yaml")
-    started = time.monotonic()
     if os.waitpid(start(config, folder / "whole"), 0)[1]:
         raise SystemExit("the run in peace failed")
-    seconds = time.monotonic() - started
+    operations = json.loads((folder / "whole.json").read_text(encoding="ascii"))
     expected = states(folder / "whole")
     chance = random.Random(0)
     done = {"kills": 0, "while_writing": 0, "finished": 0, "identical": 0, "metrics_identical": 0}
     while done["kills"] < kills:
         place = folder / f"run{done['finished']}"
-        child = start(config, place)
-        wait_for_a_moment(place, chance.uniform(0, 0.8 * seconds), while_writing=done["kills"] % 3 == 0)
-        os.kill(child, signal.SIGKILL)
+        child = start(config, place, draw(chance, done["kills"], operations))
         status = os.waitpid(child, 0)[1]
         if os.WIFSIGNALED(status):
             done["kills"] += 1

@@ -76,7 +76,7 @@ class Loopback:
 
     def _send(self, handler, response):
         if response.fault == "hang":
-            self._closing.wait(30)
+            self._closing.wait()
             handler.close_connection = True
             return
         body = response.body if isinstance(response.body, bytes) else json.dumps(response.body).encode()

@@ -8,15 +8,23 @@ from functools import partial
 import pytest
 
 from ftlib.data import load_conversations
+from tests.waiting import HUNG_SECONDS
 
 pexpect = pytest.importorskip("pexpect")
 
 TALK = """
-import time
+import threading
 from ftlib.chat import Settings, load_speaker, talk
 
 nano = load_speaker("nano", device="cpu")
-nano.model.register_forward_hook(lambda *_: time.sleep(0.05))
+steps = iter(range(10**6))
+
+def hold(*_):
+    if next(steps) == 6:
+        print("[held]", flush=True)
+        threading.Event().wait()
+
+nano.model.register_forward_hook(hold)
 talk(nano, settings=Settings(temperature=0.0, max_new_tokens=30))
 """
 
@@ -25,12 +33,13 @@ def test_somebody_asks_stops_saves_and_leaves(tmp_path):
     path = tmp_path / "saved.jsonl"
     # A shell starts background jobs deaf to Ctrl-C, and they pass that on: listen again.
     listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    how = {"encoding": "utf-8", "timeout": 60, "dimensions": (40, 200), "preexec_fn": listen}
+    how = {"encoding": "utf-8", "timeout": HUNG_SECONDS, "dimensions": (40, 200), "preexec_fn": listen}
     how["env"] = {**os.environ, "TERM": "dumb"}  # no colours in what is compared
     terminal = pexpect.spawn(sys.executable, ["-c", TALK], **how)
     terminal.expect("you: ")
     terminal.sendline("What is LoRA?")
     terminal.expect(r"nano: \S+")
+    terminal.expect(r"\[held\]")  # from here on only Ctrl-C ends the answer
     terminal.kill(signal.SIGINT)
     terminal.expect(r"tokens/s, stopped\. Context: \d+ of 256 tokens")
     terminal.expect("you: ")

@@ -2,13 +2,13 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 
 import pytest
 from typer.testing import CliRunner
 
 from ftlib import cli
+from tests.waiting import HUNG_SECONDS
 
 
 def test_help_names_the_commands():
@@ -116,19 +116,39 @@ def test_data_counts_tokens_and_padding():
     assert json.loads(run("data", "faq", "--json", "--no-tokens").stdout)["tokens"] is None
 
 
+# The conversion, held in its sixth row until Ctrl-C.
+CONVERT = """
+import sys, threading
+import ftlib.cli, ftlib.data
+
+read = ftlib.data.iter_conversations
+
+def held(*arguments, **options):
+    name, rows = read(*arguments, **options)
+    return name, (row for number, row in enumerate(rows) if number < 5 or wait())
+
+def wait():
+    print("held", flush=True)
+    threading.Event().wait()
+
+ftlib.data.iter_conversations = held
+sys.exit(ftlib.cli.main())
+"""
+
+
 def test_ctrl_c_leaves_no_half_written_file(tmp_path):
     path, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
     line = json.dumps({"system_prompt": "", "question": "Why?" * 30, "response": "So." * 50}) + "\n"
-    path.write_text(line * 100_000, encoding="utf-8")
-    command = [sys.executable, "-m", "ftlib.cli", "data", str(path), "--convert", "openai", str(out)]
+    path.write_text(line * 100, encoding="utf-8")
+    command = [sys.executable, "-c", CONVERT, "data", str(path), "--convert", "openai", str(out)]
     # A shell starts background jobs deaf to Ctrl-C, and they pass that on: listen again.
     listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8", preexec_fn=listen)
-    deadline = time.monotonic() + 60
-    while not out.with_name("out.jsonl.partial").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, encoding="utf-8", preexec_fn=listen)
+    assert process.stdout.readline() == "held\n"
+    assert out.with_name("out.jsonl.partial").exists()
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=HUNG_SECONDS)
     assert process.returncode == 130, error
     assert error == "ftlib: stopped; nothing was left half-written\n"
     assert [found.name for found in tmp_path.iterdir()] == ["rows.jsonl"]

@@ -18,6 +18,7 @@ from ftlib.errors import DataError, PromptTooLongError
 from ftlib.inference import answer, generate
 from ftlib.models import load_model
 from ftlib.templates import get_template
+from tests.waiting import HUNG_SECONDS
 
 PROMPTS = ["A tokenizer turns", "The loss"]
 
@@ -179,7 +180,7 @@ def test_a_served_model_answers_until_ctrl_c():
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", preexec_fn=listen, env=os.environ
     )
     try:
-        assert select.select([process.stdout], [], [], 180)[0], "the server says nothing"
+        assert select.select([process.stdout], [], [], HUNG_SECONDS)[0], "the server says nothing"
         server = json.loads(process.stdout.readline())
         body = {
             "model": server["model"],
@@ -190,9 +191,9 @@ def test_a_served_model_answers_until_ctrl_c():
             f"{server['base_url']}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        assert json.load(opener.open(request, timeout=60))["choices"][0]["message"]["role"] == "assistant"
+        assert json.load(opener.open(request, timeout=HUNG_SECONDS))["choices"][0]["message"]["role"] == "assistant"
         process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=HUNG_SECONDS)
     finally:
         process.kill()
         process.wait()

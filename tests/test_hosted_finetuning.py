@@ -12,6 +12,7 @@ from ftlib.hosted.lamini_finetuning import get_lamini_job, train_at_lamini
 from ftlib.hosted.openai_finetuning import BASE_MODEL, OpenAIJobs
 from tests.loopback import CANARY, Loopback, Response
 from tests.test_hosted import completion, everything_about
+from tests.waiting import HUNG_SECONDS
 
 PAIRS = [[{"role": "user", "content": f"Why {n}?"}, {"role": "assistant", "content": "So."}] for n in range(10)]
 JOB_FIELDS = {"model", "training_file", "validation_file", "method", "suffix", "seed"}
@@ -120,7 +121,7 @@ class OpenAIService:
 
 
 def jobs_at(server, **arguments):
-    return OpenAIJobs(api_key=CANARY, base_url=server.url, timeout_seconds=5, **arguments)
+    return OpenAIJobs(api_key=CANARY, base_url=server.url, timeout_seconds=HUNG_SECONDS, **arguments)
 
 
 def test_from_the_file_to_the_answer(tmp_path):
@@ -274,7 +275,7 @@ def test_lamini_from_the_rows_to_the_model(capfd):
 )
 def test_faults_at_lamini(response, message, capfd):
     with Loopback(lambda *_: response) as server, pytest.raises(ProviderError, match=message) as caught:
-        train(server, timeout_seconds=0.5 if response.fault == "hang" else 10)
+        train(server, timeout_seconds=0.5 if response.fault == "hang" else HUNG_SECONDS)
     assert CANARY not in everything_about(caught.value) + "".join(capfd.readouterr())
 
 

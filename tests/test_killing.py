@@ -7,6 +7,7 @@ import pytest
 
 from ftlib.models import save_model
 from ftlib.training.config import FinetuneConfig
+from tests.waiting import HUNG_SECONDS
 
 
 @pytest.mark.slow
@@ -25,9 +26,9 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, tiny_m
     )
     (tmp_path / "config.yaml").write_text(config.as_yaml(), encoding="utf-8")
     command = [sys.executable, str(Path(__file__).with_name("killing.py")), str(tmp_path), "25"]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=600, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=10 * HUNG_SECONDS, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout)
     assert found["kills"] == 25
-    assert found["while_writing"] >= 5
+    assert found["while_writing"] >= 9  # each third one, counted from the first
     assert found["identical"] == found["metrics_identical"] == found["finished"] > 0

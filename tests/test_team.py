@@ -12,6 +12,7 @@ from ftlib.models import save_model
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.run import read_metrics, train
 from ftlib.training.team import Team, make_team
+from tests.waiting import HUNG_SECONDS
 
 
 @pytest.fixture
@@ -35,7 +36,9 @@ def start(count, *arguments):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(count), "--standalone"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command += ["-m", "ftlib.cli", "train", *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=300, check=False)
+    return subprocess.run(
+        command, env=environment, capture_output=True, encoding="utf-8", timeout=HUNG_SECONDS, check=False
+    )
 
 
 @pytest.mark.slow
