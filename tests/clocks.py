@@ -11,16 +11,18 @@ import ast
 import functools
 import re
 from collections import ChainMap
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-CLOCKS = {"perf_counter", "monotonic", "process_time", "thread_time", "timeit", "default_timer", "getrusage"}
+CLOCKS = {"perf_counter", "monotonic", "process_time", "thread_time", "clock_gettime", "getrusage", "elapsed_time"}
 CLOCKS |= {f"{name}_ns" for name in CLOCKS}
-CLOCKS |= {"time.time", "time.time_ns", "timeit.repeat", "datetime.now", "datetime.utcnow", "datetime.today"}
+CLOCKS |= {"timeit", "timeit.repeat", "default_timer", "run_line_magic", "time.time", "time.time_ns", "os.times"}
+CLOCKS |= {"datetime.now", "datetime.utcnow", "datetime.today", "Timestamp.now"}
 # What ftlib and transformers measure by a clock: functions, and fields read as x.name or x["name"]. A *method* of that
 # name is arithmetic, gpu("H100").seconds(flops) say, and so are the fields of an object made from written numbers.
 MEASURING = {"matrix_product_flops_per_second"}
 MEASURED = {
-    *("seconds", "training_seconds", "remaining_seconds", "iter_time", "remaining_time"),
+    *("seconds", "training_seconds", "remaining_seconds", "iter_time", "remaining_time", "elapsed"),
     *("tokens_per_second", "flops_per_second", "matrix_product_flops_per_second"),
     *("utilization", "model_flops_utilization"),
     *(f"{part}_{name}" for part in ("train", "eval") for name in ("runtime", "samples_per_second", "steps_per_second")),
@@ -63,8 +65,10 @@ def asserts_on_a_clock(code: str) -> list[tuple[int, str]]:
     reader.run(ast.parse(code).body)
     clocks = {name for name, function in reader.functions.items() if _sets_the_clock(function)}
     for name, function in reader.functions.items():
-        if not clocks & {name, *(argument.arg for argument in function.args.args)}:
-            reader.call(function, [])
+        wanted = [argument.arg for argument in function.args.args]
+        if not clocks & {name, *wanted}:
+            fixtures = [reader.functions.get(one) for one in wanted]
+            reader.call(function, [reader.call(one, []) if one else CLEAN for one in fixtures])
     return sorted(reader.found.items())
 
 
@@ -81,8 +85,9 @@ class _Reader:
         self.imported: dict[str, str] = {}  # names that an import gives to something else
         self.found: dict[int, str] = {}
         self.written: set[str] = set()
+        self.outer: set[str] = set()  # names that "global" or "nonlocal" gives to the code around
         self.under_way: list[str] = []
-        self.returned = CLEAN
+        self.returned: list[ast.expr | None] = []
 
     def inside(self) -> _Reader:
         """Return a reader of what stands in a function or comprehension: it sees the names here, and has its own."""
@@ -110,6 +115,12 @@ class _Reader:
 
     def _classdef(self, node: ast.ClassDef) -> None:
         self.run(node.body)
+        self.names[node.name] = MEASURED_WHOLE if self._reads_a_clock(node) else CLEAN  # so are its objects
+
+    def _global(self, node: ast.Global | ast.Nonlocal) -> None:
+        self.outer |= set(node.names)
+
+    _nonlocal = _global
 
     def _assign(self, node: ast.Assign) -> None:
         for target in node.targets:
@@ -135,7 +146,7 @@ class _Reader:
             self.run(node.body + node.orelse)
 
     def _if(self, node: ast.If) -> None:
-        if self.taint(node.test).measured and any(map(_fails, node.body)):
+        if self.taint(node.test).measured and any(map(_fails, node.body + node.orelse)):
             self.found[node.lineno] = f"if {ast.unparse(node.test)}: {ast.unparse(node.body[-1])}"
         self.run(node.body + node.orelse)
 
@@ -153,7 +164,7 @@ class _Reader:
         self.run(node.orelse + node.finalbody)
 
     def _return(self, node: ast.Return) -> None:
-        self.returned |= self.taint(node.value)
+        self.returned.append(node.value)
 
     def _assert(self, node: ast.Assert) -> None:
         if self.taint(node.test).measured:
@@ -171,7 +182,11 @@ class _Reader:
 
     def _other(self, node: ast.stmt) -> None:
         for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.expr):
+            if isinstance(child, ast.stmt):
+                self.run([child])
+            elif isinstance(child, ast.match_case):
+                self.run(child.body)
+            else:
                 self.taint(child)
 
     def _store(self, target: ast.expr, value: ast.expr, taint: Taint) -> None:
@@ -182,7 +197,7 @@ class _Reader:
                 self._store(part, one, self.taint(one) if apart else taint)
         elif isinstance(target, ast.Starred):
             self._store(target.value, value, taint)
-        elif isinstance(target, ast.Name):
+        elif isinstance(target, ast.Name) and target.id not in self.outer:
             self.names[target.id] = taint
             (self.written.add if _is_written(value) else self.written.discard)(target.id)
         else:
@@ -206,14 +221,14 @@ class _Reader:
             return CLEAN
         return getattr(self, f"_of_{type(node).__name__.lower()}", self._of_other)(node)
 
-    def _any(self, nodes: list[ast.expr]) -> Taint:
+    def _any(self, nodes: Iterable[ast.AST | None]) -> Taint:
         found = CLEAN
         for node in nodes:
             found |= self.taint(node)
         return found
 
     def _of_other(self, node: ast.AST) -> Taint:
-        return self._any(list(ast.iter_child_nodes(node)))
+        return self._any(ast.iter_child_nodes(node))
 
     def _of_constant(self, node: ast.Constant) -> Taint:
         return MEASURED_WHOLE if isinstance(node.value, str) and CLOCK_IN_TEXT.search(node.value) else CLEAN
@@ -242,28 +257,37 @@ class _Reader:
         holds = self.taint(node.value)
         if node.attr in NAMING:
             return CLEAN
+        if self._is_a_clock(node):  # handed on by name
+            return MEASURED_WHOLE
         if node.attr in MEASURED and not _is_written(node.value) and ast.unparse(node.value) not in self.written:
             return MEASURED_WHOLE
         return holds.at(node.attr) if node.attr in holds.keys else holds
 
     def _of_call(self, node: ast.Call) -> Taint:
         name = ast.unparse(node.func)
-        first, dot, rest = name.partition(".")
-        full = self.imported.get(first, first) + dot + rest
-        last = full.rpartition(".")[2]
-        if last in CLOCKS | MEASURING or ".".join(full.split(".")[-2:]) in CLOCKS:
+        last = name.rpartition(".")[2]
+        if self._is_a_clock(node.func):
             return MEASURED_WHOLE
         if last in COUNTING:
             return CLEAN
-        given = [self.taint(part) for part in [*node.args, *(word.value for word in node.keywords)]]
+        words = [ast.Dict([ast.Constant(word.arg)], [word.value]) if word.arg else word.value for word in node.keywords]
+        if not (last[:1].isupper() or last in ("dict", "assign")):  # elsewhere a keyword is no name of a field
+            words = [word.value for word in node.keywords]
+        given = [self.taint(part) for part in [*node.args, *words]]
         if name in self.functions and name not in self.under_way:
             return self.call(self.functions[name], given)
         found = self.taint(node.func.value) if isinstance(node.func, ast.Attribute) else self.taint(node.func)
         if last == "get" and node.args and isinstance(node.args[0], ast.Constant):
             return found.at(str(node.args[0].value))
-        for taint in given:
-            found |= taint
-        return found
+        return functools.reduce(Taint.__or__, given, found)
+
+    def _is_a_clock(self, function: ast.expr) -> bool:
+        first, dot, rest = ast.unparse(function).partition(".")
+        parts = (self.imported.get(first, first) + dot + rest).split(".")
+        return parts[-1] in CLOCKS | MEASURING or ".".join(parts[-2:]) in CLOCKS
+
+    def _reads_a_clock(self, node: ast.AST) -> bool:
+        return any(isinstance(part, ast.Call) and self._is_a_clock(part.func) for part in ast.walk(node))
 
     def _comprehension(self, node: ast.expr) -> Taint:
         inner = self.inside()
@@ -277,6 +301,10 @@ class _Reader:
         return found
 
     _of_listcomp = _of_setcomp = _of_generatorexp = _of_dictcomp = _comprehension
+
+    def _of_yield(self, node: ast.Yield) -> Taint:
+        self.returned.append(node.value)
+        return CLEAN
 
     def _of_lambda(self, node: ast.Lambda) -> Taint:
         return self.taint(node.body)
@@ -300,7 +328,8 @@ class _Reader:
         inner.run(function.body)
         for nested in inner.functions.keys() - self.functions.keys():
             inner.call(inner.functions[nested], [])
-        return inner.returned
+        around = [self.functions.get(ast.unparse(name), name) for name in function.decorator_list]
+        return MEASURED_WHOLE if any(map(self._reads_a_clock, around)) else inner._any(inner.returned)
 
 
 def _fails(node: ast.stmt) -> bool:

@@ -133,6 +133,81 @@ for step in range(9):
     last = time.perf_counter()
 assert total > 0
 """,
+    "a class that reads it": """
+class Timer:
+    def __enter__(self):
+        self.begun = time.perf_counter()
+        return self
+    def __exit__(self, *_):
+        self.took = time.perf_counter() - self.begun
+
+with Timer() as timer:
+    work()
+assert timer.took < 5
+""",
+    "a context that fills a record": """
+@contextmanager
+def timed():
+    begun, found = time.perf_counter(), {}
+    yield found
+    found["s"] = time.perf_counter() - begun
+
+with timed() as found:
+    work()
+assert found["s"] < 5
+""",
+    "a decorator": """
+def timed(function):
+    def inner(*arguments):
+        begun = time.perf_counter()
+        function(*arguments)
+        return time.perf_counter() - begun
+    return inner
+
+@timed
+def work(): ...
+
+assert work() < 5
+""",
+    "a fixture": """
+@pytest.fixture
+def took():
+    begun = time.monotonic()
+    work()
+    return time.monotonic() - begun
+
+def test_it(took):
+    assert took < 5
+""",
+    "the clock under another name": """
+clock = time.perf_counter
+begun = clock()
+work()
+assert clock() - begun < 5
+""",
+    "a name of the code around": """
+total = 0
+def work():
+    global total
+    total = time.perf_counter() - begun
+work()
+assert total < 5
+""",
+    "a column that is assigned": """
+table = table.assign(ms=[1000 * step.seconds for step in history])
+assert table["ms"].min() > 0
+""",
+    "the other branch": """
+if fast_seconds < slow_seconds - time.perf_counter():
+    print("faster")
+else:
+    raise AssertionError
+""",
+    "a date": """
+begun = datetime.datetime.now()
+work()
+assert (datetime.datetime.now() - begun).total_seconds() < 5
+""",
     "timeit": 'assert timeit.timeit("x", number=9) < 1',
     "a program in a string": """
 code = "import time; start = time.process_time(); import ftlib; print(time.process_time() - start)"
@@ -165,6 +240,10 @@ table["ms"] = 1000 * table["time (s)"]
 assert table["loss"].max() < 3
 assert list(table.columns) == ["loss", "time (s)", "ms"]
 assert (table[["loss"]] > 0).all()
+""",
+    "a column beside one that is assigned": """
+table = table.assign(ms=1000 * found.seconds)
+assert table["loss"].max() < 2
 """,
     "how many were measured": """
 times = [step.seconds for step in history]
