@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import sys
+import tarfile
 import tempfile
 import zipfile
 import zlib
@@ -17,11 +18,11 @@ CANARY_VARIABLE = "FTLIB_CANARY_KEY"
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|CANARY", re.IGNORECASE)
 _ARCHIVES = {".whl", ".zip"}
 _VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
-_NOT_PROSE = {"code", "pre", "script", "style"}
+_NOT_PROSE = {"cite", "code", "pre", "script", "style"}
 _RAW = {
     "a fence": re.compile(r"```|~~~|:::"),
-    "a directive": re.compile(r"\{[a-z][a-z-]*\}[^\S\n]*\S|^[^\S\n]*\.\. [a-z-]+::", re.MULTILINE),
-    "a role": re.compile(r"\{[a-z][a-z:-]*\}`|:[a-z][a-z:-]*:`"),
+    "a directive": re.compile(r"^[^\S\n]*(\{[a-z][a-z-]{2,}\}[^\S\n]*\S|\.\. [a-z-]+::)", re.MULTILINE),
+    "a role": re.compile(r"\{[a-z][a-z:-]*\}[`\N{NO-BREAK SPACE}]|(?<!\S):[a-z][a-z:-]*:[`\N{NO-BREAK SPACE}]"),
     "an option of a directive": re.compile(r"^[^\S\n]*:[a-z][a-z-]*:(?=\s|$)", re.MULTILINE),
     "a substitution": re.compile(r"\{\{|\}\}|\{%|%\}"),
     "a comment": re.compile(r"<!--|-->"),
@@ -40,7 +41,7 @@ def anywhere(text: str) -> re.Pattern[bytes]:
 
 
 def as_path(place: str | Path, more: str = "") -> re.Pattern[bytes]:
-    """Find an absolute path and what lies below it; ``/root`` is neither in ``chapters/root`` nor in ``/rooted``."""
+    """Find an absolute path and what lies below it; ``/home/a`` is neither in ``book/home/a`` nor in ``/home/ab``."""
     return re.compile(rb"(?<![\w.-])%s%s(?![\w-])" % (re.escape(str(place).encode()), more.encode()), re.IGNORECASE)
 
 
@@ -66,6 +67,10 @@ def contents(path: Path):
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
                 yield f"{path.name}: {name}", archive.read(name)
+    elif path.name.endswith(".tar.gz"):
+        with tarfile.open(path) as archive:
+            for member in filter(tarfile.TarInfo.isfile, archive):
+                yield f"{path.name}: {member.name}", archive.extractfile(member).read()
     elif path.suffix == ".inv":  # Sphinx's list of names: four lines, and the rest compressed
         yield path.name, zlib.decompress(path.read_bytes().split(b"\n", 4)[4])
     else:

@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import ftlib
+from tests.published import CANARY_VARIABLE, anywhere, machine_traces, raw_markup, traces_in
 
 SITE = Path(__file__).resolve().parent.parent / "_build" / "html"
 pytestmark = pytest.mark.book
@@ -117,3 +119,22 @@ def test_measured_sentences_reached_the_opening_page():
     text = (SITE / "book" / "index.html").read_text(encoding="utf-8")
     assert "ROUGE-L" in text
     assert "before_and_after" not in re.sub(r"<[^>]*>", "", text)
+
+
+def test_nothing_tells_who_built_the_book_and_where():
+    canary = os.environ.get(CANARY_VARIABLE, "")
+    assert len(canary) >= 16, f"build and test the book with a canary in its environment ({CANARY_VARIABLE}): make book"
+    assert traces_in(SITE, machine_traces() | {"the canary": anywhere(canary)}) == []
+
+
+def test_no_markup_shows(pages):
+    raw = {str(path.relative_to(SITE)): raw_markup(path.read_text(encoding="utf-8")) for path in pages}
+    assert {name: found for name, found in raw.items() if found} == {}
+
+
+def test_a_name_that_stands_for_a_default_is_on_the_api_page(pages):
+    path, page = next((path, page) for path, page in pages.items() if path.name == "api.html")
+    shown = re.findall(r'class="default_value"><span class="pre">([A-Z][A-Z_]+)<', path.read_text(encoding="utf-8"))
+    documented = {anchor.rpartition(".")[2] for anchor in page.anchors}
+    assert "QUESTION_ANSWER" in shown
+    assert set(shown) <= documented

@@ -1,8 +1,11 @@
-"""Show the defaults of fields as they are written.
+"""Show on the API page what is written in the source.
 
-Sphinx's ``autodoc_preserve_defaults`` does this for functions. The ``__init__`` of a dataclass, a named tuple or a
-model of pydantic is generated, so it has no source that Sphinx could read: the page would show values, as they are on
-the machine that builds it. Here they come from the body of the class.
+Of defaults: Sphinx's ``autodoc_preserve_defaults`` shows those of functions as they are written. The ``__init__`` of a
+dataclass, a named tuple or a model of pydantic is generated, so it has no source that Sphinx could read: the page would
+show values, as they are on the machine that builds it. Here they come from the body of the class.
+
+Of sentences: napoleon takes what stands in front of a colon in an attribute's docstring for its type. Types are
+annotated here, and a colon is a colon.
 """
 
 from __future__ import annotations
@@ -43,7 +46,8 @@ def written_defaults(owner: type) -> dict[str, str]:
             source = textwrap.dedent(inspect.getsource(one))
         except (OSError, TypeError):
             continue  # a built-in class
-        for line in ast.parse(source).body[0].body:
+        (written,) = ast.parse(source).body
+        for line in written.body if isinstance(written, ast.ClassDef) else []:
             if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.value:
                 default = _default(line.value)
                 texts[line.target.id] = ast.get_source_segment(source, default) or ast.unparse(default)
@@ -76,7 +80,14 @@ def keep_written_defaults(
     return stringify_signature(written, show_return_annotation=False, unqualified_typehints=True), returns
 
 
+def keep_first_sentence(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Put an empty comment in front of an attribute's docstring, where napoleon looks for a type."""
+    if what in {"attribute", "data", "property"} and lines:
+        lines[:0] = ["..", ""]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Let Sphinx ask here for each signature."""
+    """Let Sphinx ask here about each signature, and about each docstring before napoleon does."""
     app.connect("autodoc-process-signature", keep_written_defaults)
+    app.connect("autodoc-process-docstring", keep_first_sentence, priority=400)
     return {"parallel_read_safe": True}
