@@ -171,7 +171,7 @@ def test_pages(root: Path, flags: list[str]) -> bool:
     files = [
         path
         for path in sorted((root / "tests").glob("test_*.py"))
-        if "mark.book" in path.read_text("utf-8", encoding="utf-8")
+        if "mark.book" in path.read_text(encoding="utf-8")
     ]
     if not files:
         return True
