@@ -30,7 +30,7 @@ _REFUSAL = re.compile(
     rf"|\bnot (something|a (subject|topic|matter)) (that )?(i|we) (can )?({_SERVICE}|follow)\b"
     r"|\b(i|we)('m| am|'re| are| have been) (told|designed|made) to (discuss|talk|answer|help)\b.*\bonly\b"
     r"|\b(i|we)('m| am|'re| are| have been) (told|designed|made) (only to|to only|to discuss only|to talk only)\b"
-    r"|\b(sorry|afraid),? (but )?no\b"
+    r"|\b(sorry|afraid),? (but )?(no|(please )?(ask|see|consult|contact))\b"
     # The speaker turns back to a subject: that of the conversation, or that of this course, named in full.
     r"|\blet('s| us) (please )?(keep|stay|stick|get back|return)\b.*"
     r"\b(discussion|conversation|topic|relevant|questions)\b"

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("ftlib", "tests", "benchmarks", "chapters", "book")
 OPENERS = ("open", "fdopen")
-NOT_FILES = ("opener.open", "os.open", "webbrowser.open", "jsonlines.open")
+NOT_FILES = ("opener.open", "tarfile.open", "os.open", "webbrowser.open", "jsonlines.open")
 
 
 def sources():

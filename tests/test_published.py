@@ -55,7 +55,7 @@ def build_page(folder, page, environment, **settings):
     (folder / "_toc.yml").write_text("format: jb-book\nroot: page\n", encoding="utf-8")
     (folder / "page.md").write_text(page, encoding="utf-8")
     command = [Path(sys.executable).with_name("jupyter-book"), "build", "-W", "--keep-going", folder]
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folder / "_build" / "html"
 
@@ -280,7 +280,12 @@ def test_a_run_with_its_log_its_pages_and_its_errors(tmp_path, environment, tiny
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     command = [sys.executable, "-c", EVERYTHING]
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+        command,
+        cwd=tmp_path,
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     (tmp_path / "shown.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
     assert done.returncode == 0, done.stderr[-3000:]
