@@ -46,7 +46,7 @@ lint: .venv/installed ## ruff, mypy, and nothing that Python 3.10 doesn't know
 	@echo "==> Style and types"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/vermin --quiet --target 3.10- --violations --no-tips ftlib
+	@$(BIN)/vermin --quiet --target=3.10- --violations --no-tips ftlib
 	@$(BIN)/mypy
 
 test-library: .venv/installed ## pytest: the library and its doctests
