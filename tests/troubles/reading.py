@@ -166,6 +166,27 @@ READING = (
         files={"data.json": '{"train": [' + _GOOD + '], "test": [' + _GOOD + "]}"},
     ),
     Trouble(
+        "rows hold a frame already",
+        "FrameWarning: ... of ... rows hold a frame already (...), and the template ... puts another one around them: "
+        "take it out of the rows, or train with a frame that adds nothing (...)",
+        cause="The questions of the file were written for one template, with its words around. The template of the "
+        "training adds its own, and the model learns to answer in two of them.",
+        cure="Take the words out of the rows, and let the template write them:",
+        provoke="""
+            from ftlib import tokenize
+            from ftlib.data import to_conversations
+            pairs = [{"question": "### Question:\\nWhy?\\n\\n### Answer:", "answer": "So."}]
+            rows = tokenize(to_conversations(pairs), tokenizer)
+        """,
+        fix="""
+            frame = ("### Question:", "### Answer:")
+            inner = [pair["question"].removeprefix(frame[0]).removesuffix(frame[1]).strip() for pair in pairs]
+            bare = [{**pair, "question": question} for pair, question in zip(pairs, inner)]
+            rows = tokenize(to_conversations(bare), tokenizer)
+        """,
+        holds="bare[0]['question'] == 'Why?' and len(rows) == 1",
+    ),
+    Trouble(
         "test rows have a prompt that is also trained on",
         "LeakWarning: ... test rows have a prompt that is also trained on (row ... as row ..., say): remove the "
         "duplicates, or split by hand",
