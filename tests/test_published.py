@@ -106,7 +106,7 @@ def api_page(tmp_path_factory, environment):
     def build(name, modules, **settings):
         directives = "".join(f".. automodule:: {module}\n" for module in modules)
         page = f"# Page\n\n```{{eval-rst}}\n{directives}```\n"
-        return build_page(folder / name, page, environment | {"PYTHONPATH": f"{folder}:{ROOT}"}, **settings)
+        return build_page(folder / name, page, environment | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}, **settings)
 
     return build
 
