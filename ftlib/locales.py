@@ -25,6 +25,20 @@ def let_any_text_be_printed() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def why_unreadable(name: str) -> str:
+    r"""Say why no library can open a file of this name, and what to do; nothing where Python could read the name.
+
+    >>> why_unreadable("runs/first")
+    ''
+    """
+    if not any("\udc80" <= letter <= "\udcff" for letter in name):
+        return ""
+    encoding = sys.getfilesystemencoding()
+    return (
+        f"its name holds bytes that the locale's encoding ({encoding}) lacks: set PYTHONUTF8=1 if names are UTF-8 here"
+    )
+
+
 def typed(text: str) -> str:
     r"""Return a text from the command line or the keyboard as what was typed.
 

@@ -28,6 +28,7 @@ from ftlib.chat_template import template_of
 from ftlib.compat import dtype_argument
 from ftlib.ends import set_ends
 from ftlib.errors import DataError, ModelError
+from ftlib.locales import why_unreadable
 from ftlib.places import nano_folder
 
 MODEL_VARIABLE = "FTLIB_MODEL"
@@ -239,6 +240,8 @@ def _no_progress_bar() -> Iterator[None]:
 
 def _reason(place: str, error: Exception) -> str:
     first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if unreadable := why_unreadable(place):
+        return f"{place!a}: {unreadable}"
     if Path(place).is_dir():
         expected = "config.json, model.safetensors and a tokenizer"
         return f"{place}: the folder can't be loaded: {first_line}. Expected {expected}"

@@ -3,21 +3,24 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
+from ftlib import cli
 from ftlib.errors import DataError
 from ftlib.locales import let_any_text_be_printed, typed
+from ftlib.places import NANO
 
 C_LOCALE = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 QUESTION = "Wie groß ist „Äquator“?"
 
 
-def ftlib(*words, encoding=None, **how):
+def ftlib(*words, variables=None, **how):
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONIOENCODING"} | C_LOCALE
-    environment |= {"PYTHONIOENCODING": encoding} if encoding else {}
+    environment |= variables or {}
     command = [sys.executable, "-m", "ftlib.cli", *words]
     return subprocess.run(command, capture_output=True, env=environment, check=False, **how)
 
@@ -38,7 +41,8 @@ def test_prompts_of_the_command_line_and_of_standard_input_are_read_as_utf_8():
 def test_a_summary_of_rows_is_printed_whatever_letters_there_are(encoding, bar, words, tmp_path):
     row = '{"question": "Wie groß?", "answer": "3 m \u2013 ja."}\n'
     (tmp_path / "rows.jsonl").write_text(row, encoding="utf-8")
-    done = ftlib("data", str(tmp_path / "rows.jsonl"), "--show", "1", encoding=encoding)
+    variables = {"PYTHONIOENCODING": encoding} if encoding else {}
+    done = ftlib("data", str(tmp_path / "rows.jsonl"), "--show", "1", variables=variables)
     assert done.returncode == 0, done.stderr
     assert bar in done.stdout
     assert words in done.stdout
@@ -48,6 +52,32 @@ def test_a_summary_of_rows_is_printed_whatever_letters_there_are(encoding, bar, 
 def test_bytes_that_are_not_utf_8_are_named():
     with pytest.raises(DataError, match=r"'Gr\\udcf6sse': not UTF-8 text"):
         typed("Gr\udcf6sse")
+
+
+def test_a_folder_whose_name_the_locale_cannot_read_is_named_with_a_cure(tmp_path):
+    folder = tmp_path / "für mich"
+    folder.mkdir()
+    for file in NANO.iterdir():
+        (folder / file.name).symlink_to(file)
+    failed = ftlib("generate", "--model", str(folder), "Why?")
+    assert failed.returncode == 1
+    (line,) = failed.stderr.decode().splitlines()
+    assert re.fullmatch(
+        r"ftlib: '.*f\\udcc3\\udcbcr mich': its name holds bytes .* \(ascii\) lacks: set PYTHONUTF8=1 .*", line
+    )
+    mended = ftlib("generate", "--model", str(folder), "--max-new-tokens", "2", "Why?", variables={"PYTHONUTF8": "1"})
+    assert mended.returncode == 0, mended.stderr
+
+
+def test_a_name_that_a_library_refuses_is_explained():
+    with pytest.raises(UnicodeEncodeError) as caught:
+        "runs/r\udcc3\udcbcben".encode()
+    status, message = cli._explained(caught.value)
+    assert status == 1
+    assert message.startswith(r"ftlib: 'runs/r\udcc3\udcbcben': its name holds bytes that the locale's encoding")
+    assert (
+        cli._explained(UnicodeEncodeError("ascii", "█", 0, 1, "ordinal not in range"))[1].count("did not expect") == 1
+    )
 
 
 @pytest.mark.parametrize(("encoding", "printed"), [("ascii", "█".encode()), ("latin-1", b"\\u2588")])

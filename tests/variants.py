@@ -162,9 +162,13 @@ def prefix_of(variant: Variant, python: Path) -> tuple[str, ...]:
         readers = (*plain, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
         again = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import torch'], check=True)"
         for tried in (plain, readers):
-            if not subprocess.run([*tried, str(python), "-c", again], capture_output=True).returncode:
+            done = subprocess.run(
+                [*tried, str(python), "-c", again], capture_output=True, encoding="utf-8", check=False
+            )
+            if not done.returncode:
                 return (*prefix, *tried)
-        raise NotHereError(f"the user {variant.user} can't run {python}")
+        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise NotHereError(f"the user {variant.user} can't run {python}: {reason}")
     return prefix
 
 

@@ -15,7 +15,7 @@ import typer
 
 from ftlib.cli.group import CourseGroup, WrongUsage
 from ftlib.errors import FtlibError
-from ftlib.locales import let_any_text_be_printed
+from ftlib.locales import let_any_text_be_printed, why_unreadable
 
 STOPPED = 130
 """Exit status after Ctrl-C."""
@@ -111,6 +111,8 @@ def _explained(error: Exception) -> tuple[int, str]:
         return 1, f"ftlib: this command needs the package {error.name!r}: install it with {command}"
     if isinstance(error, OSError) and error.filename:
         return 1, f"ftlib: {error.filename}: {error.strerror}"
+    if isinstance(error, UnicodeEncodeError) and (reason := why_unreadable(error.object)):
+        return 1, f"ftlib: {error.object[-200:]!a}: {reason}"
     told = _line(f"{type(error).__name__}: {error}")
     return 1, f"ftlib: an error that ftlib did not expect, {told} (--debug shows where)"
 
