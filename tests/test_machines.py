@@ -69,7 +69,8 @@ def test_only_what_is_missing_of_the_same_course_runs(tmp_path, monkeypatch):
 
 
 def test_a_copy_is_a_checkout_with_an_environment_of_its_own(tmp_path):
-    folder, python = copy_course(tmp_path / "Kurs für alle")
+    name = VARIANTS["path"].folder if sys.getfilesystemencoding() == "utf-8" else VARIANTS["foreign"].folder
+    folder, python = copy_course(tmp_path / name)
     code = "import ftlib, rich, sys; print(ascii([ftlib.__file__, sys.prefix]))"
     done = subprocess.run([str(python), "-c", code], cwd=folder, capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == ascii([str(folder / "ftlib/__init__.py"), str(folder / ".venv")])
