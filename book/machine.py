@@ -66,17 +66,22 @@ class Watch:
         self._thread: threading.Thread | None = None
 
     def follow(self, pid: int) -> None:
-        """Begin to look, five times a second."""
-        self._thread = threading.Thread(target=self._look, args=(pid,), daemon=True)
-        self._thread.start()
-
-    def _look(self, pid: int) -> None:
+        """Look at once, and then five times a second: a short chapter may end before the second look."""
         with contextlib.suppress(psutil.NoSuchProcess):
             root = psutil.Process(pid)
+            self._look(root)
+            self._thread = threading.Thread(target=self._keep_looking, args=(root,), daemon=True)
+            self._thread.start()
+
+    def _keep_looking(self, root: psutil.Process) -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
             while not self._done.wait(0.2):
-                processes = [root, *root.children(recursive=True)]
-                self._seen.update(processes)
-                self.peak_bytes = max(self.peak_bytes, sum(map(resident_bytes, processes)))
+                self._look(root)
+
+    def _look(self, root: psutil.Process) -> None:
+        processes = [root, *root.children(recursive=True)]
+        self._seen.update(processes)
+        self.peak_bytes = max(self.peak_bytes, sum(map(resident_bytes, processes)))
 
     def __enter__(self) -> Watch:
         return self

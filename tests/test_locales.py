@@ -13,7 +13,7 @@ import pytest
 from ftlib import cli
 from ftlib.errors import DataError
 from ftlib.locales import let_any_text_be_printed, typed
-from ftlib.places import NANO
+from ftlib.places import nano_folder
 
 C_LOCALE = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 QUESTION = "Wie groß ist „Äquator“?"
@@ -58,7 +58,7 @@ def test_bytes_that_are_not_utf_8_are_named():
 def test_a_folder_whose_name_the_locale_cannot_read_is_named_with_a_cure(tmp_path):
     folder = Path(os.fsdecode(os.fsencode(tmp_path / "f") + "ür mich".encode()))  # in whatever locale this test runs
     folder.mkdir()
-    for file in NANO.iterdir():
+    for file in nano_folder().iterdir():
         (folder / file.name).symlink_to(file)
     failed = ftlib("generate", "--model", str(folder), "Why?")
     assert failed.returncode == 1
