@@ -18,6 +18,8 @@ STAGE = BUILT / "source"  # a copy of what the pages are made from, with the out
 STAMP = BUILT / "html.digest"
 # Pages include parts of the library, the data and the configurations.
 STAGED = ("_config.yml", "_toc.yml", "book", "chapters", "ftlib", "datasets", "configs", "constraints.txt")
+# Not by the path of its program: the packages of an environment may be those of another one.
+JUPYTER_BOOK = (sys.executable, "-c", "from jupyter_book.cli.main import main; main()")
 WHEEL = ("README.md", "LICENSE", "LICENSE-text", "pyproject.toml")
 
 
@@ -63,8 +65,7 @@ def build(root: Path, *, strict: bool) -> bool:
     shutil.rmtree(beside, ignore_errors=True)
     (root / STAMP).unlink(missing_ok=True)
     flags = ["-W", "--keep-going"] if strict else []
-    tool = Path(sys.executable).with_name("jupyter-book")
-    command = [str(tool), "build", "--quiet", *flags, str(root / STAGE), "--path-output", str(beside)]
+    command = [*JUPYTER_BOOK, "build", "--quiet", *flags, str(root / STAGE), "--path-output", str(beside)]
     done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8")
     # Places of warnings are those of the sources, not of their copies.
     warnings = done.stderr.replace(f"{root / STAGE}/", "")

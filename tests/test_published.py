@@ -9,13 +9,13 @@ import subprocess
 import sys
 import zipfile
 import zlib
-from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
 from nbclient import NotebookClient
 
+from book.pages import JUPYTER_BOOK
 from ftlib.doctor import KEYS
 from ftlib.models import save_model
 from tests.published import ROOT, anywhere, as_path, contents, machine_traces, raw_markup, traces, traces_in
@@ -54,7 +54,7 @@ def build_page(folder, page, environment, **settings):
     (folder / "_config.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
     (folder / "_toc.yml").write_text("format: jb-book\nroot: page\n", encoding="utf-8")
     (folder / "page.md").write_text(page, encoding="utf-8")
-    command = [Path(sys.executable).with_name("jupyter-book"), "build", "-W", "--keep-going", folder]
+    command = [*JUPYTER_BOOK, "build", "-W", "--keep-going", folder]
     done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folder / "_build" / "html"

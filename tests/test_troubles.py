@@ -20,10 +20,15 @@ from ftlib.tokenization import tokenize
 from tests.troubles import TROUBLES
 from tests.troubles.page import refreshed
 from tests.troubles.trial import holds, matches, mend, provoke
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "book/troubleshooting.md"
 SITE = ROOT / "_build/html"
+# The page scrolls for as long as it likes, and over several headings.
+FIRST_SHOWN = """
+() => [...document.querySelectorAll("h3")].find((one) => one.getBoundingClientRect().top >= 0)?.innerText ?? ""
+"""
 ENTRIES = [trouble for troubles in TROUBLES.values() for trouble in troubles]
 
 
@@ -108,7 +113,9 @@ def test_a_message_that_is_pasted_into_the_search_leads_to_its_entry(site, brows
             "(field, text) => { field.value = text; field.form.submit() }", trouble.message.replace("...", " ")
         )
         tab.locator("#search-results li a[href*=troubleshooting]").first.click()
-        tab.wait_for_function("() => scrollY > 0")
-        tops = {h.inner_text(): h.bounding_box()["y"] for h in tab.locator("h3").all()}
-        shown = min((heading for heading, top in tops.items() if top >= 0), key=tops.__getitem__)
-        assert re.findall(r"\w+", shown) == re.findall(r"\w+", trouble.title)
+        tab.wait_for_url("**/troubleshooting.html*")
+        wait_until(lambda title=trouble.title: words(tab.evaluate(FIRST_SHOWN)) == words(title), trouble.title)
+
+
+def words(text):
+    return re.findall(r"\w+", text)
