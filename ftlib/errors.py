@@ -42,6 +42,10 @@ class LeakWarning(UserWarning):
     """A random split put the same prompt on both sides; the message counts the rows and names one."""
 
 
+class LossWarning(UserWarning):
+    """A model's own loss is another than the cross-entropy of its next tokens; the message holds both."""
+
+
 class ConfigError(FtlibError):
     """A run's configuration names something unknown or impossible; the message says where and what is allowed."""
 

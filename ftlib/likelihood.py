@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from datasets import Dataset
 from ftlib.batches import padded_batches
 from ftlib.intervals import Array
-from ftlib.metrics import target_logits
+from ftlib.target_logits import target_logits
 from ftlib.templates import QUESTION_ANSWER, Template
 from ftlib.tokenization import IGNORED, tokenize
 

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from ftlib.data import to_conversations
+from ftlib.errors import TrainingError
 from ftlib.tokenization import tokenize
 from ftlib.training.job import Job, MicroBatches
 from ftlib.training.optimizers import make_optimizer, schedule
+from tests.families import tiny_causal
 
 ENGINES = ("loop", "hf", "lightning", "trl")
 STEPS = 50
@@ -112,3 +114,41 @@ def test_a_mean_over_micro_batches_would_not_agree(tiny_model, rows, run):
         naive += float(loss.detach()) / count / 4
     right = run("loop", tiny_model, rows, steps=1).history[0].loss
     assert abs(naive - right) > 1e-3
+
+
+SCALED = {"granite": {}, "cohere": {}, "gemma2": {}, "falcon_h1": {}, "mixtral": {"output_router_logits": True}}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("family", [*SCALED, "mixtral-plain"])
+def test_every_engine_trains_the_models_own_loss(engine, family, tiny_tokenizer, rows, run):
+    """Scores that the forward pass scales or caps, and a mixture with its auxiliary loss or without."""
+    plain = family.removesuffix("-plain")
+    more = SCALED[plain] if plain == family else {}
+    model = tiny_causal(plain, vocab_size=len(tiny_tokenizer), max_position_embeddings=128, **more)
+    config = model.config.to_dict()
+    first = [
+        MicroBatches(rows, pad_token_id=1, batch_size=2, accumulation_steps=4, max_steps=1, order="shuffled", seed=5)
+    ]
+    micro = [first[0][number] for number in range(4)]
+    targets = int(micro[0].pop("step_targets"))
+    own = 0.0
+    for batch in micro:
+        batch.pop("step_targets", None)
+        output = model(**batch)
+        count = int((batch["labels"][:, 1:] != -100).sum())
+        auxiliary = model.config.router_aux_loss_coef * output.aux_loss.item() if more else 0.0
+        own += (output.loss.item() - auxiliary) * count / targets + auxiliary / 4
+    job = run(engine, model, rows, steps=2)
+    assert job.history[0].loss == pytest.approx(own, rel=1e-4)
+    router = {name: value for name, value in config.items() if "router" in name}
+    assert {name: model.config.to_dict()[name] for name in router} == router  # a checkpoint will hold it
+
+
+def test_trl_is_refused_where_its_loss_is_another(tiny_tokenizer, rows, run):
+    """SFTTrainer multiplies by a configuration's logit_scale; this model's forward pass doesn't."""
+    model = tiny_causal("llama", vocab_size=len(tiny_tokenizer), max_position_embeddings=128)
+    model.config.logit_scale = 0.5
+    with pytest.raises(TrainingError, match=r"engine trl: SFTTrainer computes the loss .* choose the engine loop"):
+        run("trl", model, rows, steps=1)
+    assert run("loop", model, rows, steps=1).history

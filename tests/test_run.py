@@ -205,14 +205,14 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(tm
     settings = config(checkpoint={"every_steps": 1}, train={"max_steps": 4})
     from ftlib.training import job
 
-    original, calls = job.summed_target_loss, []
+    original, calls = job.score_targets, []
 
     def broken(model, batch):
         calls.append(1)
-        loss, count = original(model, batch)
-        return (loss * float("nan") if len(calls) > 4 else loss), count
+        scored = original(model, batch)
+        return scored._replace(logits=scored.logits * float("nan")) if len(calls) > 4 else scored
 
-    monkeypatch.setattr(job, "summed_target_loss", broken)
+    monkeypatch.setattr(job, "score_targets", broken)
     with pytest.raises(TrainingError, match=r"step 3: the loss is nan .* lower the learning rate"):
         train(settings, tmp_path / "run")
     found = checkpoints(tmp_path / "run")

@@ -25,7 +25,7 @@ def run(job: Job) -> None:
     was_training = job.model.training
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(**trainer_arguments(job, folder))
-        trainer = _HFTrainer(TargetLoss(job.model), arguments, job=job)
+        trainer = _HFTrainer(TargetLoss(job.model, job.batches.accumulation_steps), arguments, job=job)
         try:
             trainer.train()
         finally:

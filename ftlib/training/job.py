@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from datasets import Dataset
 from ftlib.batches import length_batches, pad_batch, padded_batches
 from ftlib.errors import DataError, TrainingError
-from ftlib.metrics import answer_loss, summed_target_loss
+from ftlib.metrics import answer_loss
 from ftlib.models import context_length
+from ftlib.target_logits import score_targets
 from ftlib.tokenization import IGNORED
+from ftlib.training.own_loss import auxiliary_weight
 
 Precision = Literal["float32", "bfloat16", "float16"]
 BatchOrder = Literal["by_length", "shuffled", "as_given"]
@@ -207,15 +209,21 @@ class TargetLoss(nn.Module):
     Engines that wrap a model for several processes call the wrapper, and the wrapper calls this.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        """Keep the model; nothing of it is copied."""
+    def __init__(self, model: nn.Module, micro_batches: int = 1) -> None:
+        """Keep the model, of which nothing is copied, and how many micro-batches a step has."""
         super().__init__()
-        self.model = model
+        self.model, self.micro_batches = model, micro_batches
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
-        """Return ``{"loss": ...}``: the micro-batch's summed loss divided by the targets of its whole step."""
+        """Return ``{"loss": ...}``: the micro-batch's summed loss divided by the targets of its whole step.
+
+        A mixture's auxiliary loss is added as the model itself adds it; a step's is the mean of its micro-batches'.
+        """
         step_targets = batch.pop(STEP_TARGETS)
-        return {"loss": summed_target_loss(self.model, batch)[0] / step_targets}
+        weight = auxiliary_weight(self.model, batch)
+        scored = score_targets(self.model, batch)
+        loss = nn.functional.cross_entropy(scored.logits.float(), scored.targets, reduction="sum") / step_targets
+        return {"loss": loss + weight / self.micro_batches * scored.output.aux_loss if weight else loss}
 
 
 def evaluator(
@@ -252,7 +260,9 @@ def check_fit(rows: Dataset, model: Any) -> None:
     context, known = context_length(model), model.get_input_embeddings().num_embeddings
     for number, ids in enumerate(rows["input_ids"]):
         if len(ids) > context:
-            raise DataError(f"row {number} has {len(ids)} tokens, the model sees {context}: tokenise with max_length")
+            raise DataError(
+                f"row {number} has {len(ids)} tokens, the model sees {context}: tokenise with max_length"
+            )
         if max(ids, default=0) >= known or min(ids, default=0) < 0:
             raise DataError(
                 f"row {number} holds the token {max(ids)}, the model knows 0 to {known - 1}: "

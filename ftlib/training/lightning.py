@@ -67,7 +67,7 @@ class _Module(lightning.LightningModule):
 
     def __init__(self, job: Job) -> None:
         super().__init__()
-        self.job, self.loss_of = job, TargetLoss(job.model)
+        self.job, self.loss_of = job, TargetLoss(job.model, job.batches.accumulation_steps)
         self._begin()
 
     def _begin(self) -> None:

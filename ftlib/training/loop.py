@@ -123,7 +123,7 @@ def run(job: Job) -> None:
     """
     was_training = job.model.training
     team = make_team(job.batches.accumulation_steps, job.model.device)
-    loss_of = team.wrap(TargetLoss(job.model))
+    loss_of = team.wrap(TargetLoss(job.model, job.batches.accumulation_steps))
     try:
         for number in range(job.first_step, job.max_steps + 1):
             started = time.perf_counter()
