@@ -46,6 +46,10 @@ class LossWarning(UserWarning):
     """A model's own loss is another than the cross-entropy of its next tokens; the message holds both."""
 
 
+class DroppedRowsWarning(UserWarning):
+    """Rows without a single target were left out; the message counts them and says why they have none."""
+
+
 class ConfigError(FtlibError):
     """A run's configuration names something unknown or impossible; the message says where and what is allowed."""
 

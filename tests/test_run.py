@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from ftlib.chat_template import template_of
-from ftlib.errors import DataError, ModelError, TrainingError
+from ftlib.errors import DataError, DroppedRowsWarning, ModelError, TrainingError
 from ftlib.models import load_model, save_model
 from ftlib.templates import get_template
 from ftlib.training.checkpoints import checkpoints
@@ -53,7 +53,15 @@ def same(first, second):
 def test_a_run_leaves_what_it_promises(tmp_path, config):
     run = train(config(evaluate={"every_steps": 2}, checkpoint={"every_steps": 3}), tmp_path / "run")
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"config.yaml", "metrics.jsonl", "README.md", "loss.png", "summary.json", "checkpoints"}
+    assert names == {
+        "config.yaml",
+        "metrics.jsonl",
+        "README.md",
+        "loss.png",
+        "summary.json",
+        "checkpoints",
+        "data.json",
+    }
     assert [step.number for step in run.history] == [1, 2, 3, 4, 5, 6]
     assert [step.number for step in run.history if step.eval_loss is not None] == [2, 4, 6]
     assert run.last.step == 6
@@ -269,3 +277,51 @@ def test_tracking_offline_writes_into_the_run_folder(tmp_path, config):
     pytest.importorskip("wandb")
     run = train(config(tracking={"project": "course"}, train={"max_steps": 2}), tmp_path / "run")
     assert list((run.folder / "wandb").glob("offline-run-*/run-*.wandb"))
+
+
+@pytest.mark.parametrize("long_ones", ["trained", "evaluated"])
+def test_rows_without_a_target_are_left_out_with_their_number_before_work_begins(
+    tmp_path, config, rows_file, long_ones
+):
+    """Good rows, and some whose answer is cut away whole: no step and no evaluation is made of those alone."""
+    good = [{"question": f"Q {i}?", "answer": "So."} for i in range(12)]
+    long = [{"question": f"Why {i} " * 20 + "?", "answer": "So."} for i in range(4)]
+    other = tmp_path / "other.jsonl"
+    for path, rows in ((rows_file, [*good, *long] if long_ones == "trained" else good), (other, [*long, good[0]])):
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    validation = {"validation": str(other)} if long_ones == "evaluated" else {"validation_share": 0}
+    settings = config(
+        data={"max_length": 40, "truncate": "end", **validation},
+        train={"batch_size": 2, "max_steps": None, "epochs": 1, "accumulation_steps": 1},
+    )
+    with pytest.warns() as said:
+        run = train(settings, tmp_path / "run")
+    told = [str(one.message) for one in said if issubclass(one.category, DroppedRowsWarning)]
+    size, kind = (16, "training") if long_ones == "trained" else (5, "evaluation")
+    assert len(told) == 1
+    assert f"left out 4 of {size} {kind} rows without a target" in told[0]
+    assert len(run.history) == 6
+
+
+@pytest.mark.filterwarnings("ignore::ftlib.errors.TruncationWarning")
+def test_evaluation_rows_that_can_not_be_measured_are_refused_before_work_begins(tmp_path, config, rows_file):
+    (tmp_path / "other.jsonl").write_text(json.dumps({"question": "Why " * 30, "answer": "So."}) + "\n")
+    data = {"max_length": 40, "truncate": "end", "validation": str(tmp_path / "other.jsonl")}
+    with pytest.raises(DataError, match="no target to learn or to measure in any of the 1 evaluation rows"):
+        train(config(data=data), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("what", ["loss", "scores"])
+def test_an_evaluation_that_fails_costs_no_step(tmp_path, config, monkeypatch, what):
+    from ftlib.training import prepare
+
+    def broken(*_, **__):
+        raise DataError("broken on purpose")
+
+    monkeypatch.setattr(
+        prepare, "evaluator" if what == "loss" else "scores", lambda *_, **__: broken if what == "loss" else broken()
+    )
+    with pytest.raises(DataError, match="broken on purpose"):
+        train(config(evaluate={"metrics": what == "scores"}), tmp_path / "run")
+    assert [one.step for one in checkpoints(tmp_path / "run")] == [6]

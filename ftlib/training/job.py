@@ -7,6 +7,7 @@ losses agree. What an engine adds is how it takes a step: on one device or sever
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from datasets import Dataset
 from ftlib.batches import length_batches, pad_batch, padded_batches
-from ftlib.errors import DataError, TrainingError
+from ftlib.errors import DataError, DroppedRowsWarning, TrainingError
 from ftlib.metrics import answer_loss
 from ftlib.models import context_length
 from ftlib.target_logits import score_targets
@@ -99,11 +100,13 @@ class Job:
         check_finite(number, loss, gradient_norm)
         rate = self.learning_rate * self.rate_share(number)
         step = Step(number, rate, loss, gradient_norm, tokens, seconds)
-        if number == self.max_steps or (self.eval_every and number % self.eval_every == 0):
-            step = replace(step, eval_loss=self.evaluate())
-        self.history.append(step)
-        if self.on_step:
-            self.on_step(step)
+        try:
+            if number == self.max_steps or (self.eval_every and number % self.eval_every == 0):
+                step = replace(step, eval_loss=self.evaluate())
+        finally:  # an evaluation that fails must not cost the steps that were taken
+            self.history.append(step)
+            if self.on_step:
+                self.on_step(step)
 
 
 def check_finite(number: int, loss: float, gradient_norm: float) -> None:
@@ -251,8 +254,40 @@ def check_rows(rows: Dataset, **positive: int) -> None:
             raise DataError(f"{name} must be at least 1, not {value}")
 
 
-def check_fit(rows: Dataset, model: Any) -> None:
+def with_targets(rows: Dataset, name: str = "rows") -> Dataset:
+    """Leave out the rows that have no target: nothing can be learnt from them, or measured on them.
+
+    Args:
+        rows: Tokenised rows (:func:`ftlib.tokenize`).
+        name: What a message calls them.
+
+    Warns:
+        DroppedRowsWarning: How many were left out.
+
+    Raises:
+        DataError: No row has a target.
+    """
+    kept = [number for number, labels in enumerate(rows["labels"]) if any(label != IGNORED for label in labels[1:])]
+    if len(kept) == len(rows):
+        return rows
+    without = sorted({*range(len(rows))} - {*kept})
+    advice = (
+        "every label is -100, because the answer was cut away, or weighs 0: raise max_length, or shorten the prompts"
+    )
+    if not kept:
+        raise DataError(f"there is no target to learn or to measure in any of the {len(rows)} {name}: {advice}")
+    message = f"left out {len(without)} of {len(rows)} {name} without a target (row {without[0]}, say): {advice}"
+    warnings.warn(message, DroppedRowsWarning, stacklevel=3)
+    return rows.select(kept)
+
+
+def check_fit(rows: Dataset, model: Any, name: str = "row") -> None:
     """Refuse rows that the model can't read: too long, or of another tokenizer.
+
+    Args:
+        rows: Tokenised rows.
+        model: A causal language model.
+        name: What a message calls a row.
 
     Raises:
         DataError: A row is longer than the model's context, or holds a token that the model doesn't know.
@@ -261,11 +296,11 @@ def check_fit(rows: Dataset, model: Any) -> None:
     for number, ids in enumerate(rows["input_ids"]):
         if len(ids) > context:
             raise DataError(
-                f"row {number} has {len(ids)} tokens, the model sees {context}: tokenise with max_length"
+                f"{name} {number} has {len(ids)} tokens, the model sees {context}: tokenise with max_length"
             )
         if max(ids, default=0) >= known or min(ids, default=0) < 0:
             raise DataError(
-                f"row {number} holds the token {max(ids)}, the model knows 0 to {known - 1}: "
+                f"{name} {number} holds the token {max(ids)}, the model knows 0 to {known - 1}: "
                 "tokenise with the model's own tokenizer"
             )
 

@@ -20,6 +20,7 @@ from ftlib.training.job import (
     check_rows,
     evaluator,
     real_tokens,
+    with_targets,
 )
 from ftlib.training.optimizers import OptimizerName, make_optimizer, schedule, set_rates
 from ftlib.training.team import Team, make_team
@@ -76,7 +77,11 @@ def finetune(
     Taught in: chapters/07_training_pythia_70m.ipynb
     """
     check_rows(rows, max_steps=max_steps, batch_size=batch_size, accumulation_steps=accumulation_steps)
+    rows = with_targets(rows)
     check_fit(rows, model)
+    if eval_rows:
+        eval_rows = with_targets(eval_rows, "evaluation rows")
+        check_fit(eval_rows, model, "evaluation row")
     batches = MicroBatches(
         rows,
         pad_token_id=pad_token_id,

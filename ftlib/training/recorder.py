@@ -71,7 +71,15 @@ class Recorder:
         """Write a step down, then a checkpoint if one is due or the evaluation is the best so far."""
         if not self.is_main:
             return
-        found = self.score() if step.eval_loss is not None else {}
+        found: Scores = {}
+        try:
+            found = self.score() if step.eval_loss is not None else {}
+        finally:  # scores that fail must not cost the steps that were taken
+            self._keep(step, found)
+        if self.on_step:
+            self.on_step(step, self.job.max_steps)
+
+    def _keep(self, step: Step, found: Scores) -> None:
         due = step.number == self.job.max_steps or self.is_due(step.number)
         rank = self._rank(step, found, due=due)
         best = rank is not None and rank < self.lowest
@@ -82,8 +90,6 @@ class Recorder:
             optimizer = self.job.optimizer
             save_checkpoint(self.folder, self.job.model, self.job.tokenizer, optimizer, step=step.number, rank=rank)
             prune(self.folder, self.config.checkpoint.keep)
-        if self.on_step:
-            self.on_step(step, self.job.max_steps)
 
     def _rank(self, step: Step, found: Scores, *, due: bool) -> float | None:
         """Return what decides whether a checkpoint is the best, turned so that lower is better."""

@@ -13,6 +13,7 @@ from ftlib.errors import TruncationWarning
 from ftlib.templates import Template, get_template
 from ftlib.tokenization import tokenize
 from ftlib.training.config import FinetuneConfig
+from ftlib.training.job import with_targets
 
 _NO_LIMIT = 2**31
 
@@ -24,13 +25,18 @@ def tokenized(config: FinetuneConfig, tokenizer: Any) -> tuple[Dataset, Dataset 
         config: Of the run.
         tokenizer: The model's; it is not changed.
 
+    Warns:
+        DroppedRowsWarning: Rows have no target, and are left out.
+
     Raises:
-        DataError: The data can't be used.
+        DataError: The data can't be used, or no row has a target.
     """
     conversations, held_out = _conversations(config)
     template = run_template(config, tokenizer)
-    rows = _tokenized(conversations, tokenizer, template, config)
-    eval_rows = _tokenized(held_out, tokenizer, template, config) if held_out is not None else None
+    rows = with_targets(_tokenized(conversations, tokenizer, template, config), "training rows")
+    eval_rows = None
+    if held_out is not None:
+        eval_rows = with_targets(_tokenized(held_out, tokenizer, template, config), "evaluation rows")
     overfit = config.data.overfit_batches
     if overfit:
         rows = first_batches(rows, overfit, config.train.batch_size)
