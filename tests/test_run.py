@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from ftlib.chat_template import template_of
-from ftlib.errors import DataError, DroppedRowsWarning, ModelError, TrainingError
+from ftlib.errors import DataError, DroppedRowsWarning, LeakWarning, ModelError, TrainingError
 from ftlib.models import load_model, save_model
 from ftlib.templates import get_template
 from ftlib.training.checkpoints import checkpoints
@@ -325,3 +325,42 @@ def test_an_evaluation_that_fails_costs_no_step(tmp_path, config, monkeypatch, w
     with pytest.raises(DataError, match="broken on purpose"):
         train(config(evaluate={"metrics": what == "scores"}), tmp_path / "run")
     assert [one.step for one in checkpoints(tmp_path / "run")] == [6]
+
+
+def _stop_after(number):
+    def stop(step, last):
+        if step.number == number:
+            raise KeyboardInterrupt
+
+    return stop
+
+
+@pytest.mark.parametrize("change", ["fewer", "other answer", "other order", "none"])
+def test_a_run_goes_on_with_its_own_rows_only(tmp_path, config, rows_file, change):
+    settings = config(checkpoint={"every_steps": 1})
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, tmp_path / "run", on_step=_stop_after(3))
+    lines = rows_file.read_text().splitlines(keepends=True)
+    changed = {
+        "fewer": lines[:-1],
+        "other answer": [lines[0].replace("word", "term"), *lines[1:]],
+        "other order": lines[::-1],
+        "none": lines,
+    }
+    rows_file.write_text("".join(changed[change]))
+    if change == "none":
+        assert len(train(settings, tmp_path / "run", resume=True).history) == 6
+        return
+    before = (tmp_path / "run" / "metrics.jsonl").read_text()
+    with pytest.raises(TrainingError, match=r"was begun with other rows .* put the data back"):
+        train(settings, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize("own_file", [True, False])
+def test_prompts_on_both_sides_are_said(tmp_path, config, rows_file, own_file):
+    rows = [{"question": f"The same {i % 2}?", "answer": f"So {i}."} for i in range(20)]
+    rows_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = {"validation": str(rows_file)} if own_file else {}
+    with pytest.warns(LeakWarning, match=r"\d+ of \d+ evaluation rows have a prompt that is also trained on"):
+        train(config(data=data, train={"max_steps": 1}), tmp_path / "run")

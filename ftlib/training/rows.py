@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import warnings
 from typing import Any
 
+import numpy as np
+
 from datasets import Dataset
 from ftlib.chat_template import ChatTemplate
 from ftlib.data import load_conversations
-from ftlib.errors import TruncationWarning
+from ftlib.errors import LeakWarning, TruncationWarning
+from ftlib.leakage import same_prompts
 from ftlib.templates import Template, get_template
 from ftlib.tokenization import tokenize
 from ftlib.training.config import FinetuneConfig
@@ -27,11 +31,14 @@ def tokenized(config: FinetuneConfig, tokenizer: Any) -> tuple[Dataset, Dataset 
 
     Warns:
         DroppedRowsWarning: Rows have no target, and are left out.
+        LeakWarning: A prompt of the evaluation rows is also trained on.
 
     Raises:
         DataError: The data can't be used, or no row has a target.
     """
     conversations, held_out = _conversations(config)
+    if held_out is not None and not config.data.overfit_batches:
+        _warn_of_leaks(conversations, held_out)
     template = run_template(config, tokenizer)
     rows = with_targets(_tokenized(conversations, tokenizer, template, config), "training rows")
     eval_rows = None
@@ -42,6 +49,24 @@ def tokenized(config: FinetuneConfig, tokenizer: Any) -> tuple[Dataset, Dataset 
         rows = first_batches(rows, overfit, config.train.batch_size)
         eval_rows = first_batches(eval_rows, overfit, config.evaluate.batch_size) if eval_rows is not None else None
     return rows, eval_rows
+
+
+def fingerprint(*parts: Dataset | None) -> str:
+    """Give tokenised rows a name that changes with any token, label or row of them.
+
+    >>> rows = Dataset.from_dict({"input_ids": [[5, 6]], "labels": [[-100, 6]]})
+    >>> fingerprint(rows) == fingerprint(rows), fingerprint(rows) == fingerprint(rows, rows)
+    (True, False)
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for rows in parts:
+        digest.update(f"{len(rows) if rows else 0} rows".encode())
+        for batch in rows.with_format("arrow").iter(1000) if rows else ():
+            for column in ("input_ids", "labels"):
+                lists = batch[column].combine_chunks()
+                for numbers in (lists.value_lengths(), lists.flatten()):
+                    digest.update(numbers.to_numpy().astype(np.int64).tobytes())
+    return digest.hexdigest()
 
 
 def first_batches(rows: Dataset, batches: float, batch_size: int) -> Dataset:
@@ -82,6 +107,20 @@ def run_template(config: FinetuneConfig, tokenizer: Any) -> Template:
         return config.data.frame.template()
     name = config.data.template
     return ChatTemplate(tokenizer) if name == "tokenizer" else get_template(name)
+
+
+def _warn_of_leaks(conversations: Dataset, held_out: Dataset) -> None:
+    trained = len(conversations)
+    both = [*conversations["messages"], *held_out["messages"]]
+    leaks = same_prompts(both, range(trained), range(trained, len(both)))
+    if leaks:
+        row, same = leaks[0]
+        message = (
+            f"{len(leaks)} of {len(held_out)} evaluation rows have a prompt that is also trained on (evaluation row "
+            f"{row - trained} as training row {same}, say): the evaluation measures memory there: remove the "
+            "duplicates, or give data.validation a file of its own"
+        )
+        warnings.warn(message, LeakWarning, stacklevel=3)
 
 
 def _tokenized(conversations: Dataset, tokenizer: Any, template: Template, config: FinetuneConfig) -> Dataset:
