@@ -3,10 +3,11 @@ import shutil
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from ftlib.chat_template import template_of
-from ftlib.errors import DataError, DroppedRowsWarning, LeakWarning, ModelError, TrainingError
+from ftlib.errors import ConfigError, DataError, DroppedRowsWarning, LeakWarning, ModelError, TrainingError
 from ftlib.models import load_model, save_model
 from ftlib.templates import get_template
 from ftlib.training.checkpoints import checkpoints
@@ -364,3 +365,26 @@ def test_prompts_on_both_sides_are_said(tmp_path, config, rows_file, own_file):
     data = {"validation": str(rows_file)} if own_file else {}
     with pytest.warns(LeakWarning, match=r"\d+ of \d+ evaluation rows have a prompt that is also trained on"):
         train(config(data=data, train={"max_steps": 1}), tmp_path / "run")
+
+
+@pytest.mark.parametrize("monitor", ["token_accuracy", "bleu", "rouge_l", "eval_loss", "loss"])
+def test_the_direction_of_what_is_monitored_is_its_own(config, monitor):
+    higher = monitor not in ("eval_loss", "loss")
+    settings = config(checkpoint={"monitor": monitor}, evaluate={"metrics": True})
+    assert settings.checkpoint.mode == ("max" if higher else "min")
+    assert FinetuneConfig.from_dict(yaml.safe_load(settings.as_yaml())) == settings
+    if higher:
+        with pytest.raises(ConfigError, match=f"of {monitor} the highest is best: set mode to max, or leave it out"):
+            config(checkpoint={"monitor": monitor, "mode": "min"}, evaluate={"metrics": True})
+
+
+def test_the_best_checkpoint_of_a_score_is_the_one_with_the_highest(tmp_path, config, monkeypatch):
+    from ftlib.training import prepare
+
+    values = iter([0.2, 0.9, 0.4])
+    monkeypatch.setattr(prepare, "scores", lambda *_, **__: {"token_accuracy": next(values)})
+    settings = config(
+        checkpoint={"monitor": "token_accuracy"}, evaluate={"metrics": True, "every_steps": 2}, train={"max_steps": 6}
+    )
+    run = train(settings, tmp_path / "run")
+    assert run.best.step == 4
