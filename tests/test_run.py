@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 
 import pytest
@@ -13,6 +14,7 @@ from ftlib.templates import get_template
 from ftlib.training.checkpoints import checkpoints
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.run import read_metrics, train
+from tests.families import tiny_causal
 
 
 @pytest.fixture
@@ -328,10 +330,14 @@ def test_an_evaluation_that_fails_costs_no_step(tmp_path, config, monkeypatch, w
     assert [one.step for one in checkpoints(tmp_path / "run")] == [6]
 
 
+class StoppedError(Exception):
+    """As if the process had been killed: Lightning turns a KeyboardInterrupt into something else."""
+
+
 def _stop_after(number):
     def stop(step, last):
         if step.number == number:
-            raise KeyboardInterrupt
+            raise StoppedError
 
     return stop
 
@@ -339,7 +345,7 @@ def _stop_after(number):
 @pytest.mark.parametrize("change", ["fewer", "other answer", "other order", "none"])
 def test_a_run_goes_on_with_its_own_rows_only(tmp_path, config, rows_file, change):
     settings = config(checkpoint={"every_steps": 1})
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(StoppedError):
         train(settings, tmp_path / "run", on_step=_stop_after(3))
     lines = rows_file.read_text().splitlines(keepends=True)
     changed = {
@@ -388,3 +394,52 @@ def test_the_best_checkpoint_of_a_score_is_the_one_with_the_highest(tmp_path, co
     )
     run = train(settings, tmp_path / "run")
     assert run.best.step == 4
+
+
+@pytest.fixture
+def with_dropout(tmp_path, tiny_tokenizer):
+    model = tiny_causal("gpt2", head_scale=1.0, vocab_size=len(tiny_tokenizer), n_positions=128)
+    return save_model(model, tiny_tokenizer, tmp_path / "dropping")
+
+
+@pytest.mark.parametrize("engine", ["loop", "hf", "lightning", "trl"])
+@pytest.mark.parametrize("lora", [None, {"rank": 2, "dropout": 0.3}])
+def test_a_run_with_dropout_goes_on_bit_for_bit_in_every_engine(tmp_path, config, with_dropout, engine, lora):
+    """GPT-2 drops a tenth of everything, and an adapter more; a stop after any step changes nothing."""
+    settings = config(
+        engine=engine,
+        model={"name": str(with_dropout), "lora": lora},
+        train={"batch_order": "shuffled", "max_steps": None, "epochs": 2, "accumulation_steps": 2},
+        checkpoint={"every_steps": 1},
+    )
+    whole = train(settings, tmp_path / "whole")
+    assert len(whole.history) == 8  # 16 rows, 4 a step
+    with pytest.raises(StoppedError):
+        train(settings, tmp_path / "parts", on_step=_stop_after(3))
+    with pytest.raises(StoppedError):
+        train(settings, tmp_path / "parts", resume=True, on_step=_stop_after(5))
+    resumed = train(settings, tmp_path / "parts", resume=True)
+    assert [step.loss for step in resumed.history] == [step.loss for step in whole.history]
+    assert [step.gradient_norm for step in resumed.history] == [step.gradient_norm for step in whole.history]
+    assert same(weights(resumed.last.folder), weights(whole.last.folder))
+
+
+def test_a_skipped_step_is_noted_and_read_and_the_scale_goes_on(tmp_path, config, monkeypatch):
+    """In float16, which a processor takes only where a test asks for it."""
+    from ftlib.training import prepare
+
+    original = torch.amp.GradScaler.__init__
+
+    def begins_too_high(self, *arguments, **named):
+        original(self, *arguments, **{**named, "init_scale": 2.0**40})
+
+    monkeypatch.setattr(torch.amp.GradScaler, "__init__", begins_too_high)
+    monkeypatch.setattr(prepare, "_precision", lambda wanted, device: wanted)
+    settings = config(train={"precision": "float16", "max_steps": 3}, checkpoint={"every_steps": 1})
+    with pytest.raises(StoppedError):
+        train(settings, tmp_path / "run", on_step=_stop_after(1))
+    assert '"gradient_norm": null' in (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert read_metrics(tmp_path / "run")[0].gradient_norm == math.inf
+    train(settings, tmp_path / "run", resume=True)
+    state = json.loads((checkpoints(tmp_path / "run")[-1].folder / "training_state.json").read_text())
+    assert state["scaler"]["scale"] == 2.0**37

@@ -20,8 +20,9 @@ from ftlib.metrics import answer_loss, corpus_bleu
 from ftlib.models import load_model
 from ftlib.parts import add_lora, freeze
 from ftlib.training.checkpoints import Checkpoint, checkpoints
+from ftlib.training.checks import check_fit
 from ftlib.training.config import FinetuneConfig
-from ftlib.training.job import Job, MicroBatches, Precision, check_finite, check_fit, evaluator
+from ftlib.training.job import Job, MicroBatches, Precision, check_finite, evaluator
 from ftlib.training.loop import steps_for_epochs
 from ftlib.training.optimizers import make_optimizer, schedule
 from ftlib.training.scores import scores

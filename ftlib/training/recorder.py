@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields, replace
@@ -87,8 +88,11 @@ class Recorder:
             self.lowest = rank
         self._write(step, found, now=due or best)
         if due or best:
-            optimizer = self.job.optimizer
-            save_checkpoint(self.folder, self.job.model, self.job.tokenizer, optimizer, step=step.number, rank=rank)
+            job = self.job
+            scaler = (job.scaler.state_dict() or None) if job.scaler is not None else None
+            save_checkpoint(
+                self.folder, job.model, job.tokenizer, job.optimizer, step=step.number, rank=rank, scaler=scaler
+            )
             prune(self.folder, self.config.checkpoint.keep)
 
     def _rank(self, step: Step, found: Scores, *, due: bool) -> float | None:
@@ -105,6 +109,9 @@ class Recorder:
         if not (now or step.eval_loss is not None or step.number % self.config.train.log_every_steps == 0):
             return
         line = asdict(replace(step, tokens=self.tokens, seconds=self.seconds))
+        line["gradient_norm"] = (
+            step.gradient_norm if math.isfinite(step.gradient_norm) else None
+        )  # JSON has no infinity
         line |= self.speed.figures(self.tokens, self.seconds)
         self.tokens, self.seconds = 0, 0.0
         self.file.write(_line(line))
@@ -157,7 +164,8 @@ def read_metrics(folder: str | Path) -> list[Step]:
         folder: Of the run.
     """
     names = [field.name for field in fields(Step)]
-    return [Step(**{name: found[name] for name in names}) for found in _read(Path(folder) / METRICS)]
+    lines = [{name: found[name] for name in names} for found in _read(Path(folder) / METRICS)]
+    return [Step(**{**line, "gradient_norm": line["gradient_norm"] or math.inf}) for line in lines]
 
 
 def read_scores(folder: str | Path) -> list[dict[str, float]]:

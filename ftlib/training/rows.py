@@ -16,8 +16,8 @@ from ftlib.errors import LeakWarning, TruncationWarning
 from ftlib.leakage import same_prompts
 from ftlib.templates import Template, get_template
 from ftlib.tokenization import tokenize
+from ftlib.training.checks import with_targets
 from ftlib.training.config import FinetuneConfig
-from ftlib.training.job import with_targets
 
 _NO_LIMIT = 2**31
 

@@ -95,7 +95,7 @@ def train(
     evaluation.check()
     torch.manual_seed(config.train.seed)
     if start:
-        load_state(start, job.optimizer)
+        job.scaler_state = load_state(start, job.optimizer)
     if not resume:
         _make_folder(place, config, data)
     speed = measure_speed(model, rows, job.precision)

@@ -21,6 +21,7 @@ from ftlib.target_logits import looked_at
 from ftlib.training.hf import PlannedSteps, planned_optimizer, trainer_arguments
 from ftlib.training.job import STEP_TARGETS, Job, TargetLoss
 from ftlib.training.own_loss import auxiliary_weight
+from ftlib.training.randomness import States, random_states
 
 
 def run(job: Job) -> None:
@@ -29,12 +30,12 @@ def run(job: Job) -> None:
     Raises:
         TrainingError: TRL's loss of this model is not the model's own.
     """
-    was_training, own = job.model.training, set(vars(job.model))
+    was_training, own, states = job.model.training, set(vars(job.model)), random_states()
     with tempfile.TemporaryDirectory() as folder:
         arguments = SFTConfig(**trainer_arguments(job, folder), **_further_arguments(job))
         try:
             with _configuration_kept(job.model):
-                trainer = _SFTTrainer(job.model, arguments, job=job)
+                trainer = _SFTTrainer(job.model, arguments, job=job, states=states)
             _check_loss(trainer, job)
             trainer.train()
         finally:
@@ -91,7 +92,7 @@ def _text_config(model: Any) -> Any:
 
 
 class _SFTTrainer(PlannedSteps, SFTTrainer):
-    def __init__(self, model: Any, arguments: SFTConfig, *, job: Job) -> None:
+    def __init__(self, model: Any, arguments: SFTConfig, *, job: Job, states: States) -> None:
         super().__init__(
             model,
             arguments,
@@ -100,12 +101,13 @@ class _SFTTrainer(PlannedSteps, SFTTrainer):
             processing_class=job.tokenizer,
             optimizers=planned_optimizer(job),
         )
-        self.set_job(job)
+        self.set_job(job, states)
 
     def training_step(self, model: Any, inputs: dict[str, Tensor], *rest: Any, **named: Any) -> Tensor:
         """Forward and backward of one micro-batch, all of it SFTTrainer's own."""
         inputs.pop(STEP_TARGETS)
         counted = dict(inputs)
         loss: Tensor = super().training_step(model, inputs, *rest, **named)  # type: ignore[no-untyped-call]
-        self.count(loss, counted)
+        # It comes multiplied by the processes, over which gradients are averaged.
+        self.count(loss / self.accelerator.num_processes, counted)
         return loss
