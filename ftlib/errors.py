@@ -46,6 +46,10 @@ class LossWarning(UserWarning):
     """A model's own loss is another than the cross-entropy of its next tokens; the message holds both."""
 
 
+class AdapterWarning(UserWarning):
+    """All matrices of a model's blocks were to get an adapter, and some can't have one; the message names them."""
+
+
 class DroppedRowsWarning(UserWarning):
     """Rows without a single target were left out; the message counts them and says why they have none."""
 

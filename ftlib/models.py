@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import safe_open
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
@@ -88,6 +90,10 @@ def _load_adapter(place: str, *, device: str | None, dtype: Precision, trainable
 
     told = json.loads((Path(place) / "adapter_config.json").read_text(encoding="utf-8"))
     base, _ = load_model(told["base_model_name_or_path"], device=device, dtype=dtype)
+    rows = _embedding_rows(Path(place))
+    embeddings: Any = base.get_input_embeddings()
+    if rows is not None and rows != embeddings.weight.shape[0]:
+        base.resize_token_embeddings(rows, mean_resizing=False)  # its rows are those of the adapter's file
     if (Path(place) / GENERATION_CONFIG_NAME).is_file():  # what ends a text may be another token than the base model's
         base.generation_config = GenerationConfig.from_pretrained(place)
     with quiet_peft():
@@ -96,8 +102,14 @@ def _load_adapter(place: str, *, device: str | None, dtype: Precision, trainable
 
 @contextlib.contextmanager
 def quiet_peft() -> Iterator[None]:
-    """Leave out a warning that is not the caller's: peft 0.21 asks transformers 5.23 for a property by its old name."""
+    """Leave out warnings that are not the caller's.
+
+    peft 0.21 asks transformers 5.23 for a property by its old name, and remarks on settings for experts that it made
+    itself out of the names of other layers (:func:`ftlib.parts.add_lora` says what has no adapter).
+    """
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*_pattern keys did not match any targeted module.*")
+        warnings.filterwarnings("ignore", message=".*were set but no parameter was matched.*")
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*is deprecated.*")
         yield
 
@@ -139,12 +151,35 @@ def save_quietly(model: PreTrainedModel, folder: Path) -> None:
     for adapter in getattr(model, "peft_config", {}).values():
         if adapter.base_model_name_or_path == str(nano_folder()):  # where that is differs from machine to machine
             adapter.base_model_name_or_path = "nano"
-    # An adapter never holds embeddings here; left to itself, peft would look for the base model's on the Hub.
-    options: dict[str, Any] = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
+    # Left to itself, peft would look for the base model on the Hub.
+    options: dict[str, Any] = {}
+    if hasattr(model, "peft_config"):
+        options = {"save_embedding_layers": _embeddings_grew(model)}
     with _no_progress_bar():
         model.save_pretrained(folder, **options)
     if hasattr(model, "peft_config"):  # peft leaves it out; the ends that training taught are in it
         model.generation_config.save_pretrained(folder)
+
+
+def _embeddings_grew(model: Any) -> bool:
+    """Whether a model with adapters has other rows of embeddings than its base model on disk: for added tokens, say."""
+    name = next(iter(model.peft_config.values())).base_model_name_or_path
+    try:
+        config = AutoConfig.from_pretrained(resolve_name(name)).get_text_config()
+    except (ModelError, OSError, ValueError):
+        return False  # it was built here and has no base to be loaded from: whoever loads it brings the embeddings
+    return bool(config.vocab_size != model.get_input_embeddings().weight.shape[0])
+
+
+def _embedding_rows(adapter: Path) -> int | None:
+    """Rows of the embeddings that lie in an adapter's file, if there are any."""
+    file = adapter / "adapter_model.safetensors"
+    if not file.is_file():
+        return None
+    with safe_open(file, framework="pt") as tensors:
+        names = [name for name in tensors.keys() if ".lora_" not in name and name.endswith("weight")]  # noqa: SIM118
+        shapes = [tensors.get_slice(name).get_shape() for name in names]
+    return max((shape[0] for shape in shapes if len(shape) == 2), default=None)
 
 
 def load_tokenizer(name: str | Path = "auto") -> PreTrainedTokenizerBase:

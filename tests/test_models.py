@@ -1,3 +1,4 @@
+import copy
 import json
 from types import SimpleNamespace
 
@@ -13,7 +14,9 @@ from ftlib.models import (
     resolve_name,
     save_model,
 )
+from ftlib.parts import add_lora
 from ftlib.places import nano_folder
+from tests.families import tiny_causal
 
 
 @pytest.fixture
@@ -102,3 +105,34 @@ def test_a_tokenizer_without_padding_gets_one(saved):
 def test_a_config_without_context_length_is_an_error():
     with pytest.raises(ModelError, match="names no context length"):
         context_length(SimpleNamespace(config=SimpleNamespace(n_positions=None)))
+
+
+ADDED = ("<|im_start|>", "<|im_end|>")
+
+
+@pytest.mark.parametrize("family", ["gpt_neox", "llama", "gpt2", "gemma"])
+@pytest.mark.parametrize("resized", ["before the base was saved", "after it was loaded", "to a multiple of 64"])
+def test_an_adapter_on_a_model_with_added_tokens_is_loaded_with_them(tmp_path, tiny_tokenizer, family, resized):
+    """Their rows lie in no file of the base model: the adapter brings them."""
+    tokenizer = copy.deepcopy(tiny_tokenizer)
+    model = tiny_causal(family, head_scale=1.0, vocab_size=len(tokenizer))
+
+    def grow(model):
+        tokenizer.add_tokens(list(ADDED), special_tokens=True)
+        multiple = 64 if resized.endswith("64") else None
+        model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=multiple, mean_resizing=False)
+
+    if resized.startswith("before"):
+        grow(model)
+    save_model(model, tokenizer, tmp_path / "base")
+    model, _ = load_model(tmp_path / "base")
+    if not resized.startswith("before"):
+        grow(model)
+    adapted = add_lora(model, rank=2).eval()
+    ids = torch.tensor([[5, *tokenizer.convert_tokens_to_ids(list(ADDED)), 7]])
+    save_model(adapted, tokenizer, tmp_path / "adapter")
+    loaded, again = load_model(tmp_path / "adapter")
+    assert torch.equal(loaded(input_ids=ids).logits, adapted(input_ids=ids).logits)
+    assert again.convert_tokens_to_ids(list(ADDED)) == ids[0, 1:3].tolist()
+    size = (tmp_path / "adapter" / "adapter_model.safetensors").stat().st_size
+    assert (size > 40_000) == (not resized.startswith("before"))  # an adapter alone stays small

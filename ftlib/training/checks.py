@@ -74,5 +74,6 @@ def check_fit(rows: Dataset, model: Any, name: str = "row") -> None:
         if max(ids, default=0) >= known or min(ids, default=0) < 0:
             raise DataError(
                 f"{name} {number} holds the token {max(ids)}, the model knows 0 to {known - 1}: "
-                "tokenise with the model's own tokenizer"
+                "tokenise with the model's own tokenizer, or, if tokens were added to it, let the model have them too "
+                "(model.resize_token_embeddings(len(tokenizer)))"
             )
