@@ -66,26 +66,27 @@ def evaluate(
         on_done: Called with a model's name, the questions that it has answered, and how many there are.
 
     Raises:
-        DataError: There are no rows, a row lacks a question or an answer, or a function gives too few answers.
+        DataError: There are no rows, a row lacks a question or an answer, a model has no template, or a function gives
+            too few answers.
         PromptTooLongError: A question and its answer don't fit into a model's context.
 
     Taught in: chapters/11_base_tuned_hosted.ipynb
     """
     asked = _questions(rows)
+    frames = {name: _frame(template, name) for name, source in answers_of.items() if isinstance(source, tuple | list)}
     tables, notes = [], {}
     for name, source in answers_of.items():
         if isinstance(source, str):
             notes[name] = source
             continue
-        frame = template[name] if isinstance(template, Mapping) else template
         report = functools.partial(on_done, name) if on_done else None
         if callable(source):
             texts = source(list(asked["question"]))
         else:
             model, tokenizer = source
-            options: dict[str, Any] = {"template": frame, "batch_size": batch_size, "on_done": report}
+            options: dict[str, Any] = {"template": frames[name], "batch_size": batch_size, "on_done": report}
             texts = answer(model, tokenizer, list(asked["question"]), max_new_tokens=max_new_tokens, **options)
-        tables.append(_scored(asked, name, texts, None if callable(source) else _loss(*source, asked, frame)))
+        tables.append(_scored(asked, name, texts, None if callable(source) else _loss(*source, asked, frames[name])))
     table = pd.concat(tables, ignore_index=True) if tables else _scored(asked[:0], "", [], None)
     return Evaluation(table, _summary(table, list(answers_of), notes))
 
@@ -166,6 +167,19 @@ def write_csv(evaluation: Evaluation, path: str | Path) -> Path:
     place = Path(path)
     evaluation.table.to_csv(place, index=False)
     return place
+
+
+def _frame(template: Any, name: str) -> Template:
+    found = template.get(name) if isinstance(template, Mapping) else template
+    if not isinstance(found, Template):
+        told = f"found {found!r}"
+        if isinstance(template, Mapping):
+            told = f"templates are given for {', '.join(map(repr, template)) or 'nobody'}"
+        raise DataError(
+            f"{name!r} has no template ({told}): give the one that it was trained in, such as "
+            "ftlib.templates.QUESTION_ANSWER"
+        )
+    return found
 
 
 def _questions(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -35,6 +35,10 @@ def print_summary(source: str, summary: DataSummary, shown: Sequence[Sequence[Me
     console.print(f"Messages in a row: {turns.least} to {turns.greatest}, median {turns.median}")
     if summary.same_prompt:
         console.print(f"Rows with the prompt of an earlier row: {summary.same_prompt:,}")
+    if summary.unanswered:
+        console.print(
+            f"Rows that end without an answer: {summary.unanswered:,} (what follows the last one isn't learnt)"
+        )
     for extra, rows in summary.extras.items():
         console.print(f"With {extra}: {rows:,} rows")
     table = _table("role", "messages", "fewest words", "median", "most")
@@ -227,9 +231,12 @@ def print_doctor(checks: Sequence[Check]) -> None:
 
 def _print_tokens(console: Console, tokens: TokenCounts) -> None:
     lengths = tokens.lengths
+    context = "nothing says what the context holds (--context)"
+    if tokens.context is not None:
+        context = f"the context holds {tokens.context:,}"
     console.print(
         f"\nTokens of a row ({escape(tokens.tokenizer)}, template {tokens.template}): {lengths.least} to "
-        f"{lengths.greatest}, median {lengths.median}, {tokens.total:,} in all; the context holds {tokens.context:,}"
+        f"{lengths.greatest}, median {lengths.median}, {tokens.total:,} in all; {context}"
     )
     table = _table("tokens", "rows", "")
     table.columns[-1].justify = "left"

@@ -74,7 +74,7 @@ FLOORS = [
     {"training.job", "training.optimizers", "training.scores", "training.team"},
     {"benchmark", "doctor", "evaluation", "hardware", "server", "summary"},
     {"inference", "likelihood"},
-    {"batches", "decoding", "estimate", "room", "tokenization"},
+    {"batches", "decoding", "encoding", "estimate", "room", "tokenization"},
     {"corpus", "memory", "parts"},
     {
         "hosted",

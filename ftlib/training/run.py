@@ -14,6 +14,7 @@ import torch
 from ftlib.chat_template import to_jinja
 from ftlib.ends import set_ends
 from ftlib.errors import ConfigError, TrainingError
+from ftlib.models import context_length
 from ftlib.parts import count_parameters
 from ftlib.training.checkpoints import Checkpoint, best_of, checkpoints, load_state, prune, write_whole
 from ftlib.training.config import FinetuneConfig
@@ -79,7 +80,7 @@ def train(
         _check_empty(place)
     start = (_where_it_stopped(place, config) if resume else None) or other_run(config)
     model, tokenizer = prepare_model(config, start)
-    rows, eval_rows = tokenized(config, tokenizer)
+    rows, eval_rows = tokenized(config, tokenizer, context=context_length(model))
     counts = {"rows": len(rows), "eval_rows": len(eval_rows) if eval_rows else 0}
     data = {**counts, "fingerprint": fingerprint(rows, eval_rows)}
     if resume:

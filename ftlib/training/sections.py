@@ -82,6 +82,8 @@ class DataSection(Section):
     """A file, a shipped data set, or a Hub id."""
     format: str = "auto"
     """Format of the rows."""
+    on_error: Literal["raise", "skip"] = "raise"
+    """What a row that can't be used does: end the run before it begins, or be left out with a warning of its own."""
     split: str | None = None
     """Which split to train on, where there are several."""
     validation: str | None = None
