@@ -6,6 +6,7 @@ with one column, ``messages``, each a list of ``{"role", "content"}``.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import warnings
@@ -20,6 +21,7 @@ import jsonlines
 import datasets
 from datasets import Dataset, IterableDataset
 from ftlib.errors import DataError, SkippedRowWarning
+from ftlib.files import check_target
 from ftlib.formats import FORMATS, candidates, read_row
 from ftlib.messages import EXTRAS, Message, RowError
 from ftlib.places import shipped
@@ -56,6 +58,13 @@ def dataset_path(path_or_name: str | Path, *, split: str | None = None) -> Path:
         raise DataError(f"data set {str(path_or_name)!r} has no split {split!r}: it has {splits}")
     names = ", ".join(sorted(entry.name for entry in shipped_datasets().iterdir() if entry.is_dir()))
     raise DataError(f"{path_or_name}: no such file, and no shipped data set of that name (shipped: {names})")
+
+
+def source_file(source: str, *, split: str | None = None) -> Path | None:
+    """Return the file that a source stands for; None for one that is no file here, such as a Hub id."""
+    with contextlib.suppress(DataError):
+        return dataset_path(source, split=split)
+    return None
 
 
 def read_rows(
@@ -222,19 +231,20 @@ def save_conversations(conversations: Iterable[Mapping[str, Any]], path: str | P
     Raises:
         DataError: A conversation holds something that the format can't carry, or the file can't be written.
     """
-    path = Path(path).expanduser()
     writers = {one.name: one.write for one in FORMATS.values() if one.write}
     write = writers.get(format)
     if write is None:
         raise DataError(f"can't write the format {format!r}; expected one of {', '.join(writers)}")
+    path = check_target(path)
     suffix = Path(path.name.removesuffix(".gz")).suffix
     if suffix not in (".jsonl", ".json"):
         raise DataError(f"{path}: expected a name that ends with .jsonl or .json (or .gz behind it)")
-    unfinished = path.with_name(path.name + ".partial")
+    target = path.resolve()  # a link stays a link
+    unfinished = target.with_name(target.name + ".partial")
     try:
         with _writable(unfinished, packed=path.name.endswith(".gz")) as file:
             count = _write_rows(file, _written(conversations, write), as_list=suffix == ".json")
-        unfinished.replace(path)
+        unfinished.replace(target)
     except OSError as error:
         raise DataError(f"{path}: can't be written ({error.strerror}): check folder and permissions") from error
     finally:

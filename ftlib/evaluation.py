@@ -14,6 +14,7 @@ import pandas as pd
 
 from datasets import Dataset
 from ftlib.errors import DataError
+from ftlib.files import write_checked
 from ftlib.inference import answer
 from ftlib.intervals import Interval, PairedTest, bootstrap, paired_test
 from ftlib.likelihood import answer_statistics
@@ -140,9 +141,7 @@ def write_json(evaluation: Evaluation, path: str | Path) -> Path:
     """Write both tables into one JSON file that :func:`read_json` reads."""
     tables = {"table": evaluation.table, "summary": evaluation.summary}
     found = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
-    place = Path(path)
-    place.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    return place
+    return write_checked(path, json.dumps(found, ensure_ascii=False, indent=1) + "\n")
 
 
 def read_json(path: str | Path) -> Evaluation:
@@ -164,9 +163,7 @@ def read_json(path: str | Path) -> Evaluation:
 
 def write_csv(evaluation: Evaluation, path: str | Path) -> Path:
     """Write the table of answers as CSV: a row for each question and model."""
-    place = Path(path)
-    evaluation.table.to_csv(place, index=False)
-    return place
+    return write_checked(path, evaluation.table.to_csv(index=False))
 
 
 def _frame(template: Any, name: str) -> Template:

@@ -121,6 +121,7 @@ FLOORS = [
         "upgrade.tree",
     },
     {"locales", "places"},
+    {"files"},
     {"errors", "words"},
 ]
 

@@ -100,6 +100,7 @@ def evaluate(
             raise WrongUsage(f"{questions} says by itself what is asked and where it is written: change it there")
         _run_file(questions, as_json=as_json)
     else:
+        _check_targets(written, questions, split)
         rows = _rows(questions, split, limit, "skip" if skip_bad_rows else "raise")
         sources, frames = _sources(names or ["auto"], provider or [], max_new_tokens, device)
         found = _evaluate(sources, rows, frames, max_new_tokens)
@@ -107,7 +108,9 @@ def evaluate(
         _print(found, show, as_json=as_json)
 
 
-def _rows(source: str, split: str | None, limit: int | None, on_error: OnError) -> list[dict[str, Any]]:
+def _rows(
+    source: str, split: str | None, limit: int | None = None, on_error: OnError = "raise"
+) -> list[dict[str, Any]]:
     """Read questions with their answers; of other formats than question-answer, the first exchange of each row."""
     from ftlib.data import iter_conversations, read_rows
 
@@ -164,6 +167,17 @@ def _evaluate(
             max_new_tokens=max_new_tokens,
             on_done=lambda name, done, total: show_done(done, total, name),
         )
+
+
+def _check_targets(written: dict[str, Path | None], questions: str, split: str | None) -> None:
+    """Find out before anybody is asked whether the answers can be written."""
+    from ftlib.data import source_file
+    from ftlib.files import check_target
+
+    source = source_file(questions, split=split)
+    targets = [check_target(path, sources=[source] if source else []) for path in written.values() if path]
+    if len({target.resolve() for target in targets}) < len(targets):
+        raise WrongUsage("--out, --csv and --html name one file twice: give each its own")
 
 
 def _write(found: Evaluation, written: dict[str, Path | None]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ftlib.errors import TrainingError
+from ftlib.files import flush
 from ftlib.models import best_checkpoint, save_quietly
 from ftlib.training.randomness import random_states, set_random_states
 
@@ -155,15 +155,6 @@ def prune(run_folder: Path, keep: int) -> None:
             shutil.rmtree(doomed)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that a crash leaves the old one or the new one."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    _flush(partial)
-    partial.replace(path)
-    _flush(path.parent)
-
-
 @contextlib.contextmanager
 def _whole_folder(place: Path) -> Iterator[Path]:
     partial = place.with_name(f".{place.name}.partial")
@@ -172,22 +163,11 @@ def _whole_folder(place: Path) -> Iterator[Path]:
     try:
         yield partial
         for path in [*partial.rglob("*"), partial]:
-            _flush(path)
+            flush(path)
         partial.rename(place)
-        _flush(place.parent)
+        flush(place.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    """Wait until what was written is on the disk."""
-    if os.name == "nt" and path.is_dir():
-        return  # Windows opens no folders, and keeps their entries itself
-    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _flat(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -11,7 +11,8 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ftlib.training.checkpoints import checkpoints, prune, save_checkpoint, write_whole
+from ftlib.files import write_whole
+from ftlib.training.checkpoints import checkpoints, prune, save_checkpoint
 from ftlib.training.config import FinetuneConfig, TrackingSection
 from ftlib.training.job import Job, Step
 from ftlib.training.speed import Speed

@@ -13,10 +13,11 @@ import torch
 
 from ftlib.chat_template import to_jinja
 from ftlib.ends import set_ends
-from ftlib.errors import ConfigError, TrainingError
+from ftlib.errors import ConfigError, DataError, TrainingError
+from ftlib.files import check_folder, write_whole
 from ftlib.models import context_length
 from ftlib.parts import count_parameters
-from ftlib.training.checkpoints import Checkpoint, best_of, checkpoints, load_state, prune, write_whole
+from ftlib.training.checkpoints import Checkpoint, best_of, checkpoints, load_state, prune
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.job import Job, Step
 from ftlib.training.prepare import Evaluation, checkpoint_is_due, other_run, prepare_job, prepare_model
@@ -128,7 +129,10 @@ def _place(folder: str | Path | None, config: FinetuneConfig) -> Path:
     named = folder if folder is not None else config.checkpoint.folder
     if named is None:
         raise ConfigError("no folder is named for the run: give one, or set checkpoint.folder")
-    return Path(named).expanduser()
+    try:
+        return check_folder(named)
+    except DataError as error:
+        raise TrainingError(str(error)) from error
 
 
 def _check_something_is_left(job: Job, place: Path) -> None:
