@@ -83,6 +83,7 @@ def data(
     from ftlib.cli import progress
     from ftlib.data import iter_conversations, save_conversations, source_file
     from ftlib.files import check_target
+    from ftlib.locales import printable
 
     path = source_file(source, split=split)
     if convert is not None:
@@ -106,7 +107,7 @@ def data(
     if as_json:
         typer.echo(json.dumps(found | {"unusable": unusable}))
     elif convert is not None:
-        typer.echo(said)
+        typer.echo(printable(said))
     else:
         from ftlib.terminal import print_summary
 

@@ -214,6 +214,7 @@ def _compare(paths: tuple[Path, Path], models: Sequence[str], show: int, *, as_j
 
 
 def _run_file(config: str, *, as_json: bool) -> None:
+    from ftlib.locales import printable
     from ftlib.training.config import read_yaml
     from ftlib.training.sft_testing import run_sft_test
 
@@ -222,7 +223,7 @@ def _run_file(config: str, *, as_json: bool) -> None:
         typer.echo(json.dumps({"log_file": str(found.log_file), "rows": found.rows, "scores": found.scores}))
     else:
         scores = "".join(f", {name} {score:.3f}" for name, score in found.scores.items())
-        typer.echo(f"{found.rows:,} answers written to {found.log_file}{scores}")
+        typer.echo(printable(f"{found.rows:,} answers written to {found.log_file}{scores}"))
 
 
 def _records(table: Any) -> Any:
