@@ -133,7 +133,8 @@ def test_a_row_is_cut_at_the_models_context_whatever_the_tokenizer_says(tmp_path
     if named:
         settings = json.loads((unlimited / "tokenizer_config.json").read_text())
         (unlimited / "tokenizer_config.json").write_text(json.dumps({**settings, "model_max_length": named}))
-    rows = [{"question": "word " * (90 if number == 5 else 1), "answer": f"ok {number}"} for number in range(8)]
+    rows = [{"question": f"Question {number}?", "answer": "ok"} for number in range(8)]
+    rows[5]["question" if truncate == "prompt" else "answer"] += " word" * 90
     with pytest.warns(TruncationWarning, match="truncated 1 of "):
         train(config(unlimited, written(tmp_path, rows), truncate=truncate), tmp_path / "run")
 

@@ -1,5 +1,6 @@
 """Nothing that was computed is lost: whatever a command is to write, it sees first that it can."""
 
+import importlib
 import json
 import os
 from pathlib import Path
@@ -23,6 +24,17 @@ test_params: {log_file: %s}
 """
 
 
+WORK = (
+    "ftlib.models.load_model",
+    "ftlib.chat.speaker.load_model",
+    "ftlib.training.prepare.load_model",
+    "ftlib.training.sft_testing.load_model",
+    "ftlib.chat.server.load_speaker",
+    "ftlib.nano._corpus",
+    "ftlib.data.iter_conversations",
+)
+
+
 class WorkError(AssertionError):
     """Work has begun."""
 
@@ -41,15 +53,10 @@ def place(tmp_path, monkeypatch):
     def work(*args, **options):
         raise WorkError
 
-    for name in (
-        "ftlib.models.load_model",
-        "ftlib.chat.speaker.load_model",
-        "ftlib.training.prepare.load_model",
-        "ftlib.training.sft_testing.load_model",
-        "ftlib.chat.server.load_speaker",
-        "ftlib.nano._corpus",
-        "ftlib.data.iter_conversations",
-    ):
+    # A module that was imported first while another one is patched would keep the patch for good.
+    for module in {name.rpartition(".")[0] for name in WORK}:
+        importlib.import_module(module)
+    for name in WORK:
         monkeypatch.setattr(name, work)
     return tmp_path
 
