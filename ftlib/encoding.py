@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -36,6 +37,16 @@ def encode_prompts(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -
     return Encoder(tokenizer).encode_whole(prompts)
 
 
+@contextlib.contextmanager
+def _plain(backend: Any, *, split: bool) -> Iterator[None]:
+    """Let a tokenizer cut nothing and pad nothing meanwhile, and read special tokens as letters or not."""
+    with as_it_was(backend):
+        backend.no_truncation()
+        backend.no_padding()
+        backend.encode_special_tokens = split
+        yield
+
+
 class Encoder:
     """Encodes texts in one call, and each piece of markup once."""
 
@@ -62,6 +73,32 @@ class Encoder:
     def encode_whole(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of texts that nothing is put around."""
         return [self._with_opening(ids) for ids in self._call(list(texts), split=False)]
+
+    def answer_bytes(self, segments: Sequence[Segment], pieces: Sequence[Sequence[int]], *, is_cut: bool) -> float:
+        """UTF-8 bytes of the words that a row's targets say: of an answer that was cut, as many as its tokens stand for.
+
+        What a template writes itself is no word, nor is the token that ends a text. Tokens that share a letter, as in
+        byte-level vocabularies, share its bytes equally.
+        """
+        words = [(s.text, ids) for s, ids in zip(segments, pieces, strict=True) if s.is_target and not s.is_markup]
+        return sum(self._bytes_of(text, len(ids)) if is_cut else len(text.encode()) for text, ids in words)
+
+    def _bytes_of(self, text: str, tokens: int) -> float:
+        """Bytes of the beginning of a text that so many tokens stand for."""
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            ids = self._call([text], split=True)[0]
+            return len(text.encode() if tokens >= len(ids) else self._tokenizer.decode(ids[:tokens]).encode())
+        with _plain(backend, split=True):
+            spans = backend.encode(text, add_special_tokens=False).offsets
+        if tokens >= len(spans):
+            return len(text.encode())
+        if not tokens:
+            return 0.0
+        begin, end = spans[tokens - 1]
+        sharing = [number for number, span in enumerate(spans) if span == (begin, end)]
+        share = (tokens - sharing[0]) / len(sharing)
+        return len(text[:begin].encode()) + share * len(text[begin:end].encode())
 
     def _begun(self, segments: Sequence[Segment], pieces: list[list[int]]) -> list[list[int]]:
         if pieces and not isinstance(segments[0], OwnBeginning):
@@ -92,9 +129,6 @@ class Encoder:
             encoded = self._tokenizer(texts, add_special_tokens=False, split_special_tokens=split, verbose=False)
             ids: list[list[int]] = encoded["input_ids"]
             return ids
-        with as_it_was(backend):
-            backend.no_truncation()
-            backend.no_padding()
-            backend.encode_special_tokens = split
+        with _plain(backend, split=split):
             encode = getattr(backend, "encode_batch_fast", backend.encode_batch)  # fast since tokenizers 0.20
             return [row.ids for row in encode(texts, add_special_tokens=False)]

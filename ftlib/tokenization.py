@@ -93,6 +93,21 @@ def tokenize(
     return dataset
 
 
+def tokenize_measured(
+    conversations: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    template: Template = QUESTION_ANSWER,
+    max_length: int | None = None,
+) -> tuple[Dataset, list[float]]:
+    """As :func:`tokenize`; and the UTF-8 bytes of each row's answers, as much of them as is left in the row."""
+    row_maker = _RowMaker(Encoder(tokenizer), template, _limit(tokenizer, max_length), "left")
+    row_maker.answer_bytes = found = []
+    dataset, cut = _tokenize(conversations, row_maker)
+    _warn_of(cut, len(dataset))
+    return dataset, found
+
+
 def tokenize_and_split(
     data: Dataset | str | Mapping[str, Any],
     tokenizer: PreTrainedTokenizerBase,
@@ -185,6 +200,7 @@ class _RowMaker:
         self._encoder, self._template, self._limit, self._side = encoder, template, limit, side
         self._skips, self._frames = on_error == "skip", FrameFinder(template)
         self.cut_rows = self.cut_tokens = 0
+        self.answer_bytes: list[float] | None = None  # counted where somebody asks for it
         self.framed: list[str] = []
 
     def rows(self, conversations: Sequence[Sequence[Message]], numbers: Sequence[int]) -> pa.Table:
@@ -193,10 +209,14 @@ class _RowMaker:
         encoded = self._encoder.encode(rendered)
         for number, pieces in enumerate(encoded):
             length = sum(map(len, pieces))
-            if length > self._limit:
+            is_cut = length > self._limit
+            if is_cut:
                 rendered[number], encoded[number] = self._shorten(cleaned[number], rendered[number], pieces)
                 kept = sum(map(len, encoded[number]))
                 self.cut_rows, self.cut_tokens = self.cut_rows + 1, self.cut_tokens + length - kept
+            if self.answer_bytes is not None:
+                row = (rendered[number], encoded[number])
+                self.answer_bytes.append(self._encoder.answer_bytes(*row, is_cut=is_cut))
         return _table(rendered, encoded)
 
     def _rendered(
