@@ -75,7 +75,7 @@ class Encoder:
         return [self._with_opening(ids) for ids in self._call(list(texts), split=False)]
 
     def answer_bytes(self, segments: Sequence[Segment], pieces: Sequence[Sequence[int]], *, is_cut: bool) -> float:
-        """UTF-8 bytes of the words that a row's targets say: of an answer that was cut, as many as its tokens stand for.
+        """UTF-8 bytes of the words in a row's targets: of an answer that was cut, as many as its tokens stand for.
 
         What a template writes itself is no word, nor is the token that ends a text. Tokens that share a letter, as in
         byte-level vocabularies, share its bytes equally.
@@ -88,7 +88,7 @@ class Encoder:
         backend = getattr(self._tokenizer, "backend_tokenizer", None)
         if backend is None:
             ids = self._call([text], split=True)[0]
-            return len(text.encode() if tokens >= len(ids) else self._tokenizer.decode(ids[:tokens]).encode())
+            return len(text.encode() if tokens >= len(ids) else str(self._tokenizer.decode(ids[:tokens])).encode())
         with _plain(backend, split=True):
             spans = backend.encode(text, add_special_tokens=False).offsets
         if tokens >= len(spans):

@@ -30,6 +30,7 @@ from ftlib.chat_template import template_of
 from ftlib.compat import dtype_argument
 from ftlib.ends import set_ends
 from ftlib.errors import DataError, ModelError
+from ftlib.files import check_folder
 from ftlib.locales import why_unreadable
 from ftlib.places import nano_folder
 
@@ -90,7 +91,7 @@ def _load_adapter(place: str, *, device: str | None, dtype: Precision, trainable
 
     told = json.loads((Path(place) / "adapter_config.json").read_text(encoding="utf-8"))
     base, _ = load_model(told["base_model_name_or_path"], device=device, dtype=dtype)
-    rows = _embedding_rows(Path(place))
+    rows = _embedding_rows(Path(place), base)
     embeddings: Any = base.get_input_embeddings()
     if rows is not None and rows != embeddings.weight.shape[0]:
         base.resize_token_embeddings(rows, mean_resizing=False)  # its rows are those of the adapter's file
@@ -129,11 +130,14 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
         The folder.
 
     Raises:
-        ModelError: The folder holds a model already; nothing is overwritten.
+        ModelError: The folder holds a model already, and nothing is overwritten; or it can't be written.
 
     Taught in: chapters/07_training_pythia_70m.ipynb
     """
-    place = Path(folder).expanduser()
+    try:
+        place = check_folder(folder)
+    except DataError as error:
+        raise ModelError(str(error)) from error
     if _holds_model(place):
         raise ModelError(f"{place}: the folder holds a model already: choose another one, or delete it first")
     save_quietly(model, place)
@@ -171,15 +175,16 @@ def _embeddings_grew(model: Any) -> bool:
     return bool(config.vocab_size != model.get_input_embeddings().weight.shape[0])
 
 
-def _embedding_rows(adapter: Path) -> int | None:
-    """Rows of the embeddings that lie in an adapter's file, if there are any."""
+def _embedding_rows(adapter: Path, base: Any) -> int | None:
+    """Rows of the embeddings, or of the output layer, that lie in an adapter's file, if there are any."""
     file = adapter / "adapter_model.safetensors"
     if not file.is_file():
         return None
+    tables = (base.get_input_embeddings(), base.get_output_embeddings())
+    wanted = tuple(f".{name}.weight" for name, module in base.named_modules() if module in tables)
     with safe_open(file, framework="pt") as tensors:
-        names = [name for name in tensors.keys() if ".lora_" not in name and name.endswith("weight")]  # noqa: SIM118
-        shapes = [tensors.get_slice(name).get_shape() for name in names]
-    return max((shape[0] for shape in shapes if len(shape) == 2), default=None)
+        names = [name for name in tensors.keys() if name.endswith(wanted)]  # noqa: SIM118
+        return max((tensors.get_slice(name).get_shape()[0] for name in names), default=None)
 
 
 def load_tokenizer(name: str | Path = "auto") -> PreTrainedTokenizerBase:

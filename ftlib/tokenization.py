@@ -102,7 +102,8 @@ def tokenize_measured(
 ) -> tuple[Dataset, list[float]]:
     """As :func:`tokenize`; and the UTF-8 bytes of each row's answers, as much of them as is left in the row."""
     row_maker = _RowMaker(Encoder(tokenizer), template, _limit(tokenizer, max_length), "left")
-    row_maker.answer_bytes = found = []
+    found: list[float] = []
+    row_maker.answer_bytes = found
     dataset, cut = _tokenize(conversations, row_maker)
     _warn_of(cut, len(dataset))
     return dataset, found

@@ -131,8 +131,8 @@ BATCHES = (
     ),
     Trouble(
         "holds the token, the model knows 0 to: tokenise with the model's own tokenizer",
-        "DataError: row 0 holds the token 999, the model knows 0 to ...: tokenise with the model's own tokenizer, or, if "
-        "tokens were added to it, let the model have them too (model.resize_token_embeddings(len(tokenizer)))",
+        "DataError: row 0 holds the token 999, the model knows 0 to ...: tokenise with the model's own tokenizer, or, "
+        "if tokens were added to it, let the model have them too (model.resize_token_embeddings(len(tokenizer)))",
         cause="The rows were tokenised with another model's tokenizer, or with one that knows tokens which were added "
         "to it alone.",
         cure="Tokenise again, with the tokenizer that belongs to the model:",
