@@ -6,6 +6,7 @@ with one column, ``messages``, each a list of ``{"role", "content"}``.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import warnings
@@ -20,6 +21,7 @@ import jsonlines
 import datasets
 from datasets import Dataset, IterableDataset
 from ftlib.errors import DataError, SkippedRowWarning
+from ftlib.files import check_target
 from ftlib.formats import FORMATS, candidates, read_row
 from ftlib.messages import EXTRAS, Message, RowError
 from ftlib.places import shipped
@@ -58,12 +60,23 @@ def dataset_path(path_or_name: str | Path, *, split: str | None = None) -> Path:
     raise DataError(f"{path_or_name}: no such file, and no shipped data set of that name (shipped: {names})")
 
 
-def read_rows(path_or_name: str | Path, *, split: str | None = None) -> list[dict[str, Any]]:
+def source_file(source: str, *, split: str | None = None) -> Path | None:
+    """Return the file that a source stands for; None for one that is no file here, such as a Hub id."""
+    with contextlib.suppress(DataError):
+        return dataset_path(source, split=split)
+    return None
+
+
+def read_rows(
+    path_or_name: str | Path, *, split: str | None = None, limit: int | None = None, on_error: OnError = "raise"
+) -> list[dict[str, Any]]:
     """Read a file of question-answer rows, and check every row.
 
     Args:
         path_or_name: A file, or the name of a shipped data set.
         split: Split of a shipped data set, or of a file that has splits.
+        limit: Only so many rows; what stands behind them is not read.
+        on_error: ``"raise"`` at the first unusable row, or ``"skip"`` it with a warning of its own.
 
     Returns:
         The rows as they stand in the file, further columns included.
@@ -74,13 +87,20 @@ def read_rows(path_or_name: str | Path, *, split: str | None = None) -> list[dic
 
     Taught in: chapters/04_tokens_padding_truncation.ipynb
     """
-    rows = []
-    for place, row in _file_records(path_or_name, split, _raise):
-        _messages(place, row, "question-answer")
-        rows.append(dict(row))
+    rows = list(islice(_checked_rows(path_or_name, split, _report(on_error)), limit))
     if not rows:
         raise DataError(f"{path_or_name}: the file holds no rows")
     return rows
+
+
+def _checked_rows(path_or_name: str | Path, split: str | None, report: Report) -> Iterator[dict[str, Any]]:
+    for place, row in _file_records(path_or_name, split, report):
+        try:
+            _messages(place, row, "question-answer")
+        except DataError as error:
+            report(error)
+        else:
+            yield dict(row)
 
 
 @overload
@@ -180,11 +200,9 @@ def _chosen(
     source: Any, format: str, split: str | None, on_error: str, on_bytes: Callable[[int], None] | None = None
 ) -> tuple[str, Callable[[], Iterator[list[Message]]]]:
     """Return the format's name and a function that begins to read the conversations."""
-    if on_error not in ("raise", "skip"):
-        raise DataError(f"on_error must be 'raise' or 'skip', not {on_error!r}")
+    report = _report(on_error)
     if format != "auto" and format not in FORMATS:
         raise DataError(f"unknown format {format!r}; expected 'auto' or one of {', '.join(FORMATS)}")
-    report = _raise if on_error == "raise" else _warn
     name = _detect(_sample(_opener(source, split), report), source) if format == "auto" else format
     return name, partial(_conversations, _opener(source, split, on_bytes), name, report)
 
@@ -213,19 +231,20 @@ def save_conversations(conversations: Iterable[Mapping[str, Any]], path: str | P
     Raises:
         DataError: A conversation holds something that the format can't carry, or the file can't be written.
     """
-    path = Path(path).expanduser()
     writers = {one.name: one.write for one in FORMATS.values() if one.write}
     write = writers.get(format)
     if write is None:
         raise DataError(f"can't write the format {format!r}; expected one of {', '.join(writers)}")
+    path = check_target(path)
     suffix = Path(path.name.removesuffix(".gz")).suffix
     if suffix not in (".jsonl", ".json"):
         raise DataError(f"{path}: expected a name that ends with .jsonl or .json (or .gz behind it)")
-    unfinished = path.with_name(path.name + ".partial")
+    target = path.resolve()  # a link stays a link
+    unfinished = target.with_name(target.name + ".partial")
     try:
         with _writable(unfinished, packed=path.name.endswith(".gz")) as file:
             count = _write_rows(file, _written(conversations, write), as_list=suffix == ".json")
-        unfinished.replace(path)
+        unfinished.replace(target)
     except OSError as error:
         raise DataError(f"{path}: can't be written ({error.strerror}): check folder and permissions") from error
     finally:
@@ -279,6 +298,12 @@ def _dumps(row: Any) -> str:
 
 def _label(source: Any) -> str:
     return str(source) if isinstance(source, str | Path) else f"the {type(source).__name__}"
+
+
+def _report(on_error: str) -> Report:
+    if on_error not in ("raise", "skip"):
+        raise DataError(f"on_error must be 'raise' or 'skip', not {on_error!r}")
+    return _raise if on_error == "raise" else _warn
 
 
 def _raise(error: DataError) -> None:

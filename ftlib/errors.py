@@ -42,6 +42,18 @@ class LeakWarning(UserWarning):
     """A random split put the same prompt on both sides; the message counts the rows and names one."""
 
 
+class LossWarning(UserWarning):
+    """A model's own loss is another than the cross-entropy of its next tokens; the message holds both."""
+
+
+class AdapterWarning(UserWarning):
+    """All matrices of a model's blocks were to get an adapter, and some can't have one; the message names them."""
+
+
+class DroppedRowsWarning(UserWarning):
+    """Rows without a single target were left out; the message counts them and says why they have none."""
+
+
 class ConfigError(FtlibError):
     """A run's configuration names something unknown or impossible; the message says where and what is allowed."""
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from datasets import Dataset
 from ftlib.errors import DataError
+from ftlib.files import write_checked
 from ftlib.inference import answer
 from ftlib.intervals import Interval, PairedTest, bootstrap, paired_test
 from ftlib.likelihood import answer_statistics
@@ -66,26 +67,27 @@ def evaluate(
         on_done: Called with a model's name, the questions that it has answered, and how many there are.
 
     Raises:
-        DataError: There are no rows, a row lacks a question or an answer, or a function gives too few answers.
+        DataError: There are no rows, a row lacks a question or an answer, a model has no template, or a function gives
+            too few answers.
         PromptTooLongError: A question and its answer don't fit into a model's context.
 
     Taught in: chapters/11_base_tuned_hosted.ipynb
     """
     asked = _questions(rows)
+    frames = {name: _frame(template, name) for name, source in answers_of.items() if isinstance(source, tuple | list)}
     tables, notes = [], {}
     for name, source in answers_of.items():
         if isinstance(source, str):
             notes[name] = source
             continue
-        frame = template[name] if isinstance(template, Mapping) else template
         report = functools.partial(on_done, name) if on_done else None
         if callable(source):
             texts = source(list(asked["question"]))
         else:
             model, tokenizer = source
-            options: dict[str, Any] = {"template": frame, "batch_size": batch_size, "on_done": report}
+            options: dict[str, Any] = {"template": frames[name], "batch_size": batch_size, "on_done": report}
             texts = answer(model, tokenizer, list(asked["question"]), max_new_tokens=max_new_tokens, **options)
-        tables.append(_scored(asked, name, texts, None if callable(source) else _loss(*source, asked, frame)))
+        tables.append(_scored(asked, name, texts, None if callable(source) else _loss(*source, asked, frames[name])))
     table = pd.concat(tables, ignore_index=True) if tables else _scored(asked[:0], "", [], None)
     return Evaluation(table, _summary(table, list(answers_of), notes))
 
@@ -139,9 +141,7 @@ def write_json(evaluation: Evaluation, path: str | Path) -> Path:
     """Write both tables into one JSON file that :func:`read_json` reads."""
     tables = {"table": evaluation.table, "summary": evaluation.summary}
     found = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
-    place = Path(path)
-    place.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    return place
+    return write_checked(path, json.dumps(found, ensure_ascii=False, indent=1) + "\n")
 
 
 def read_json(path: str | Path) -> Evaluation:
@@ -163,9 +163,20 @@ def read_json(path: str | Path) -> Evaluation:
 
 def write_csv(evaluation: Evaluation, path: str | Path) -> Path:
     """Write the table of answers as CSV: a row for each question and model."""
-    place = Path(path)
-    evaluation.table.to_csv(place, index=False)
-    return place
+    return write_checked(path, evaluation.table.to_csv(index=False))
+
+
+def _frame(template: Any, name: str) -> Template:
+    found = template.get(name) if isinstance(template, Mapping) else template
+    if not isinstance(found, Template):
+        told = f"found {found!r}"
+        if isinstance(template, Mapping):
+            told = f"templates are given for {', '.join(map(repr, template)) or 'nobody'}"
+        raise DataError(
+            f"{name!r} has no template ({told}): give the one that it was trained in, such as "
+            "ftlib.templates.QUESTION_ANSWER"
+        )
+    return found
 
 
 def _questions(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ftlib.evaluation import Evaluation, compare, side_by_side
+from ftlib.files import write_checked
 from ftlib.measures import LOSS_MEASURES, MEASURES
 
 _TITLES = {
@@ -121,9 +122,7 @@ def _write(path: str | Path, title: str, parts: list[str]) -> Path:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>\n"
     )
-    place = Path(path)
-    place.write_text(head + "\n".join(parts) + "\n</body></html>\n", encoding="utf-8")
-    return place
+    return write_checked(path, head + "\n".join(parts) + "\n</body></html>\n")
 
 
 def _scores(summary: pd.DataFrame) -> str:

@@ -12,9 +12,9 @@ from transformers import PreTrainedTokenizerBase
 from datasets import Dataset
 from ftlib.batches import padded_batches
 from ftlib.intervals import Array
-from ftlib.metrics import target_logits
+from ftlib.target_logits import target_logits
 from ftlib.templates import QUESTION_ANSWER, Template
-from ftlib.tokenization import IGNORED, tokenize
+from ftlib.tokenization import IGNORED, tokenize_measured
 
 
 def answer_statistics(
@@ -28,7 +28,8 @@ def answer_statistics(
 ) -> Array:
     """Loss, tokens, likeliest tokens and bytes of the answers of each conversation.
 
-    The end-of-text token behind an answer is one of its tokens; a byte of text it is not.
+    The end-of-text token behind an answer is one of its tokens; a byte of text it is not. Of an answer that the limit
+    cuts, only what is left is measured, in tokens and in bytes.
 
     Args:
         model: A causal language model; its training mode is restored afterwards.
@@ -44,8 +45,7 @@ def answer_statistics(
     Raises:
         DataError: As :func:`ftlib.tokenize`.
     """
-    rows = tokenize(conversations, tokenizer, template=template, max_length=max_length)
-    written = [sum(len(_answer_bytes(message)) for message in messages) for messages in conversations["messages"]]
+    rows, written = tokenize_measured(conversations, tokenizer, template=template, max_length=max_length)
     was_training = model.training
     model.eval()
     try:
@@ -54,11 +54,6 @@ def answer_statistics(
     finally:
         model.train(was_training)
     return np.column_stack([measured, np.array(written, dtype=np.float64)])
-
-
-def _answer_bytes(message: Any) -> bytes:
-    is_answer = message["role"] == "assistant" and message.get("weight") != 0
-    return (message["content"] or "").encode() if is_answer else b""
 
 
 @torch.no_grad()

@@ -1,12 +1,20 @@
-"""Terminals and pipes whose encoding isn't UTF-8: ASCII in a bare container, a code page on Windows."""
+"""What goes to a terminal or a pipe: letters that its encoding lacks, and those that it would obey."""
 
 from __future__ import annotations
 
 import codecs
 import io
+import re
 import sys
 
 from ftlib.errors import DataError
+
+# What a terminal obeys instead of showing it, and what hides or turns other letters: control characters, the marks of
+# writing direction, invisible letters and tags, halves of surrogate pairs. Joiners of emoji and of Indic letters stay.
+_NOT_SHOWN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e0fff]"
+)
 
 
 def let_any_text_be_printed() -> None:
@@ -55,3 +63,12 @@ def typed(text: str) -> str:
         return text.encode("utf-8", "surrogateescape").decode("utf-8")
     except (UnicodeEncodeError, UnicodeDecodeError) as error:
         raise DataError(f"{text!a}: not UTF-8 text ({error.reason}): type it in a UTF-8 terminal") from error
+
+
+def printable(text: str) -> str:
+    r"""Show as an escape what a terminal would obey: text from a file or a model can't move the cursor or set a title.
+
+    >>> print(printable("a\x1b[2Jb\u202e"))
+    a\x1b[2Jb\u202e
+    """
+    return _NOT_SHOWN.sub(lambda found: found[0].encode("unicode_escape").decode(), text.replace("\r\n", "\n"))

@@ -106,7 +106,7 @@ class LossMeasure:
 
 LOSS_COLUMNS = ("nats", "tokens", "right_tokens", "answer_bytes")
 """What the loss measures add up for each answer: the loss of its tokens, how many there are, how many of them were the
-likeliest, and the UTF-8 bytes of its text (:func:`ftlib.likelihood.answer_statistics`)."""
+likeliest, and the UTF-8 bytes of the text that they stand for (:func:`ftlib.likelihood.answer_statistics`)."""
 
 LOSS_MEASURES = {
     one.name: one

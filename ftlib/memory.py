@@ -22,6 +22,7 @@ from transformers.optimization import Adafactor
 from ftlib.compat import autocast_on_meta, enable_checkpointing
 from ftlib.ledger import Ledger, Memory
 from ftlib.muon import muon_and_adamw
+from ftlib.target_logits import given_to
 
 Optimizer = Literal["adamw", "adafactor", "sgd", "muon"]
 Device = Literal["cpu", "cuda"]
@@ -209,9 +210,9 @@ def _loss(model: Any, ids: Tensor, targets: int | None) -> Tensor:
     if targets is None:
         loss: Tensor = model(**inputs, labels=ids).loss
         return loss
-    hidden = model.base_model(**inputs).last_hidden_state
     places = torch.zeros(targets, dtype=torch.int64, device=ids.device)
-    logits = model.get_output_embeddings()(hidden[:, :-1][places, places])
+    with given_to(model.get_output_embeddings(), lambda hidden: hidden[:, :-1][places, places][None]):
+        logits = model(**inputs).logits[0]
     return nn.functional.cross_entropy(logits.float(), places, reduction="sum")
 
 

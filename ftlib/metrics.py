@@ -16,34 +16,17 @@ from rouge_score.rouge_scorer import RougeScorer
 from torch import Tensor, nn
 
 from ftlib.errors import DataError, MissingExtraError
+from ftlib.target_logits import target_logits
 from ftlib.words import comparable, words
-
-
-def target_logits(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Logits of the positions in front of targets, and the targets.
-
-    Args:
-        model: As for :func:`summed_target_loss`.
-        batch: The same.
-
-    Returns:
-        Logits ``(targets, vocabulary)`` and token ids ``(targets,)``, row after row.
-    """
-    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-    # An adapter stands in the layers of the model that it was put on: that one is called.
-    model = model.get_base_model() if hasattr(model, "get_base_model") else model
-    hidden = model.base_model(**inputs, use_cache=False).last_hidden_state
-    targets = batch["labels"][:, 1:]
-    kept = targets != -100
-    return model.get_output_embeddings()(hidden[:, :-1][kept]), targets[kept]
 
 
 def summed_target_loss(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
     """Negative log-likelihood of a batch's targets, and how many there are.
 
-    The hidden state at position *i* predicts the token at *i + 1*. Only positions whose next label is
-    not -100 go through the output layer, which for a small model with a large vocabulary is most of
-    the work.
+    The hidden state at position *i* predicts the token at *i + 1*. The model's own forward pass makes the scores; only
+    positions whose next label is not -100 go through its output layer, which for a small model with a large vocabulary
+    is most of the work. Where that changes the scores, which is checked on the first batch, all positions do
+    (:func:`ftlib.target_logits.logits_path` tells).
 
     Args:
         model: A causal language model of transformers.
@@ -52,6 +35,9 @@ def summed_target_loss(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, in
 
     Returns:
         The loss summed over targets in nats (a scalar tensor), and the number of targets.
+
+    Raises:
+        DataError: Rows are packed, and the model mixes them.
 
     Taught in: chapters/04_tokens_padding_truncation.ipynb
     """

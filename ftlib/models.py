@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import safe_open
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
@@ -28,6 +30,7 @@ from ftlib.chat_template import template_of
 from ftlib.compat import dtype_argument
 from ftlib.ends import set_ends
 from ftlib.errors import DataError, ModelError
+from ftlib.files import check_folder
 from ftlib.locales import why_unreadable
 from ftlib.places import nano_folder
 
@@ -88,6 +91,10 @@ def _load_adapter(place: str, *, device: str | None, dtype: Precision, trainable
 
     told = json.loads((Path(place) / "adapter_config.json").read_text(encoding="utf-8"))
     base, _ = load_model(told["base_model_name_or_path"], device=device, dtype=dtype)
+    rows = _embedding_rows(Path(place), base)
+    embeddings: Any = base.get_input_embeddings()
+    if rows is not None and rows != embeddings.weight.shape[0]:
+        base.resize_token_embeddings(rows, mean_resizing=False)  # its rows are those of the adapter's file
     if (Path(place) / GENERATION_CONFIG_NAME).is_file():  # what ends a text may be another token than the base model's
         base.generation_config = GenerationConfig.from_pretrained(place)
     with quiet_peft():
@@ -96,8 +103,14 @@ def _load_adapter(place: str, *, device: str | None, dtype: Precision, trainable
 
 @contextlib.contextmanager
 def quiet_peft() -> Iterator[None]:
-    """Leave out a warning that is not the caller's: peft 0.21 asks transformers 5.23 for a property by its old name."""
+    """Leave out warnings that are not the caller's.
+
+    peft 0.21 asks transformers 5.23 for a property by its old name, and remarks on settings for experts that it made
+    itself out of the names of other layers (:func:`ftlib.parts.add_lora` says what has no adapter).
+    """
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*_pattern keys did not match any targeted module.*")
+        warnings.filterwarnings("ignore", message=".*were set but no parameter was matched.*")
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*is deprecated.*")
         yield
 
@@ -117,11 +130,14 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
         The folder.
 
     Raises:
-        ModelError: The folder holds a model already; nothing is overwritten.
+        ModelError: The folder holds a model already, and nothing is overwritten; or it can't be written.
 
     Taught in: chapters/07_training_pythia_70m.ipynb
     """
-    place = Path(folder).expanduser()
+    try:
+        place = check_folder(folder)
+    except DataError as error:
+        raise ModelError(str(error)) from error
     if _holds_model(place):
         raise ModelError(f"{place}: the folder holds a model already: choose another one, or delete it first")
     save_quietly(model, place)
@@ -139,12 +155,36 @@ def save_quietly(model: PreTrainedModel, folder: Path) -> None:
     for adapter in getattr(model, "peft_config", {}).values():
         if adapter.base_model_name_or_path == str(nano_folder()):  # where that is differs from machine to machine
             adapter.base_model_name_or_path = "nano"
-    # An adapter never holds embeddings here; left to itself, peft would look for the base model's on the Hub.
-    options: dict[str, Any] = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
+    # Left to itself, peft would look for the base model on the Hub.
+    options: dict[str, Any] = {}
+    if hasattr(model, "peft_config"):
+        options = {"save_embedding_layers": _embeddings_grew(model)}
     with _no_progress_bar():
         model.save_pretrained(folder, **options)
     if hasattr(model, "peft_config"):  # peft leaves it out; the ends that training taught are in it
         model.generation_config.save_pretrained(folder)
+
+
+def _embeddings_grew(model: Any) -> bool:
+    """Whether a model with adapters has other rows of embeddings than its base model on disk: for added tokens, say."""
+    name = next(iter(model.peft_config.values())).base_model_name_or_path
+    try:
+        config = AutoConfig.from_pretrained(resolve_name(name)).get_text_config()
+    except (ModelError, OSError, ValueError):
+        return False  # it was built here and has no base to be loaded from: whoever loads it brings the embeddings
+    return bool(config.vocab_size != model.get_input_embeddings().weight.shape[0])
+
+
+def _embedding_rows(adapter: Path, base: Any) -> int | None:
+    """Rows of the embeddings, or of the output layer, that lie in an adapter's file, if there are any."""
+    file = adapter / "adapter_model.safetensors"
+    if not file.is_file():
+        return None
+    tables = (base.get_input_embeddings(), base.get_output_embeddings())
+    wanted = tuple(f".{name}.weight" for name, module in base.named_modules() if module in tables)
+    with safe_open(file, framework="pt") as tensors:
+        names = [name for name in tensors.keys() if name.endswith(wanted)]  # noqa: SIM118
+        return max((tensors.get_slice(name).get_shape()[0] for name in names), default=None)
 
 
 def load_tokenizer(name: str | Path = "auto") -> PreTrainedTokenizerBase:

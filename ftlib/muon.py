@@ -83,14 +83,27 @@ def muon_and_adamw(
     other_learning_rate: float,
     weight_decay: float,
     betas: tuple[float, float] = (0.9, 0.95),
+    vector_weight_decay: float | None = None,
 ) -> list[torch.optim.Optimizer]:
-    """Return Muon for the matrices inside the network, and AdamW for embeddings, output layer, norms and biases."""
+    """Return Muon for the matrices inside the network, and AdamW for embeddings, output layer, norms and biases.
+
+    Args:
+        model: Weights that are frozen are left out.
+        matrix_learning_rate: Muon's.
+        other_learning_rate: AdamW's.
+        weight_decay: Decoupled weight decay of both.
+        betas: AdamW's decays.
+        vector_weight_decay: That of norms and biases; default: the same, as nano was pretrained.
+    """
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     head = getattr(model, "get_output_embeddings", lambda: None)()
     tables |= {id(head.weight)} if head is not None else set()
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [p for p in parameters if p.ndim == 2 and id(p) not in tables]
-    others = [p for p in parameters if p.ndim != 2 or id(p) in tables]
+    others: list[Any] = [p for p in parameters if p.ndim != 2 or id(p) in tables]
+    if vector_weight_decay is not None:
+        vectors = {"params": [p for p in others if p.ndim < 2], "weight_decay": vector_weight_decay}
+        others = [{"params": [p for p in others if p.ndim >= 2]}, vectors]
     return [
         Muon(matrices, learning_rate=matrix_learning_rate, weight_decay=weight_decay),
         torch.optim.AdamW(others, lr=other_learning_rate, betas=betas, weight_decay=weight_decay, fused=True),

@@ -23,6 +23,7 @@ from ftlib.corpus import (
     split_documents,
     train_tokenizer,
 )
+from ftlib.files import check_folder
 from ftlib.metrics import bits_per_byte, perplexity
 from ftlib.models import load_model, save_quietly
 from ftlib.pretrain import Recipe, held_out_loss, last_step, pretrain
@@ -126,6 +127,8 @@ def make_nano(
 
     Taught in: chapters/02_pretraining.ipynb
     """
+    for place in (run_folder, folder):
+        check_folder(place)
     corpus = _corpus(packages, run_folder)
     tokenizer = _tokenizer(corpus.train, recipe, run_folder)
     train_tokens = encode_documents(corpus.train, tokenizer)

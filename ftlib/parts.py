@@ -6,6 +6,8 @@ Parts are found by what the modules are, not by how one architecture names them.
 from __future__ import annotations
 
 import fnmatch
+import re
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -13,7 +15,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from ftlib.errors import ModelError
+from ftlib.errors import AdapterWarning, ModelError
 from ftlib.models import quiet_peft
 
 Part = Literal["embeddings", "norms", "attention", "feed_forward", "other"]
@@ -59,7 +61,13 @@ def part_of(model: nn.Module, name: str) -> Part:
         return "norms"
     if any("attention" in kind.lower() for kind in kinds):
         return "attention"
-    return "feed_forward" if any("mlp" in kind.lower() for kind in kinds) else "other"
+    return "feed_forward" if any(_is_feed_forward(kind.lower()) for kind in kinds) else "other"
+
+
+def _is_feed_forward(kind: str) -> bool:
+    """Whether a class is called like a feed-forward network, or like a mixture's experts or their router."""
+    words = ("mlp", "feedforward", "experts", "sparsemoe", "router")
+    return kind.endswith("moe") or any(word in kind for word in words)
 
 
 def blocks(model: nn.Module) -> tuple[str, int]:
@@ -145,14 +153,21 @@ def add_lora(
     Returns:
         A ``peft.PeftModel``.
 
+    Warns:
+        AdapterWarning: The blocks hold matrices that can't have an adapter: a mixture's experts, all in one tensor.
+
     Raises:
-        ModelError: The rank is below 1, or no module has one of the names.
+        ModelError: The rank is below 1, no module has one of the names, or the model has no such matrices.
     """
     from peft import LoraConfig, get_peft_model
 
     if rank < 1:
         raise ModelError(f"the rank must be at least 1, not {rank}")
     chosen = linear_layers(model, targets) if isinstance(targets, str) else _named_linear(model, targets)  # type: ignore[arg-type]
+    if not chosen:
+        there = sorted({name.rsplit(".", 1)[1] for name in linear_layers(model, "blocks")})
+        raise ModelError(f"{type(model).__name__} has no linear layers in its {targets}; it has {', '.join(there)}")
+    wanted = _sizes(model, chosen, with_experts=targets == "blocks")
     transposed = isinstance(model.get_submodule(chosen[0]), Conv1D)
     config = LoraConfig(
         r=rank,
@@ -164,7 +179,48 @@ def add_lora(
     )
     with torch.random.fork_rng(), quiet_peft():
         torch.manual_seed(seed)
-        return get_peft_model(model, config)
+        try:
+            adapted = get_peft_model(model, config)
+        except ValueError as error:  # matrices of Mamba's that PEFT can't adapt
+            raise ModelError(
+                f"{error} (targets may be names of modules, such as {chosen[0].rsplit('.', 1)[1]!r})"
+            ) from error
+    _say_what_is_left_out(model, wanted)
+    return adapted
+
+
+def _sizes(model: nn.Module, chosen: Sequence[str], *, with_experts: bool) -> dict[str, int]:
+    """Return the weights of what is to get an adapter: linear layers, and stacks of a mixture's experts.
+
+    Experts lie on top of each other in one tensor of three dimensions, which is no linear layer.
+    """
+    sizes = {name: model.get_parameter(f"{name}.weight").numel() for name in chosen}
+    if with_experts:
+        inside = blocks(model)[0] + "."
+        within = {name: weight for name, weight in model.named_parameters() if name.startswith(inside)}
+        sizes |= {name: w.numel() for name, w in within.items() if w.ndim == 3 and min(w.shape) > 1}
+    return sizes
+
+
+def _say_what_is_left_out(model: nn.Module, wanted: dict[str, int]) -> None:
+    """Warn of what has no adapter in the end: PEFT may also move an adapter from one matrix to another of its name."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    found = set()
+    for name, module in model.named_modules():
+        if isinstance(module, BaseTunerLayer):
+            parameter = getattr(module, "parameter_name", None)
+            place = name.replace(".base_layer", "")
+            found.add(f"{place}.{parameter}" if parameter else place)
+    left = [name for name in wanted if name not in found]
+    if left:
+        names = sorted({re.sub(r"\.\d+\.", ".*.", name) for name in left})
+        share = sum(wanted[name] for name in left) / sum(wanted.values())
+        message = (
+            f"LoRA on {type(model).__name__} leaves out {', '.join(names)}: {share:.0%} of the weights that were asked "
+            "for, such as experts that share one tensor, get no adapter and stay as they are"
+        )
+        warnings.warn(message, AdapterWarning, stacklevel=3)
 
 
 def merge_lora(model: Any) -> Any:

@@ -19,7 +19,7 @@ from ftlib.frames import FrameFinder
 from ftlib.messages import EXTRAS, Message
 from ftlib.quality import REMEDIES, language_of, text_faults
 from ftlib.templates import QUESTION_ANSWER, Segment, Template
-from ftlib.tokenization import encode_rows
+from ftlib.tokenization import encode_rows, known_limit
 
 _CHUNK = 1000
 _BINS = 10
@@ -60,7 +60,7 @@ class TokenCounts:
     Attributes:
         tokenizer: Its name.
         template: The frame that the rows were laid out in.
-        context: Tokens that a row may have.
+        context: Tokens that a row may have; None where nobody says.
         total: Tokens of all rows.
         lengths: Tokens of a row.
         histogram: ``(from, to, rows)``; ``to`` is not part of the bin.
@@ -72,7 +72,7 @@ class TokenCounts:
 
     tokenizer: str
     template: str
-    context: int
+    context: int | None
     total: int
     lengths: Spread
     histogram: list[tuple[int, int, int]]
@@ -93,6 +93,8 @@ class DataSummary:
         turns: Messages of a conversation.
         words: Words of a message, by role (what stands between spaces).
         same_prompt: Rows whose prompt an earlier row has too, letter for letter.
+        unanswered: Rows whose last message is no answer: training leaves it out, since nothing behind the last answer
+            can change what is learnt.
         extras: Rows that hold a further field, by its name.
         language: ISO 639-1 code of the language that most rows are in, or ``""``.
         faults: What is wrong, the most frequent first.
@@ -105,6 +107,7 @@ class DataSummary:
     turns: Spread
     words: dict[str, Spread]
     same_prompt: int
+    unanswered: int
     extras: dict[str, int]
     language: str
     faults: list[Fault]
@@ -131,7 +134,7 @@ def summarize(
         format: Name to keep in the summary.
         tokenizer: Counts tokens; without one there are no token counts.
         template: The frame that rows are laid out in before they are counted.
-        context: Tokens that a row may have; default: the tokenizer's ``model_max_length``.
+        context: Tokens that a row may have; default: the tokenizer's ``model_max_length``, if it has one.
         batch_size: Rows of a batch, to say how much of it would be padding.
 
     >>> row = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "It is so."}]
@@ -142,7 +145,7 @@ def summarize(
     Taught in: chapters/05_instruction_dataset.ipynb
     """
     counts, lengths, frames = _Counts(), array("l"), FrameFinder(template)
-    limit = context or (tokenizer.model_max_length if tokenizer else 0)
+    limit = context or (known_limit(tokenizer) if tokenizer else None)
     rows = iter(conversations)
     while chunk := list(islice(rows, _CHUNK)):
         sizes = [0] * len(chunk)
@@ -150,7 +153,7 @@ def summarize(
             sizes = [sum(map(len, row)) for row in encode_rows([_laid_out(r, template) for r in chunk], tokenizer)]
             lengths.extend(sizes)
         for messages, size in zip(chunk, sizes, strict=True):
-            counts.add(messages, too_long=size > limit, is_framed=bool(frames.find(messages)))
+            counts.add(messages, too_long=limit is not None and size > limit, is_framed=bool(frames.find(messages)))
     tokens = None
     if tokenizer is not None and lengths:
         name = Path(tokenizer.name_or_path).name
@@ -171,7 +174,7 @@ class _Counts:
         self.rows: set[int] = set()
         self.faults: dict[str, tuple[int, int, str]] = {}
         self.languages: dict[str, tuple[int, int, str]] = {}
-        self.read = 0
+        self.read = self.unanswered = 0
 
     def add(self, messages: Sequence[Message], *, too_long: bool, is_framed: bool) -> None:
         self.turns[len(messages)] += 1
@@ -185,6 +188,7 @@ class _Counts:
         self.rows.add(hash(tuple(said)))
         if not {"user", "assistant"} <= {message["role"] for message in messages}:
             self._note(self.faults, "one-sided", messages)
+        self.unanswered += messages[-1]["role"] != "assistant"
         if is_framed:
             self._note(self.faults, "two frames", messages)
         if too_long:
@@ -213,6 +217,7 @@ class _Counts:
             turns=_spread(self.turns),
             words={role: _spread(counts) for role, counts in self.words.items()},
             same_prompt=self.read - len(self.prompts),
+            unanswered=self.unanswered,
             extras={extra: self.extras[extra] for extra in EXTRAS if extra in self.extras},
             language=language,
             faults=sorted(faults, key=lambda fault: -fault.rows),
@@ -228,7 +233,7 @@ def _laid_out(messages: Sequence[Message], template: Template) -> list[Segment]:
         return [Segment((message["content"] or "") + str(message.get("tool_calls") or "")) for message in messages]
 
 
-def _token_counts(lengths: np.ndarray, *, tokenizer: str, template: str, context: int, size: int) -> TokenCounts:
+def _token_counts(lengths: np.ndarray, *, tokenizer: str, template: str, context: int | None, size: int) -> TokenCounts:
     least, end = int(lengths.min()), int(lengths.max()) + 1
     edges = np.linspace(least, max(end, least + _BINS), _BINS + 1).astype(int)
     rows, _ = np.histogram(lengths, edges)

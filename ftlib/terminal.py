@@ -12,6 +12,8 @@ from rich.markup import escape
 from rich.syntax import Syntax
 from rich.table import Table
 
+from ftlib.locales import printable
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -26,15 +28,31 @@ if TYPE_CHECKING:
 _BAR_WIDTH = 40
 
 
+def plain_console(**options: Any) -> Console:
+    """Return a console that shows text as it is: no name of an emoji, no number or path in colours of its own."""
+    return Console(highlight=False, emoji=False, **options)
+
+
+def _shown(text: str) -> str:
+    """Make text from a file, a model or a name safe to print among markup of our own."""
+    return escape(printable(text))
+
+
 def print_summary(source: str, summary: DataSummary, shown: Sequence[Sequence[Message]]) -> None:
     """Print what ``ftlib data`` found."""
-    console = Console(highlight=False)
+    console = plain_console()
     language = f", most of them in the language {summary.language!r}" if summary.language else ""
-    console.print(f"[bold]{escape(source)}[/bold]: {summary.rows:,} rows of the format {summary.format}{language}")
+    console.print(
+        f"[bold]{_shown(source)}[/bold]: {summary.rows:,} rows of the format {_shown(summary.format)}{language}"
+    )
     turns = summary.turns
     console.print(f"Messages in a row: {turns.least} to {turns.greatest}, median {turns.median}")
     if summary.same_prompt:
         console.print(f"Rows with the prompt of an earlier row: {summary.same_prompt:,}")
+    if summary.unanswered:
+        console.print(
+            f"Rows that end without an answer: {summary.unanswered:,} (what follows the last one isn't learnt)"
+        )
     for extra, rows in summary.extras.items():
         console.print(f"With {extra}: {rows:,} rows")
     table = _table("role", "messages", "fewest words", "median", "most")
@@ -46,13 +64,13 @@ def print_summary(source: str, summary: DataSummary, shown: Sequence[Sequence[Me
         _print_tokens(console, summary.tokens)
     for messages in shown:
         for message in messages:
-            console.print(f"[bold]{message['role']}[/bold]: {escape(message['content'] or str(message))}")
+            console.print(f"[bold]{message['role']}[/bold]: {_shown(message['content'] or str(message))}")
     _print_faults(console, summary)
 
 
 def print_run(folder: str, summary: Mapping[str, Any]) -> None:
     """Print what a run of ``ftlib train`` came to."""
-    console = Console(highlight=False)
+    console = plain_console()
     table = Table(show_header=False)
     table.add_column()
     table.add_column(justify="right")
@@ -70,16 +88,16 @@ def print_run(folder: str, summary: Mapping[str, Any]) -> None:
     if summary["best_eval_loss"] is not None:
         table.add_row(f"best evaluation loss (step {summary['best_step']})", f"{summary['best_eval_loss']:.4f}")
     console.print(table)
-    console.print(f"Written to {escape(folder)}: README.md there says how to load the model.", soft_wrap=True)
+    console.print(f"Written to {_shown(folder)}: README.md there says how to load the model.", soft_wrap=True)
 
 
 def print_estimate(
     model: str, need: Estimate, cards: Mapping[str, bool], card: str | None, suggestion: Suggestion | None
 ) -> None:
     """Print what ``ftlib estimate`` worked out, and where the run fits."""
-    console = Console(highlight=False)
+    console = plain_console()
     console.print(
-        f"[bold]{escape(model)}[/bold]: {need.parameters:,} parameters, {need.trainable_parameters:,} of them trained"
+        f"[bold]{_shown(model)}[/bold]: {need.parameters:,} parameters, {need.trainable_parameters:,} of them trained"
     )
     console.print(
         f"{need.tokens_per_step:,} tokens a step (padding included), {need.flops_per_token:,} FLOPs a token, "
@@ -108,18 +126,18 @@ def _how_it_fits(found: Suggestion | None) -> str:
 
 def print_upgrade(reports: Sequence[FileReport], *, fix: bool) -> None:
     """Print what ``ftlib upgrade`` found, with the changes as a diff."""
-    console = Console(highlight=False)
+    console = plain_console()
     colours = {"change": "yellow", "decide": "red", "note": "cyan"}
     for report in reports:
         if report.error:
-            console.print(f"[red]{escape(str(report.path))}: {escape(report.error)}[/red]", soft_wrap=True)
+            console.print(f"[red]{_shown(str(report.path))}: {_shown(report.error)}[/red]", soft_wrap=True)
         for found in report.findings:
             cell = f" cell {found.cell}," if found.cell is not None else ""
-            place = f"{escape(str(report.path))}:{cell} line {found.line}"
-            said = f"[{colours[found.level]}]{found.level}[/] {escape(found.rule)}: {escape(found.explanation)}"
+            place = f"{_shown(str(report.path))}:{cell} line {found.line}"
+            said = f"[{colours[found.level]}]{found.level}[/] {_shown(found.rule)}: {_shown(found.explanation)}"
             console.print(f"{place}: {said}", soft_wrap=True)
         if report.diff:
-            console.print(Syntax(report.diff, "diff", background_color="default"))
+            console.print(Syntax(printable(report.diff), "diff", background_color="default"))
     changed = sum(report.written for report in reports)
     left = sum(report.needs_attention for report in reports)
     done = (
@@ -130,13 +148,11 @@ def print_upgrade(reports: Sequence[FileReport], *, fix: bool) -> None:
 
 def print_texts(prompts: Sequence[str], texts: Sequence[str]) -> None:
     """Print what ``ftlib generate`` got: the text alone, or below each prompt where there are several."""
-    from ftlib.chat.console import printable
-
-    console = Console(highlight=False, emoji=False)
+    console = plain_console()
     for number, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
         if len(prompts) > 1:
             gap = "\n" if number else ""
-            console.print(f"{gap}[bold]{escape(printable(prompt))}[/bold]", soft_wrap=True)
+            console.print(f"{gap}[bold]{_shown(prompt)}[/bold]", soft_wrap=True)
         console.print(printable(text), markup=False, soft_wrap=True)
 
 
@@ -144,14 +160,14 @@ def print_evaluation(found: Evaluation, show: int) -> None:
     """Print what ``ftlib evaluate`` found: a score a line, a column for each model, then the first questions."""
     from ftlib.measures import LOSS_MEASURES, MEASURES
 
-    console = Console(highlight=False, emoji=False)
+    console = plain_console()
     notes = dict(zip(found.summary["model"], found.summary["note"], strict=True))
     run = found.summary[found.summary["note"] == ""].set_index("model")
     measures: list[Any] = [*MEASURES.values(), *LOSS_MEASURES.values()]
     titles = {one.name: f"{one.title} ({one.better})" for one in measures}
     titles |= {"refuses": "refusal rate (lower)", "refuses_off_topic": "refusal rate, off-topic (higher)"}
     if len(run):
-        table = _table("score (better)", *run.index)
+        table = _table("score (better)", *map(_shown, run.index))
         for name, title in titles.items():
             cells = [_with_interval(row, name) for _, row in run.iterrows()]
             if any(cells):
@@ -160,7 +176,7 @@ def print_evaluation(found: Evaluation, show: int) -> None:
         console.print(f"{run['questions'].iloc[0]:,} questions; in brackets the 95 % interval.")
     for model, note in notes.items():
         if note:
-            console.print(f"{escape(model)}: {escape(note)}")
+            console.print(f"{_shown(model)}: {_shown(note)}")
     for question, answers in list(found.table.groupby("question", sort=False))[:show]:
         said = dict(zip(answers["model"], answers["answer"], strict=True))
         _print_answers(console, str(question), {"reference": answers["reference"].iloc[0], **said})
@@ -168,13 +184,13 @@ def print_evaluation(found: Evaluation, show: int) -> None:
 
 def print_comparison(paths: Sequence[Path], scores: Any, answers: Any) -> None:
     """Print two evaluations beside each other, then answers to the first questions."""
-    console = Console(highlight=False, emoji=False)
+    console = plain_console()
     for name, path in zip(("first", "second"), paths, strict=True):
-        console.print(f"{name}: {escape(str(path))}", soft_wrap=True)
+        console.print(f"{name}: {_shown(str(path))}", soft_wrap=True)
     table = _table("score (better)", "first", "second", "difference", "p")
     for row in scores.to_dict("records"):
         spread = f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
-        numbers = (f"{row['first']:.3f}", f"{row['second']:.3f}", escape(spread), f"{row['p_value']:.3f}")
+        numbers = (f"{row['first']:.3f}", f"{row['second']:.3f}", _shown(spread), f"{row['p_value']:.3f}")
         table.add_row(f"{row['score']} ({row['better']})", *numbers)
     console.print(table)
     console.print("Differences with their 95 % intervals (paired bootstrap); p by approximate randomisation.")
@@ -186,7 +202,7 @@ def print_comparison(paths: Sequence[Path], scores: Any, answers: Any) -> None:
 def _with_interval(row: Any, name: str) -> str:
     """Return a score with its interval; nothing where it was not measured."""
     value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
-    return "" if math.isnan(value) else escape(f"{_short(value)} [{_short(low)}, {_short(high)}]")
+    return "" if math.isnan(value) else _shown(f"{_short(value)} [{_short(low)}, {_short(high)}]")
 
 
 def _short(value: float) -> str:
@@ -194,31 +210,29 @@ def _short(value: float) -> str:
 
 
 def _print_answers(console: Console, question: str, answers: Mapping[str, str]) -> None:
-    from ftlib.chat.console import printable
-
-    console.print(f"\n[bold]{escape(printable(question))}[/bold]")
+    console.print(f"\n[bold]{_shown(question)}[/bold]")
     for name, text in answers.items():
-        console.print(f"[cyan]{escape(name)}[/cyan]: {escape(printable(text))}")
+        console.print(f"[cyan]{_shown(name)}[/cyan]: {_shown(text)}")
 
 
 def print_server(base_url: str, model: str) -> None:
     """Print where ``ftlib serve`` listens, and how to ask."""
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"[bold]{escape(model)}[/bold] answers at [bold]{base_url}[/bold] (Ctrl-C ends it). For example:")
+    console = plain_console(soft_wrap=True)
+    console.print(f"[bold]{_shown(model)}[/bold] answers at [bold]{base_url}[/bold] (Ctrl-C ends it). For example:")
     question = json.dumps({"model": model, "messages": [{"role": "user", "content": "What is padding?"}]})
     console.print(f"curl {base_url}/chat/completions -H 'Content-Type: application/json' -d '{question}'", markup=False)
 
 
 def print_doctor(checks: Sequence[Check]) -> None:
     """Print what ``ftlib doctor`` found."""
-    console = Console(highlight=False)
+    console = plain_console()
     colours = {"ok": "green", "note": "yellow", "broken": "red"}
     table = Table("", "what", "found", box=None, pad_edge=False)
     for check in checks:
-        found = escape(check.found) + (f"\n[bold]{escape(check.remedy)}[/bold]" if check.remedy else "")
-        table.add_row(f"[{colours[check.status]}]{check.status}[/]", escape(check.name), found)
+        found = _shown(check.found) + (f"\n[bold]{_shown(check.remedy)}[/bold]" if check.remedy else "")
+        table.add_row(f"[{colours[check.status]}]{check.status}[/]", _shown(check.name), found)
     console.print(table)
-    broken = [check.name for check in checks if check.status == "broken"]
+    broken = [_shown(check.name) for check in checks if check.status == "broken"]
     if broken:
         console.print(f"[red]The course can't run here yet: {', '.join(broken)}.[/red]")
     else:
@@ -227,9 +241,12 @@ def print_doctor(checks: Sequence[Check]) -> None:
 
 def _print_tokens(console: Console, tokens: TokenCounts) -> None:
     lengths = tokens.lengths
+    context = "nothing says what the context holds (--context)"
+    if tokens.context is not None:
+        context = f"the context holds {tokens.context:,}"
     console.print(
-        f"\nTokens of a row ({escape(tokens.tokenizer)}, template {tokens.template}): {lengths.least} to "
-        f"{lengths.greatest}, median {lengths.median}, {tokens.total:,} in all; the context holds {tokens.context:,}"
+        f"\nTokens of a row ({_shown(tokens.tokenizer)}, template {_shown(tokens.template)}): {lengths.least} to "
+        f"{lengths.greatest}, median {lengths.median}, {tokens.total:,} in all; {context}"
     )
     table = _table("tokens", "rows", "")
     table.columns[-1].justify = "left"
@@ -254,7 +271,7 @@ def _print_faults(console: Console, summary: DataSummary) -> None:
     table.columns[1].justify = "right"
     for fault in summary.faults:
         first = f"row {fault.first_row:,}: {fault.example}"
-        table.add_row(f"[red]{escape(fault.kind)}[/red]", f"{fault.rows:,}", escape(first), escape(fault.remedy))
+        table.add_row(f"[red]{_shown(fault.kind)}[/red]", f"{fault.rows:,}", _shown(first), _shown(fault.remedy))
     console.print(table)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from itertools import chain
 from typing import Any, Literal, NamedTuple
 
@@ -20,14 +19,20 @@ from transformers import PreTrainedTokenizerBase
 
 from datasets import Dataset
 from ftlib.data import clean_message, load_conversations
-from ftlib.errors import DataError, FrameWarning, LeakWarning, TruncationWarning
+from ftlib.encoding import Encoder
+from ftlib.encoding import encode_prompts as encode_prompts
+from ftlib.encoding import encode_rows as encode_rows
+from ftlib.encoding import encode_segments as encode_segments
+from ftlib.errors import DataError, FrameWarning, LeakWarning, SkippedRowWarning, TruncationWarning
 from ftlib.frames import FrameFinder
 from ftlib.leakage import same_prompts
 from ftlib.messages import Message
-from ftlib.special_tokens import as_it_was, marker_tokens, opening_ids
-from ftlib.templates import QUESTION_ANSWER, OwnBeginning, Segment, Template
+from ftlib.templates import QUESTION_ANSWER, Segment, Template
 
 IGNORED = -100
+NO_LIMIT = 2**31
+ROW_NUMBER = "row_number"
+"""A column that says how errors call a row, where rows were drawn or shuffled; else they are counted from 0."""
 Side = Literal["left", "right"]
 
 
@@ -47,30 +52,6 @@ class TokenizedSplit(NamedTuple):
     leaks: int
 
 
-def encode_segments(segments: Sequence[Segment], tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Token ids of segments, each tokenised on its own, so that a prompt has the same ids with and without its answer.
-
-    In markup a special token counts; in anybody's words it is encoded as the text that it is. A tokenizer that puts a
-    beginning-of-text token in front of every text (Llama's does) has it put there here too: once, and not where a chat
-    template writes it itself.
-    """
-    return [token for piece in encode_rows([segments], tokenizer)[0] for token in piece]
-
-
-def encode_rows(rows: Sequence[Sequence[Segment]], tokenizer: PreTrainedTokenizerBase) -> list[list[list[int]]]:
-    """Token ids of every segment of many conversations, in one call of the tokenizer."""
-    return _Encoder(tokenizer).encode(rows)
-
-
-def encode_prompts(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """Token ids of whole texts that a model is to continue: special tokens in them count.
-
-    As ``tokenizer(prompt)`` gives them, except that the beginning-of-text token stands in front once, also if the
-    prompt begins with it, and that no tokenizer puts an end behind them.
-    """
-    return _Encoder(tokenizer).encode_whole(prompts)
-
-
 def tokenize(
     conversations: Dataset,
     tokenizer: PreTrainedTokenizerBase,
@@ -78,6 +59,7 @@ def tokenize(
     template: Template = QUESTION_ANSWER,
     max_length: int | None = None,
     truncation_side: Side = "left",
+    on_error: Literal["raise", "skip"] = "raise",
 ) -> Dataset:
     """Turn conversations into ``input_ids``, ``attention_mask`` and ``labels`` (no padding yet).
 
@@ -90,21 +72,41 @@ def tokenize(
         conversations: A data set with the column ``messages``.
         tokenizer: Any tokenizer with an end-of-sequence token; it is not changed.
         template: The frame around questions and answers.
-        max_length: The most tokens a row may have; default: the tokenizer's ``model_max_length``.
+        max_length: The most tokens a row may have; default: the tokenizer's ``model_max_length``,
+            if it has one.
         truncation_side: Side that is cut.
+        on_error: ``"raise"`` at the first conversation that doesn't fit the template, or ``"skip"`` it with a
+            :class:`SkippedRowWarning` of its own.
 
     Returns:
         A ``Dataset`` in the same order with three columns of token-long lists.
 
     Raises:
-        DataError: There is no column ``messages``, a conversation doesn't fit the template, or
-            ``max_length`` or the tokenizer can't be used.
+        DataError: There is no column ``messages``, a conversation doesn't fit the template (the message names the row,
+            from 0), or ``max_length`` or the tokenizer can't be used.
 
     Taught in: chapters/04_tokens_padding_truncation.ipynb
     """
-    dataset, cut = _tokenize(conversations, tokenizer, template, _limit(tokenizer, max_length), truncation_side)
+    row_maker = _RowMaker(Encoder(tokenizer), template, _limit(tokenizer, max_length), truncation_side, on_error)
+    dataset, cut = _tokenize(conversations, row_maker)
     _warn_of(cut, len(dataset))
     return dataset
+
+
+def tokenize_measured(
+    conversations: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    template: Template = QUESTION_ANSWER,
+    max_length: int | None = None,
+) -> tuple[Dataset, list[float]]:
+    """As :func:`tokenize`; and the UTF-8 bytes of each row's answers, as much of them as is left in the row."""
+    row_maker = _RowMaker(Encoder(tokenizer), template, _limit(tokenizer, max_length), "left")
+    found: list[float] = []
+    row_maker.answer_bytes = found
+    dataset, cut = _tokenize(conversations, row_maker)
+    _warn_of(cut, len(dataset))
+    return dataset, found
 
 
 def tokenize_and_split(
@@ -153,7 +155,7 @@ def tokenize_and_split(
     if not 0 < test_size * len(conversations) < len(conversations) or len(conversations) < 2:
         raise DataError(f"test_size {test_size} of {len(conversations)} rows leaves a side empty: choose 0.1, say")
     limit = _limit(tokenizer, max_length)
-    dataset, cut = _tokenize(conversations, tokenizer, template, limit, truncation_side)
+    dataset, cut = _tokenize(conversations, _RowMaker(Encoder(tokenizer), template, limit, truncation_side))
     _warn_of(cut, len(dataset))
     if as_pairs:
         dataset = _with_pairs(dataset, conversations)
@@ -169,109 +171,80 @@ def _messages(conversations: Dataset) -> Iterator[list[Message]]:
         yield from batch["messages"]
 
 
-class _Encoder:
-    """Encodes texts in one call, and each piece of markup once."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._tokenizer = tokenizer
-        self._end = tokenizer.eos_token_id
-        self._markup: dict[str, list[int]] = {}
-
-    @cached_property
-    def opening(self) -> list[int]:
-        """What stands in front of every text, unless a layout writes that itself."""
-        return opening_ids(self._tokenizer)
-
-    @cached_property
-    def _markers(self) -> set[Any]:
-        return set(map(self._tokenizer.convert_tokens_to_ids, marker_tokens(self._tokenizer)))
-
-    def encode(self, rendered: Sequence[Sequence[Segment]]) -> list[list[list[int]]]:
-        """Return the ids of each segment of each conversation, the end-of-text token included where a turn ends."""
-        texts = iter(self._call([s.text for segments in rendered for s in segments if not s.is_markup], split=True))
-        return [self._begun(segments, [self._piece(one, texts) for one in segments]) for segments in rendered]
-
-    def encode_whole(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of texts that nothing is put around."""
-        return [self._with_opening(ids) for ids in self._call(list(texts), split=False)]
-
-    def _begun(self, segments: Sequence[Segment], pieces: list[list[int]]) -> list[list[int]]:
-        if pieces and not isinstance(segments[0], OwnBeginning):
-            pieces[0] = self._with_opening(pieces[0])
-        return pieces
-
-    def _with_opening(self, ids: list[int]) -> list[int]:
-        """Put in front what the tokenizer puts in front of every text: once, also if the text has it already."""
-        return ids if ids[: len(self.opening)] == self.opening else [*self.opening, *ids]
-
-    def _piece(self, segment: Segment, texts: Iterator[list[int]]) -> list[int]:
-        ids = self._ids_of_markup(segment.text) if segment.is_markup else next(texts)
-        if segment.ends_turn and (not segment.is_markup or not ids or ids[-1] not in self._markers):
-            ids = [*ids, self._end]
-        return ids
-
-    def _ids_of_markup(self, text: str) -> list[int]:
-        if text not in self._markup:
-            self._markup[text] = self._call([text], split=False)[0]
-        return self._markup[text]
-
-    def _call(self, texts: list[str], *, split: bool) -> list[list[int]]:
-        """Encode texts as they are: nothing added, nothing cut; special tokens split into letters or not."""
-        if not texts:
-            return []
-        backend = getattr(self._tokenizer, "backend_tokenizer", None)
-        if backend is None:
-            encoded = self._tokenizer(texts, add_special_tokens=False, split_special_tokens=split, verbose=False)
-            ids: list[list[int]] = encoded["input_ids"]
-            return ids
-        with as_it_was(backend):
-            backend.no_truncation()
-            backend.no_padding()
-            backend.encode_special_tokens = split
-            encode = getattr(backend, "encode_batch_fast", backend.encode_batch)  # fast since tokenizers 0.20
-            return [row.ids for row in encode(texts, add_special_tokens=False)]
-
-
-def _tokenize(
-    conversations: Dataset, tokenizer: PreTrainedTokenizerBase, template: Template, limit: int, side: Side
-) -> tuple[Dataset, Cut]:
+def _tokenize(conversations: Dataset, row_maker: _RowMaker) -> tuple[Dataset, Cut]:
     if "messages" not in conversations.column_names:
         raise DataError(f"expected a column 'messages', found {conversations.column_names}: see load_conversations")
-    if side not in ("left", "right"):
-        raise DataError(f"truncation_side must be 'left' or 'right', not {side!r}")
-    row_maker = _RowMaker(_Encoder(tokenizer), template, limit, side)
     with _no_progress_bar():
         encoded = conversations.map(
-            lambda batch: row_maker.rows(batch["messages"]),
+            lambda batch, numbers: row_maker.rows(batch["messages"], batch.get(ROW_NUMBER, numbers)),
             batched=True,
+            with_indices=True,
             remove_columns=conversations.column_names,
             load_from_cache_file=False,
         )
-    _warn_of_frames(row_maker.framed, len(encoded), template)
+    row_maker.warn_of_frames(len(encoded))
     return encoded, Cut(rows=row_maker.cut_rows, tokens=row_maker.cut_tokens)
 
 
 class _RowMaker:
     """Conversations to rows of ids and labels, none longer than the limit; it counts what it cuts."""
 
-    def __init__(self, encoder: _Encoder, template: Template, limit: int, side: Side) -> None:
+    def __init__(
+        self, encoder: Encoder, template: Template, limit: int, side: Side, on_error: Literal["raise", "skip"] = "raise"
+    ) -> None:
+        for name, value, known in (
+            ("truncation_side", side, ("left", "right")),
+            ("on_error", on_error, ("raise", "skip")),
+        ):
+            if value not in known:
+                raise DataError(f"{name} must be {known[0]!r} or {known[1]!r}, not {value!r}")
         self._encoder, self._template, self._limit, self._side = encoder, template, limit, side
-        self._frames = FrameFinder(template)
+        self._skips, self._frames = on_error == "skip", FrameFinder(template)
         self.cut_rows = self.cut_tokens = 0
+        self.answer_bytes: list[float] | None = None  # counted where somebody asks for it
         self.framed: list[str] = []
 
-    def rows(self, conversations: Sequence[Sequence[Message]]) -> pa.Table:
-        cleaned = [[clean_message(message) for message in messages] for messages in conversations]
-        rendered = [self._template.render(messages) for messages in cleaned]
+    def rows(self, conversations: Sequence[Sequence[Message]], numbers: Sequence[int]) -> pa.Table:
+        cleaned, rendered = self._rendered(conversations, numbers)
         self.framed += filter(None, map(self._frames.find, cleaned))
         encoded = self._encoder.encode(rendered)
         for number, pieces in enumerate(encoded):
             length = sum(map(len, pieces))
-            if length > self._limit:
+            is_cut = length > self._limit
+            if is_cut:
                 rendered[number], encoded[number] = self._shorten(cleaned[number], rendered[number], pieces)
                 kept = sum(map(len, encoded[number]))
                 self.cut_rows, self.cut_tokens = self.cut_rows + 1, self.cut_tokens + length - kept
+            if self.answer_bytes is not None:
+                row = (rendered[number], encoded[number])
+                self.answer_bytes.append(self._encoder.answer_bytes(*row, is_cut=is_cut))
         return _table(rendered, encoded)
+
+    def _rendered(
+        self, conversations: Sequence[Sequence[Message]], numbers: Sequence[int]
+    ) -> tuple[list[list[Message]], list[list[Segment]]]:
+        """Clean and lay out conversations; one that doesn't fit is an error that names it, or is skipped."""
+        cleaned, rendered = [], []
+        for number, messages in zip(numbers, conversations, strict=True):
+            clean = [clean_message(message) for message in messages]
+            try:
+                rendered.append(self._template.render(clean))
+            except DataError as error:
+                if not self._skips:
+                    raise DataError(f"row {number}: {error}") from error
+                warnings.warn(f"skipped: row {number}: {error}", SkippedRowWarning, stacklevel=2)
+                continue
+            cleaned.append(clean)
+        return cleaned, rendered
+
+    def warn_of_frames(self, rows: int) -> None:
+        if self.framed:
+            message = (
+                f"{len(self.framed)} of {rows} rows hold a frame already ({self.framed[0]!r}), and the template "
+                f"{self._template.name!r} puts another one around them: take it out of the rows, or train with a frame "
+                'that adds nothing (data.frame with before_user: "" and before_assistant: "")'
+            )
+            warnings.warn(message, FrameWarning, stacklevel=4)
 
     def _shorten(
         self, messages: list[Message], segments: list[Segment], pieces: list[list[int]]
@@ -371,23 +344,22 @@ def _no_progress_bar() -> Iterator[None]:
             enable_progress_bars()
 
 
+def known_limit(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Return the most tokens that a tokenizer says its model can see; None where it doesn't say.
+
+    transformers then has a number of thirty digits.
+    """
+    limit = tokenizer.model_max_length
+    return int(limit) if limit is not None and limit < NO_LIMIT else None
+
+
 def _limit(tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> int:
     if tokenizer.eos_token_id is None:
         raise DataError("the tokenizer has no end-of-sequence token: set tokenizer.eos_token before training")
-    limit = tokenizer.model_max_length if max_length is None else max_length
+    limit = (known_limit(tokenizer) or NO_LIMIT) if max_length is None else max_length
     if limit < 2:
         raise DataError(f"max_length must be at least 2 (one token and its end), not {limit}")
     return int(limit)
-
-
-def _warn_of_frames(framed: Sequence[str], rows: int, template: Template) -> None:
-    if framed:
-        message = (
-            f"{len(framed)} of {rows} rows hold a frame already ({framed[0]!r}), and the template {template.name!r} "
-            "puts another one around them: take it out of the rows, or train with a frame that adds nothing "
-            '(data.frame with before_user: "" and before_assistant: "")'
-        )
-        warnings.warn(message, FrameWarning, stacklevel=4)
 
 
 def _warn_of(cut: Cut, rows: int) -> None:

@@ -6,13 +6,14 @@ from types import SimpleNamespace
 import pytest
 
 from ftlib.chat import session
-from ftlib.chat.console import changed, printable, talk
+from ftlib.chat.console import changed, talk
 from ftlib.chat.feedback import FeedbackFile, as_json_lines
 from ftlib.chat.session import Limits, Settings, checked_question, describe, last_question, reply, with_answer
 from ftlib.chat.speaker import Speaker, base_of, load_speaker, training_template
 from ftlib.data import load_conversations
 from ftlib.errors import ConfigError, DataError, ModelError, PromptTooLongError
 from ftlib.inference import answer
+from ftlib.locales import printable
 from ftlib.messages import assistant, user
 from ftlib.models import save_model
 from ftlib.templates import DialogueTemplate, get_template
@@ -284,7 +285,8 @@ def test_ctrl_c_stops_an_answer_and_keeps_what_is_there(speaker, monkeypatch, ca
 
 
 def test_a_terminal_is_shown_nothing_that_it_would_obey():
-    assert printable("\x1b]0;title\x07a\r\x9b2J\tb\n\u202e\u00e9") == "]0;titlea2J\tb\n\u00e9"
+    shown = "\\x1b]0;title\\x07a\\r\\x9b2J\tb\n\\u202e\u00e9"
+    assert printable("\x1b]0;title\x07a\r\x9b2J\tb\n\u202e\u00e9") == shown
     assert changed(Settings(), "max_new_tokens", "5").max_new_tokens == 5
 
 

@@ -11,6 +11,7 @@ from ftlib.evaluation import compare, evaluate, read_json, side_by_side, write_c
 from ftlib.evaluation_page import write_comparison_html, write_html
 from ftlib.inference import answer
 from ftlib.metrics import answer_loss, bits_per_byte, perplexity, rouge_l, token_accuracy
+from ftlib.templates import QUESTION_ANSWER
 from ftlib.tokenization import tokenize
 
 ROWS = [
@@ -146,3 +147,15 @@ def test_the_page_of_two_runs_shows_both(tmp_path):
     assert page.count("No idea, no idea.") == 3
     assert "<h1>bad and good</h1>" in page
     assert "nan" not in page
+
+
+@pytest.mark.parametrize("template", [{}, {"other": QUESTION_ANSWER}, {"it": None}, {"it": "alpaca"}, None, "alpaca"])
+def test_a_model_without_a_template_is_named_before_anybody_is_asked(tiny_model, tiny_tokenizer, template):
+    def ask(questions):
+        raise AssertionError("nobody may be asked")
+
+    sources = {"first": ask, "it": (tiny_model, tiny_tokenizer)}
+    with pytest.raises(DataError, match="'it' has no template"):
+        evaluate(sources, [{"question": "Why?", "answer": "So."}], template=template)
+    rows = [{"question": "Why?", "answer": "So."}]
+    assert len(evaluate({"first": lambda asked: ["So."]}, rows, template={}).table) == 1

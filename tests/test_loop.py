@@ -1,13 +1,16 @@
 import copy
 import math
+from typing import get_args
 
 import pytest
 import torch
 
 from ftlib.data import to_conversations
 from ftlib.errors import ConfigError, DataError
+from ftlib.parts import add_lora
 from ftlib.tokenization import tokenize
 from ftlib.training.loop import finetune, schedule
+from ftlib.training.optimizers import OptimizerName, make_optimizer
 
 
 @pytest.fixture
@@ -96,3 +99,27 @@ def test_an_unknown_optimizer_is_named(tiny_model, tiny_tokenizer, conversations
     rows = tokenize(conversations, tiny_tokenizer)
     with pytest.raises(ConfigError, match="one of adamw, muon, adafactor, sgd, not 'adam'"):
         finetune(tiny_model, rows, pad_token_id=1, max_steps=1, optimizer="adam")
+
+
+@pytest.mark.parametrize("name", get_args(OptimizerName))
+def test_weight_decay_pulls_matrices_and_leaves_norms_and_biases(name, tiny_model):
+    """With gradients of zero a step only decays."""
+    optimizer = make_optimizer(tiny_model, name, learning_rate=0.1, weight_decay=0.5)
+    before = {key: parameter.clone() for key, parameter in tiny_model.named_parameters()}
+    for parameter in tiny_model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for key, parameter in tiny_model.named_parameters():
+        if parameter.ndim < 2:
+            assert torch.equal(parameter, before[key]), key
+        else:
+            assert parameter.norm() < 0.99 * before[key].norm(), key
+
+
+@pytest.mark.parametrize("name", get_args(OptimizerName))
+def test_an_adapter_can_be_trained_by_every_optimizer(name, tiny_model, tiny_tokenizer, conversations):
+    """It is made of matrices only: Muon leaves nothing for AdamW."""
+    model = add_lora(tiny_model, rank=2)
+    rows = tokenize(conversations, tiny_tokenizer)
+    steps = finetune(model, rows, pad_token_id=1, max_steps=2, optimizer=name)
+    assert len(steps) == 2

@@ -1,19 +1,30 @@
+import copy
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from ftlib.errors import ModelError
+from ftlib.inference import answer, generate
 from ftlib.models import (
     MODEL_VARIABLE,
+    _embedding_rows,
     context_length,
     load_model,
     load_tokenizer,
+    quiet_peft,
     resolve_name,
     save_model,
 )
+from ftlib.parts import add_lora, merge_lora
 from ftlib.places import nano_folder
+from ftlib.server import _lay_out
+from ftlib.templates import TEMPLATES
+from ftlib.training.config import FinetuneConfig
+from ftlib.training.run import train
+from tests.families import tiny_causal
 
 
 @pytest.fixture
@@ -102,3 +113,113 @@ def test_a_tokenizer_without_padding_gets_one(saved):
 def test_a_config_without_context_length_is_an_error():
     with pytest.raises(ModelError, match="names no context length"):
         context_length(SimpleNamespace(config=SimpleNamespace(n_positions=None)))
+
+
+@pytest.mark.parametrize("target", ["file", "file/below"])
+def test_a_model_that_cannot_be_saved_is_an_error(tmp_path, tiny_model, tiny_tokenizer, target):
+    """transformers itself only logs that the folder is a file, and returns."""
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(ModelError, match="is a file, and no folder can be made in it"):
+        save_model(tiny_model, tiny_tokenizer, tmp_path / target)
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+ADDED = ("<|im_start|>", "<|im_end|>")
+
+
+@pytest.mark.parametrize("family", ["gpt_neox", "llama", "gpt2", "gemma"])
+@pytest.mark.parametrize("resized", ["before the base was saved", "after it was loaded", "to a multiple of 64"])
+def test_an_adapter_on_a_model_with_added_tokens_is_loaded_with_them(tmp_path, tiny_tokenizer, family, resized):
+    """Their rows lie in no file of the base model: the adapter brings them."""
+    tokenizer = copy.deepcopy(tiny_tokenizer)
+    model = tiny_causal(family, head_scale=1.0, vocab_size=len(tokenizer))
+
+    def grow(model):
+        tokenizer.add_tokens(list(ADDED), special_tokens=True)
+        multiple = 64 if resized.endswith("64") else None
+        model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=multiple, mean_resizing=False)
+
+    if resized.startswith("before"):
+        grow(model)
+    save_model(model, tokenizer, tmp_path / "base")
+    model, _ = load_model(tmp_path / "base")
+    if not resized.startswith("before"):
+        grow(model)
+    adapted = add_lora(model, rank=2).eval()
+    ids = torch.tensor([[5, *tokenizer.convert_tokens_to_ids(list(ADDED)), 7]])
+    save_model(adapted, tokenizer, tmp_path / "adapter")
+    loaded, again = load_model(tmp_path / "adapter")
+    assert torch.equal(loaded(input_ids=ids).logits, adapted(input_ids=ids).logits)
+    assert again.convert_tokens_to_ids(list(ADDED)) == ids[0, 1:3].tolist()
+    size = (tmp_path / "adapter" / "adapter_model.safetensors").stat().st_size
+    assert (size > 40_000) == (not resized.startswith("before"))  # an adapter alone stays small
+
+
+@pytest.fixture
+def with_added(tmp_path, tiny_model, tiny_tokenizer):
+    """A base model whose adapter brings two tokens more: the adapter's folder, the model, and a text with the two."""
+    tokenizer = copy.deepcopy(tiny_tokenizer)
+    save_model(tiny_model, tokenizer, tmp_path / "base")
+    model, _ = load_model(tmp_path / "base")
+    tokenizer.add_tokens(list(ADDED), special_tokens=True)
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    adapted = add_lora(model, rank=2).eval()
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    save_model(adapted, tokenizer, tmp_path / "adapter")
+    return tmp_path / "adapter", adapted, f"{ADDED[0]}user\nWhy?{ADDED[1]}\n"
+
+
+def scores(model, tokenizer, text):
+    return model(**tokenizer(text, return_tensors="pt")).logits
+
+
+def test_added_tokens_reach_generation_merging_and_the_server(with_added, tmp_path):
+    folder, adapted, text = with_added
+    model, tokenizer = load_model(folder)
+    expected = scores(adapted, tokenizer, text)
+    assert generate(model, tokenizer, [text], max_new_tokens=3) == generate(
+        adapted, tokenizer, [text], max_new_tokens=3
+    )
+    assert answer(model, tokenizer, ["Why?"], template=TEMPLATES["chatml"], max_new_tokens=3)
+    _lay_out(tmp_path / "served", folder, None, TEMPLATES["chatml"])
+    save_model(merge_lora(model), tokenizer, tmp_path / "merged")
+    for place in ("served", "merged"):
+        loaded, again = load_model(tmp_path / place)
+        assert torch.allclose(scores(loaded, again, text), expected, atol=1e-4), place
+
+
+def test_a_run_goes_on_with_added_tokens(with_added, tmp_path):
+    """Begun from such an adapter, saved, and resumed, it has the rows of the new tokens all the way."""
+    folder, adapted, text = with_added
+    (tmp_path / "rows.jsonl").write_text("".join(f'{{"question": "{i}?", "answer": "So."}}\n' for i in range(4)))
+    values = {
+        "model": {"name": str(folder), "device": "cpu"},
+        "data": {"source": str(tmp_path / "rows.jsonl"), "validation_share": 0, "template": "chatml"},
+        "train": {"max_steps": 2, "batch_size": 2},
+        "checkpoint": {"every_steps": 1, "keep": 2},
+    }
+    config = FinetuneConfig.from_dict(values)
+    whole = train(config, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "stopped")
+    shutil.rmtree(sorted((tmp_path / "stopped" / "checkpoints").iterdir())[-1])
+    resumed = train(config, tmp_path / "stopped", resume=True)
+    found = [scores(*load_model(run.folder), text) for run in (whole, resumed)]
+    assert torch.equal(*found)
+    assert not torch.equal(found[0], scores(adapted, load_model(folder)[1], text))
+
+
+def test_a_saved_matrix_is_not_taken_for_embeddings(tmp_path, tiny_model, tiny_tokenizer):
+    """An adapter of PEFT's may bring whole layers, which have more rows than the vocabulary has tokens."""
+    from peft import LoraConfig, get_peft_model
+
+    save_model(tiny_model, tiny_tokenizer, tmp_path / "base")
+    model, _ = load_model(tmp_path / "base")
+    wide = torch.nn.Linear(32, 500, bias=False)
+    model.gpt_neox.layers[0].mlp.dense_h_to_4h = wide
+    config = LoraConfig(r=2, target_modules=["query_key_value"], modules_to_save=["dense_h_to_4h"])
+    with quiet_peft():
+        get_peft_model(model, config).save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    base, _ = load_model(tmp_path / "base")
+    assert _embedding_rows(tmp_path / "adapter", base) is None

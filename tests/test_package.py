@@ -71,10 +71,10 @@ FLOORS = [
         "training.trl",
     },
     {"training", "training.loop", "plots"},
-    {"training.job", "training.optimizers", "training.scores", "training.team"},
+    {"training.checks", "training.job", "training.optimizers", "training.own_loss", "training.scores", "training.team"},
     {"benchmark", "doctor", "evaluation", "hardware", "server", "summary"},
     {"inference", "likelihood"},
-    {"batches", "decoding", "estimate", "room", "tokenization"},
+    {"batches", "decoding", "encoding", "estimate", "room", "tokenization"},
     {"corpus", "memory", "parts"},
     {
         "hosted",
@@ -88,6 +88,7 @@ FLOORS = [
         "hosted.providers",
     },
     {"measures", "metrics", "models", "skeleton"},
+    {"target_logits", "training.randomness"},
     {"compat"},
     {"arguments", "intervals", "ledger", "throughput"},
     {
@@ -121,6 +122,7 @@ FLOORS = [
         "upgrade.tree",
     },
     {"locales", "places"},
+    {"files"},
     {"errors", "words"},
 ]
 
@@ -131,6 +133,7 @@ HELPERS = {
     "chat_templates",
     "clocks",
     "conftest",
+    "families",
     "held",
     "killing",
     "loopback",

@@ -1,11 +1,14 @@
 import copy
+import re
+import warnings
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoConfig, GPTNeoXConfig, LlamaConfig
 
-from ftlib.errors import ModelError
+from ftlib.errors import AdapterWarning, ModelError
 from ftlib.parts import PARTS, add_lora, blocks, count_parameters, freeze, linear_layers, merge_lora, part_of
+from tests.families import families, tiny_causal
 
 SMALL = {
     "gpt_neox": GPTNeoXConfig(
@@ -132,3 +135,53 @@ def test_lora_refuses_a_name_that_no_layer_has(model):
         add_lora(model, rank=2, targets=["q_lora"])
     with pytest.raises(ModelError, match="at least 1"):
         add_lora(model, rank=0)
+
+
+def _stacked(model):
+    return {name: p for name, p in model.named_parameters() if p.ndim == 3 and min(p.shape) > 1}
+
+
+NO_LORA = {  # PEFT can't adapt Mamba's output; of the last one, blocks are of two kinds
+    *("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h", "olmo_hybrid"),
+}
+SPARSE = {"deepseek_v3": {"first_k_dense_replace": 0, "n_group": 1, "topk_group": 1}}
+
+
+@pytest.mark.parametrize("family", [*families(), *(f"{name}-sparse" for name in SPARSE)])
+def test_lora_on_the_blocks_trains_every_matrix_or_says_which_it_leaves_out(family):
+    """What changes the scores when it is moved, of all matrices that have no adapter, is named."""
+    name = family.removesuffix("-sparse")
+    model = tiny_causal(name, **(SPARSE[name] if name != family else {}))
+    if family in NO_LORA:
+        with pytest.raises(ModelError, match=r"incompatible with Mamba|no list of transformer blocks"):
+            add_lora(model, rank=2, targets="blocks")
+        return
+    layers, stacks = linear_layers(model, "blocks"), set(_stacked(model))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", AdapterWarning)
+        adapted = add_lora(model, rank=2, targets="blocks")
+    trained = {name for name, p in adapted.named_parameters() if p.requires_grad}
+    assert trained
+    assert all(".lora_" in name for name in trained)
+    named = {pattern for one in said for pattern in re.findall(r"[\w.]+\.\*\.[\w.*]*\w", str(one.message))}
+    places = {name.split(".lora_")[0].removeprefix("base_model.model.") for name in trained}
+    for matrix in layers:
+        assert matrix in places or re.sub(r"\.\d+\.", ".*.", matrix) in named
+    for stack in stacks:
+        module = stack.rsplit(".", 1)[0]
+        assert {module, f"{module}.base_layer"} & places or re.sub(r"\.\d+\.", ".*.", stack) in named
+    if family in ("mixtral", "qwen3_moe", "gpt_oss"):
+        assert any("experts" in name for name in named)
+
+
+def test_a_mixtures_experts_belong_to_the_feed_forward_part():
+    for family in ("mixtral", "qwen3_moe", "granitemoe", "phimoe", "deepseek_v3", "gpt_oss"):
+        model = tiny_causal(family)
+        parts = {name: part_of(model, name) for name in _stacked(model)}
+        assert set(parts.values()) <= {"feed_forward"}, family
+        assert part_of(model, "lm_head.weight") == "other"
+
+
+def test_a_model_without_attention_says_so():
+    with pytest.raises(ModelError, match=r"no linear layers in its attention; it has .*in_proj"):
+        add_lora(tiny_causal("mamba"), rank=2)

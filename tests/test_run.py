@@ -1,17 +1,20 @@
 import json
+import math
 import shutil
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from ftlib.chat_template import template_of
-from ftlib.errors import DataError, ModelError, TrainingError
+from ftlib.errors import ConfigError, DataError, DroppedRowsWarning, LeakWarning, ModelError, TrainingError
 from ftlib.models import load_model, save_model
 from ftlib.templates import get_template
 from ftlib.training.checkpoints import checkpoints
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.run import read_metrics, train
+from tests.families import tiny_causal
 
 
 @pytest.fixture
@@ -53,7 +56,15 @@ def same(first, second):
 def test_a_run_leaves_what_it_promises(tmp_path, config):
     run = train(config(evaluate={"every_steps": 2}, checkpoint={"every_steps": 3}), tmp_path / "run")
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"config.yaml", "metrics.jsonl", "README.md", "loss.png", "summary.json", "checkpoints"}
+    assert names == {
+        "config.yaml",
+        "metrics.jsonl",
+        "README.md",
+        "loss.png",
+        "summary.json",
+        "checkpoints",
+        "data.json",
+    }
     assert [step.number for step in run.history] == [1, 2, 3, 4, 5, 6]
     assert [step.number for step in run.history if step.eval_loss is not None] == [2, 4, 6]
     assert run.last.step == 6
@@ -205,14 +216,14 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(tm
     settings = config(checkpoint={"every_steps": 1}, train={"max_steps": 4})
     from ftlib.training import job
 
-    original, calls = job.summed_target_loss, []
+    original, calls = job.score_targets, []
 
     def broken(model, batch):
         calls.append(1)
-        loss, count = original(model, batch)
-        return (loss * float("nan") if len(calls) > 4 else loss), count
+        scored = original(model, batch)
+        return scored._replace(logits=scored.logits * float("nan")) if len(calls) > 4 else scored
 
-    monkeypatch.setattr(job, "summed_target_loss", broken)
+    monkeypatch.setattr(job, "score_targets", broken)
     with pytest.raises(TrainingError, match=r"step 3: the loss is nan .* lower the learning rate"):
         train(settings, tmp_path / "run")
     found = checkpoints(tmp_path / "run")
@@ -269,3 +280,166 @@ def test_tracking_offline_writes_into_the_run_folder(tmp_path, config):
     pytest.importorskip("wandb")
     run = train(config(tracking={"project": "course"}, train={"max_steps": 2}), tmp_path / "run")
     assert list((run.folder / "wandb").glob("offline-run-*/run-*.wandb"))
+
+
+@pytest.mark.parametrize("long_ones", ["trained", "evaluated"])
+def test_rows_without_a_target_are_left_out_with_their_number_before_work_begins(
+    tmp_path, config, rows_file, long_ones
+):
+    """Good rows, and some whose answer is cut away whole: no step and no evaluation is made of those alone."""
+    good = [{"question": f"Q {i}?", "answer": "So."} for i in range(12)]
+    long = [{"question": f"Why {i} " * 20 + "?", "answer": "So."} for i in range(4)]
+    other = tmp_path / "other.jsonl"
+    for path, rows in ((rows_file, [*good, *long] if long_ones == "trained" else good), (other, [*long, good[0]])):
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    validation = {"validation": str(other)} if long_ones == "evaluated" else {"validation_share": 0}
+    settings = config(
+        data={"max_length": 40, "truncate": "end", **validation},
+        train={"batch_size": 2, "max_steps": None, "epochs": 1, "accumulation_steps": 1},
+    )
+    with pytest.warns() as said:
+        run = train(settings, tmp_path / "run")
+    told = [str(one.message) for one in said if issubclass(one.category, DroppedRowsWarning)]
+    size, kind = (16, "training") if long_ones == "trained" else (5, "evaluation")
+    assert len(told) == 1
+    assert f"left out 4 of {size} {kind} rows without a target" in told[0]
+    assert len(run.history) == 6
+
+
+@pytest.mark.filterwarnings("ignore::ftlib.errors.TruncationWarning")
+def test_evaluation_rows_that_can_not_be_measured_are_refused_before_work_begins(tmp_path, config, rows_file):
+    (tmp_path / "other.jsonl").write_text(json.dumps({"question": "Why " * 30, "answer": "So."}) + "\n")
+    data = {"max_length": 40, "truncate": "end", "validation": str(tmp_path / "other.jsonl")}
+    with pytest.raises(DataError, match="no target to learn or to measure in any of the 1 evaluation rows"):
+        train(config(data=data), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("what", ["loss", "scores"])
+def test_an_evaluation_that_fails_costs_no_step(tmp_path, config, monkeypatch, what):
+    from ftlib.training import prepare
+
+    def broken(*_, **__):
+        raise DataError("broken on purpose")
+
+    monkeypatch.setattr(
+        prepare, "evaluator" if what == "loss" else "scores", lambda *_, **__: broken if what == "loss" else broken()
+    )
+    with pytest.raises(DataError, match="broken on purpose"):
+        train(config(evaluate={"metrics": what == "scores"}), tmp_path / "run")
+    assert [one.step for one in checkpoints(tmp_path / "run")] == [6]
+
+
+class StoppedError(Exception):
+    """As if the process had been killed: Lightning turns a KeyboardInterrupt into something else."""
+
+
+def _stop_after(number):
+    def stop(step, last):
+        if step.number == number:
+            raise StoppedError
+
+    return stop
+
+
+@pytest.mark.parametrize("change", ["fewer", "other answer", "other order", "none"])
+def test_a_run_goes_on_with_its_own_rows_only(tmp_path, config, rows_file, change):
+    settings = config(checkpoint={"every_steps": 1})
+    with pytest.raises(StoppedError):
+        train(settings, tmp_path / "run", on_step=_stop_after(3))
+    lines = rows_file.read_text().splitlines(keepends=True)
+    changed = {
+        "fewer": lines[:-1],
+        "other answer": [lines[0].replace("word", "term"), *lines[1:]],
+        "other order": lines[::-1],
+        "none": lines,
+    }
+    rows_file.write_text("".join(changed[change]))
+    if change == "none":
+        assert len(train(settings, tmp_path / "run", resume=True).history) == 6
+        return
+    before = (tmp_path / "run" / "metrics.jsonl").read_text()
+    with pytest.raises(TrainingError, match=r"was begun with other rows .* put the data back"):
+        train(settings, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize("own_file", [True, False])
+def test_prompts_on_both_sides_are_said(tmp_path, config, rows_file, own_file):
+    rows = [{"question": f"The same {i % 2}?", "answer": f"So {i}."} for i in range(20)]
+    rows_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = {"validation": str(rows_file)} if own_file else {}
+    with pytest.warns(LeakWarning, match=r"\d+ of \d+ evaluation rows have a prompt that is also trained on"):
+        train(config(data=data, train={"max_steps": 1}), tmp_path / "run")
+
+
+@pytest.mark.parametrize("monitor", ["token_accuracy", "bleu", "rouge_l", "eval_loss", "loss"])
+def test_the_direction_of_what_is_monitored_is_its_own(config, monitor):
+    higher = monitor not in ("eval_loss", "loss")
+    settings = config(checkpoint={"monitor": monitor}, evaluate={"metrics": True})
+    assert settings.checkpoint.mode == ("max" if higher else "min")
+    assert FinetuneConfig.from_dict(yaml.safe_load(settings.as_yaml())) == settings
+    if higher:
+        with pytest.raises(ConfigError, match=f"of {monitor} the highest is best: set mode to max, or leave it out"):
+            config(checkpoint={"monitor": monitor, "mode": "min"}, evaluate={"metrics": True})
+
+
+def test_the_best_checkpoint_of_a_score_is_the_one_with_the_highest(tmp_path, config, monkeypatch):
+    from ftlib.training import prepare
+
+    values = iter([0.2, 0.9, 0.4])
+    monkeypatch.setattr(prepare, "scores", lambda *_, **__: {"token_accuracy": next(values)})
+    settings = config(
+        checkpoint={"monitor": "token_accuracy"}, evaluate={"metrics": True, "every_steps": 2}, train={"max_steps": 6}
+    )
+    run = train(settings, tmp_path / "run")
+    assert run.best.step == 4
+
+
+@pytest.fixture
+def with_dropout(tmp_path, tiny_tokenizer):
+    model = tiny_causal("gpt2", head_scale=1.0, vocab_size=len(tiny_tokenizer), n_positions=128)
+    return save_model(model, tiny_tokenizer, tmp_path / "dropping")
+
+
+@pytest.mark.parametrize("engine", ["loop", "hf", "lightning", "trl"])
+@pytest.mark.parametrize("lora", [None, {"rank": 2, "dropout": 0.3}])
+def test_a_run_with_dropout_goes_on_bit_for_bit_in_every_engine(tmp_path, config, with_dropout, engine, lora):
+    """GPT-2 drops a tenth of everything, and an adapter more; a stop after any step changes nothing."""
+    settings = config(
+        engine=engine,
+        model={"name": str(with_dropout), "lora": lora},
+        train={"batch_order": "shuffled", "max_steps": None, "epochs": 2, "accumulation_steps": 2},
+        checkpoint={"every_steps": 1},
+    )
+    whole = train(settings, tmp_path / "whole")
+    assert len(whole.history) == 8  # 16 rows, 4 a step
+    with pytest.raises(StoppedError):
+        train(settings, tmp_path / "parts", on_step=_stop_after(3))
+    with pytest.raises(StoppedError):
+        train(settings, tmp_path / "parts", resume=True, on_step=_stop_after(5))
+    resumed = train(settings, tmp_path / "parts", resume=True)
+    assert [step.loss for step in resumed.history] == [step.loss for step in whole.history]
+    assert [step.gradient_norm for step in resumed.history] == [step.gradient_norm for step in whole.history]
+    assert same(weights(resumed.last.folder), weights(whole.last.folder))
+
+
+def test_a_skipped_step_is_noted_and_read_and_the_scale_goes_on(tmp_path, config, monkeypatch):
+    """In float16, which a processor takes only where a test asks for it."""
+    from ftlib.training import prepare
+
+    original = torch.amp.GradScaler.__init__
+
+    def begins_too_high(self, *arguments, **named):
+        original(self, *arguments, **{**named, "init_scale": 2.0**40})
+
+    monkeypatch.setattr(torch.amp.GradScaler, "__init__", begins_too_high)
+    monkeypatch.setattr(prepare, "_precision", lambda wanted, device: wanted)
+    settings = config(train={"precision": "float16", "max_steps": 3}, checkpoint={"every_steps": 1})
+    with pytest.raises(StoppedError):
+        train(settings, tmp_path / "run", on_step=_stop_after(1))
+    assert '"gradient_norm": null' in (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert read_metrics(tmp_path / "run")[0].gradient_norm == math.inf
+    train(settings, tmp_path / "run", resume=True)
+    state = json.loads((checkpoints(tmp_path / "run")[-1].folder / "training_state.json").read_text())
+    assert state["scaler"]["scale"] == 2.0**37

@@ -20,7 +20,9 @@ from ftlib.training.rows import tokenized
 from ftlib.training.run import train
 from ftlib.training.sft_yaml import from_sft_yaml
 
-ROWS = [{"Question": f"What is {i}?", "Answer": "word " * (i % 3 + 1)} for i in range(16)]
+ROWS = [{"Question": f"What is {i}?", "Answer": "word " * (i % 3 + 1)} for i in range(25)]
+SPLITS = {"train": ROWS[:16], "val": ROWS[16:21], "test": ROWS[21:]}
+CONTEXT = 64
 KEY = "a-key-that-nobody-may-see"
 
 
@@ -29,8 +31,7 @@ def here(tmp_path_factory, _tiny_model, tiny_tokenizer):
     folder = tmp_path_factory.mktemp("sft")
     save_model(_tiny_model, tiny_tokenizer, folder / "base")
     (folder / "data").mkdir()
-    splits = {"train": ROWS, "val": ROWS[:5], "test": ROWS[5:9]}
-    (folder / "data" / "all.json").write_text(json.dumps(splits), encoding="utf-8")
+    (folder / "data" / "all.json").write_text(json.dumps(SPLITS), encoding="utf-8")
     return folder
 
 
@@ -64,7 +65,7 @@ def job(values):
     def make(**changes):
         config = from_sft_yaml(values(**changes))
         model, tokenizer = prepare.prepare_model(config, None)
-        rows, eval_rows = tokenized(config, tokenizer)
+        rows, eval_rows = tokenized(config, tokenizer, context=CONTEXT)
         evaluation = prepare.Evaluation(config, model, tokenizer, eval_rows)
         return prepare.prepare_job(config, model, tokenizer, rows, first_step=1, evaluation=evaluation)
 
@@ -128,7 +129,7 @@ def test_data_dir(values, here, tmp_path, shape, tiny_tokenizer):
             (tmp_path / f"{name}.json").write_text(
                 json.dumps({name: rows} if shape == "three files" else rows), encoding="utf-8"
             )
-    rows, eval_rows = tokenized(from_sft_yaml(values(data__data_dir=str(place))), tiny_tokenizer)
+    rows, eval_rows = tokenized(from_sft_yaml(values(data__data_dir=str(place))), tiny_tokenizer, context=CONTEXT)
     assert (len(rows), len(eval_rows)) == (16, 5)
     text = tiny_tokenizer.decode(rows[1]["input_ids"], skip_special_tokens=True)
     assert text == "Question: What is 1?\nAnswer:word word "
@@ -165,7 +166,7 @@ def test_truncate_promt(values, name, tiny_tokenizer):
         made = values(data__max_length=22)
         made["data"][name] = wanted
         with pytest.warns(TruncationWarning):
-            row = tokenized(from_sft_yaml(made), tiny_tokenizer)[0][2]
+            row = tokenized(from_sft_yaml(made), tiny_tokenizer, context=CONTEXT)[0][2]
         assert len(row["input_ids"]) == 22
         return tiny_tokenizer.decode(row["input_ids"])
 
@@ -436,7 +437,7 @@ def test_num_sanity_val_steps(run, monkeypatch, tmp_path):
 @pytest.mark.parametrize(("value", "rows", "eval_rows"), [(0, 16, 5), (2, 4, 4), (0.25, 4, 2)])
 def test_overfit_batches(values, tiny_tokenizer, value, rows, eval_rows):
     config = from_sft_yaml(values(trainer__params__overfit_batches=value, data__batch_size=2))
-    found = tokenized(config, tiny_tokenizer)
+    found = tokenized(config, tiny_tokenizer, context=CONTEXT)
     assert tuple(map(len, found)) == (rows, eval_rows)
     with pytest.raises(ConfigError, match=r"data.overfit_batches: is a share of all batches if it has a point"):
         from_sft_yaml(values(trainer__params__overfit_batches=1.5))

@@ -42,7 +42,7 @@ def start(count, *arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["loop", "hf"])
+@pytest.mark.parametrize("engine", ["loop", "hf", "trl"])
 def test_two_processes_give_the_curve_of_one(tmp_path, settings, engine):
     alone = train(settings, tmp_path / "one")
     done = start(2, tmp_path / "config.yaml", "--engine", engine, "--out", tmp_path / "two", "--json")

@@ -46,7 +46,7 @@ def test_what_was_not_measured_is_said(capsys):
 
 @pytest.mark.parametrize(
     ("texts", "shown"),
-    [(["[red]"], "[red]\n"), (["a", "\x1b[31mb"], "one\na\n\ntwo\n[31mb\n")],
+    [(["[red]"], "[red]\n"), (["a", "\x1b[31mb"], "one\na\n\ntwo\n\\x1b[31mb\n")],
 )
 def test_texts_are_shown_as_they_are(texts, shown, capsys):
     print_texts(["one", "two"][: len(texts)], texts)

@@ -14,7 +14,7 @@ from ftlib.chat.feedback import as_json_lines
 from ftlib.chat.session import Limits, Settings, checked_question, describe, last_question, reply, with_answer
 from ftlib.chat.speaker import Speaker, load_speaker
 from ftlib.errors import ConfigError, DataError, FtlibError
-from ftlib.locales import let_any_text_be_printed, typed
+from ftlib.locales import let_any_text_be_printed, printable, typed
 from ftlib.messages import Message, user
 
 HELP = """\
@@ -86,7 +86,7 @@ class _Chat:
         }
 
     def say(self, text: str) -> None:
-        self.console.print(text, end="", style="dim", soft_wrap=True)
+        self.console.print(printable(text), end="", style="dim", soft_wrap=True)
 
     def do(self, line: str) -> bool:
         """Answer a question or follow a command; False when it was to leave."""
@@ -104,7 +104,7 @@ class _Chat:
     def _answer(self, messages: list[Message]) -> None:
         progress = None
         writing = reply(self.speaker, messages, self.settings, answer_seconds=self.limits.answer_seconds)
-        self.console.print(f"{self.speaker.name}: ", end="", style="bold", soft_wrap=True)
+        self.console.print(f"{printable(self.speaker.name)}: ", end="", style="bold", soft_wrap=True)
         try:
             with contextlib.closing(writing):
                 for step in writing:
@@ -128,7 +128,7 @@ class _Chat:
 
     def _edit(self) -> None:
         self.history, question = last_question(self.history)
-        self.say(f"Taken back: {printable(question)}\n" if question else "There is no question yet.\n")
+        self.say(f"Taken back: {question}\n" if question else "There is no question yet.\n")
 
     def _set(self, words: str) -> None:
         if words:
@@ -170,12 +170,3 @@ def changed(settings: Settings, name: str, value: str) -> Settings:
     except ValueError:
         raise ConfigError(f"{name} must be a {'whole ' if whole else ''}number, not {value!r}") from None
     return replace(settings, **{name: number})
-
-
-def printable(text: str) -> str:
-    r"""Leave out what a terminal would obey instead of show.
-
-    >>> printable("a\x1b[2Jb\n")
-    'a[2Jb\n'
-    """
-    return "".join(letter for letter in text if letter in "\n\t" or letter.isprintable())

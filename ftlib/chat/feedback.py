@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ftlib.errors import DataError
+from ftlib.files import check_target, write_checked
 from ftlib.messages import Message
-from ftlib.training.checkpoints import write_whole
 
 
 def as_json_lines(conversations: Sequence[Sequence[Message]]) -> str:
@@ -35,12 +35,12 @@ class FeedbackFile:
         path: Written at the first rating; it may hold ratings already.
 
     Raises:
-        DataError: The file holds something else.
+        DataError: The file holds something else, or can't be written.
     """
 
     def __init__(self, path: str | Path) -> None:
         """Check what the file holds."""
-        self.path = Path(path).expanduser()
+        self.path = check_target(path)
         self._writing = threading.Lock()
         self._rows()
 
@@ -78,12 +78,7 @@ class FeedbackFile:
         return rows
 
     def _write(self, rows: Sequence[dict[str, Any]]) -> None:
-        try:
-            write_whole(self.path, "".join(map(_line, rows)))
-        except OSError as error:
-            raise DataError(
-                f"{self.path}: can't be written ({error.strerror}): check folder and permissions"
-            ) from error
+        write_checked(self.path, "".join(map(_line, rows)))
 
 
 def _answered(messages: Sequence[Message]) -> list[Message]:

@@ -14,6 +14,7 @@ from ftlib.chat.feedback import FeedbackFile
 from ftlib.chat.session import EXAMPLES, Limits, Settings
 from ftlib.chat.speaker import Speaker, base_of, load_speaker
 from ftlib.errors import ConfigError, MissingExtraError, ModelError
+from ftlib.locales import printable
 
 if TYPE_CHECKING:
     from ftlib.chat.page import Page
@@ -63,7 +64,7 @@ def launch(
     url = _start(page, port, inline=in_notebook)
     if in_notebook:
         return
-    sys.stdout.write(f"Chat with {' and '.join(page.speakers)}: {url} (Ctrl-C ends it)\n")
+    sys.stdout.write(printable(f"Chat with {' and '.join(page.speakers)}: {url} (Ctrl-C ends it)\n"))
     sys.stdout.flush()
     if open_browser:
         webbrowser.open(url)

@@ -15,7 +15,7 @@ import typer
 
 from ftlib.cli.group import CourseGroup, WrongUsage
 from ftlib.errors import FtlibError
-from ftlib.locales import let_any_text_be_printed, why_unreadable
+from ftlib.locales import let_any_text_be_printed, printable, why_unreadable
 
 STOPPED = 130
 """Exit status after Ctrl-C."""
@@ -110,7 +110,7 @@ def _explained(error: Exception) -> tuple[int, str]:
     if isinstance(error, ModuleNotFoundError) and (command := install_command(error.name or "")):
         return 1, f"ftlib: this command needs the package {error.name!r}: install it with {command}"
     if isinstance(error, OSError) and error.filename:
-        return 1, f"ftlib: {error.filename}: {error.strerror}"
+        return 1, _line(f"ftlib: {error.filename}: {error.strerror}")
     if isinstance(error, UnicodeEncodeError) and (reason := why_unreadable(error.object)):
         return 1, f"ftlib: {error.object[-200:]!a}: {reason}"
     told = _line(f"{type(error).__name__}: {error}")
@@ -118,4 +118,4 @@ def _explained(error: Exception) -> tuple[int, str]:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,9 +81,14 @@ def data(
     Says what is in it, how many tokens that makes, how much of a batch would be padding, and what is wrong with it.
     """
     from ftlib.cli import progress
-    from ftlib.data import iter_conversations, save_conversations
+    from ftlib.data import iter_conversations, save_conversations, source_file
+    from ftlib.files import check_target
+    from ftlib.locales import printable
 
-    with progress.reading(_size(source, split)) as (on_bytes, count, unusable):
+    path = source_file(source, split=split)
+    if convert is not None:
+        check_target(convert[1], sources=[path] if path else [])
+    with progress.reading(path.stat().st_size if path else None) as (on_bytes, count, unusable):
         skip = skip_bad_rows or convert is None
         name, conversations = iter_conversations(
             source, format=format, split=split, on_error="skip" if skip else "raise", on_bytes=on_bytes
@@ -103,23 +107,13 @@ def data(
     if as_json:
         typer.echo(json.dumps(found | {"unusable": unusable}))
     elif convert is not None:
-        typer.echo(said)
+        typer.echo(printable(said))
     else:
         from ftlib.terminal import print_summary
 
         print_summary(source, summary, shown)
     if unusable or found.get("faults"):
         raise typer.Exit(1)
-
-
-def _size(source: str, split: str | None) -> int | None:
-    """Return the bytes of a file; a Hub id has none before it is read."""
-    from ftlib.data import dataset_path
-    from ftlib.errors import DataError
-
-    with contextlib.suppress(DataError):
-        return dataset_path(source, split=split).stat().st_size
-    return None
 
 
 def _keep_first(rows: Iterator[list[Message]], count: int, kept: list[list[Message]]) -> Iterator[list[Message]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +14,10 @@ import typer
 
 from ftlib.cli import completion
 from ftlib.cli.group import WrongUsage
+from ftlib.errors import DataError, SkippedRowWarning
 
 if TYPE_CHECKING:
+    from ftlib.data import OnError
     from ftlib.evaluation import Evaluation
     from ftlib.messages import Message
     from ftlib.templates import Template
@@ -56,6 +60,9 @@ def evaluate(
     ] = None,
     split: Annotated[str | None, typer.Option(metavar="NAME", help="Which split, where there are several.")] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only so many questions.")] = None,
+    skip_bad_rows: Annotated[
+        bool, typer.Option("--skip-bad-rows", help="Leave out rows that can't be used, and say which.")
+    ] = False,
     max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="The most tokens of an answer.")] = 64,
     show: Annotated[int, typer.Option(metavar="N", min=0, help="How many questions to print with answers.")] = 3,
     out: Annotated[
@@ -81,9 +88,9 @@ def evaluate(
     with 95 % intervals. A YAML file like configs/sft_freezing_test.yaml names model, questions and measures by itself.
     """
     names, written = model or [], {"json": out, "csv": csv, "html": html}
-    others = [names, provider, split, limit, *written.values()]
+    others = [names, provider, split, limit, skip_bad_rows, *written.values()]
     if compare:
-        if questions or any([provider, split, limit, *written.values()]):
+        if questions or any([provider, split, limit, skip_bad_rows, *written.values()]):
             raise WrongUsage("--compare reads two files that are there: it goes with --model, --show and --json only")
         _compare(compare, names, show, as_json=as_json)
     elif questions is None:
@@ -93,24 +100,36 @@ def evaluate(
             raise WrongUsage(f"{questions} says by itself what is asked and where it is written: change it there")
         _run_file(questions, as_json=as_json)
     else:
-        rows = _rows(questions, split)[:limit]
+        _check_targets(written, questions, split)
+        rows = _rows(questions, split, limit, "skip" if skip_bad_rows else "raise")
         sources, frames = _sources(names or ["auto"], provider or [], max_new_tokens, device)
         found = _evaluate(sources, rows, frames, max_new_tokens)
         _write(found, written)
         _print(found, show, as_json=as_json)
 
 
-def _rows(source: str, split: str | None) -> list[dict[str, Any]]:
+def _rows(
+    source: str, split: str | None, limit: int | None = None, on_error: OnError = "raise"
+) -> list[dict[str, Any]]:
     """Read questions with their answers; of other formats than question-answer, the first exchange of each row."""
     from ftlib.data import iter_conversations, read_rows
 
-    name, conversations = iter_conversations(source, split=split)
-    return read_rows(source, split=split) if name == "question-answer" else [_first_pair(one) for one in conversations]
+    name, conversations = iter_conversations(source, split=split, on_error=on_error)
+    if name == "question-answer":
+        return read_rows(source, split=split, limit=limit, on_error=on_error)
+    return list(islice(_first_pairs(conversations, on_error), limit))
 
 
-def _first_pair(messages: Sequence[Message]) -> dict[str, Any]:
-    first = {message["role"]: message["content"] for message in reversed(messages)}
-    return {"question": first.get("user"), "answer": first.get("assistant")}
+def _first_pairs(conversations: Iterable[Sequence[Message]], on_error: OnError) -> Iterator[dict[str, Any]]:
+    for number, messages in enumerate(conversations):
+        first = {message["role"]: message["content"] for message in reversed(messages)}
+        if first.get("user") and first.get("assistant"):
+            yield {"question": first["user"], "answer": first["assistant"]}
+            continue
+        told = f"row {number}: no question with a text as its answer (roles: {', '.join(first)})"
+        if on_error == "raise":
+            raise DataError(f"{told}: delete the row, or leave it out with --skip-bad-rows")
+        warnings.warn(f"skipped: {told}", SkippedRowWarning, stacklevel=2)
 
 
 def _sources(
@@ -150,6 +169,17 @@ def _evaluate(
         )
 
 
+def _check_targets(written: dict[str, Path | None], questions: str, split: str | None) -> None:
+    """Find out before anybody is asked whether the answers can be written."""
+    from ftlib.data import source_file
+    from ftlib.files import check_target
+
+    source = source_file(questions, split=split)
+    targets = [check_target(path, sources=[source] if source else []) for path in written.values() if path]
+    if len({target.resolve() for target in targets}) < len(targets):
+        raise WrongUsage("--out, --csv and --html name one file twice: give each its own")
+
+
 def _write(found: Evaluation, written: dict[str, Path | None]) -> None:
     from ftlib import evaluation, evaluation_page
 
@@ -184,6 +214,7 @@ def _compare(paths: tuple[Path, Path], models: Sequence[str], show: int, *, as_j
 
 
 def _run_file(config: str, *, as_json: bool) -> None:
+    from ftlib.locales import printable
     from ftlib.training.config import read_yaml
     from ftlib.training.sft_testing import run_sft_test
 
@@ -192,7 +223,7 @@ def _run_file(config: str, *, as_json: bool) -> None:
         typer.echo(json.dumps({"log_file": str(found.log_file), "rows": found.rows, "scores": found.scores}))
     else:
         scores = "".join(f", {name} {score:.3f}" for name, score in found.scores.items())
-        typer.echo(f"{found.rows:,} answers written to {found.log_file}{scores}")
+        typer.echo(printable(f"{found.rows:,} answers written to {found.log_file}{scores}"))
 
 
 def _records(table: Any) -> Any:

@@ -88,7 +88,7 @@ def generate(
     answers = _generate(texts, loaded, frame, {**options, "batch_size": batch_size})
     if as_json:
         rows = [{"prompt": prompt, "text": text} for prompt, text in zip(texts, answers, strict=True)]
-        typer.echo(json.dumps({"model": model, "rows": rows}, ensure_ascii=False))
+        typer.echo(json.dumps({"model": model, "rows": rows}))
     else:
         from ftlib.terminal import print_texts
 
@@ -104,7 +104,7 @@ def _read(prompts: list[str], file: TextIO | None) -> list[str]:
         raise WrongUsage("give a prompt, --file, or lines on standard input")
     source = file or sys.stdin
     try:
-        found = [typed(line) for line in source.read().splitlines() if line.strip()]
+        found = [typed(line) for line in source.read().split("\n") if line.strip()]
     except UnicodeDecodeError as error:
         raise DataError(f"{source.name}: not UTF-8 text ({error.reason}): save it as UTF-8") from error
     if not found:
@@ -138,12 +138,12 @@ def _generate(texts: list[str], loaded: tuple[Any, Any], frame: Any, options: di
 
 
 def _stream(texts: list[str], loaded: tuple[Any, Any], frame: Any, options: dict[str, Any]) -> None:
-    from ftlib.chat.console import printable
     from ftlib.inference import stream
+    from ftlib.locales import printable
 
     for number, text in enumerate(texts):
         if len(texts) > 1:
-            typer.echo(f"{'' if number == 0 else chr(10)}> {text}")
+            typer.echo(f"{'' if number == 0 else chr(10)}> {printable(text)}")
         for piece in stream(*loaded, text, template=frame, **options):
             typer.echo(printable(piece), nl=False)
         typer.echo()

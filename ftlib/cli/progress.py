@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ftlib.errors import SkippedRowWarning
+from ftlib.locales import printable
 
 if TYPE_CHECKING:
     from ftlib.training.job import Step
@@ -31,7 +32,7 @@ def reading(total_bytes: int | None) -> Iterator[tuple[Callable[[int], None], An
         What to call with the bytes that were read; what to put around the rows; and the reasons, each printed as it
         comes, why rows were skipped.
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     columns = (BarColumn(), DownloadColumn(), TextColumn("{task.fields[rows]}"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=total_bytes, rows="")
@@ -57,7 +58,7 @@ def _skipped_rows(console: Console) -> Iterator[list[str]]:
 
     def report(message: Warning | str, *rest: Any, **further: Any) -> None:
         unusable.append(str(message))
-        console.print(f"ftlib: {message}", markup=False, soft_wrap=True)
+        console.print(printable(f"ftlib: {message}"), markup=False, soft_wrap=True)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", SkippedRowWarning)
@@ -72,7 +73,7 @@ def training(*, shown: bool) -> Iterator[Callable[[Step, int], None]]:
     Args:
         shown: Whether to show it at all: one process of several does.
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"), TimeRemainingColumn())
     visible = shown and console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=not visible) as progress:
@@ -92,12 +93,12 @@ def counting(what: str) -> Iterator[Callable[..., None]]:
     Args:
         what: The word in front of the bar.
     """
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True, emoji=False)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=None)
 
         def on_done(done: int, total: int, word: str = what) -> None:
-            progress.update(task, completed=done, total=total, description=word)
+            progress.update(task, completed=done, total=total, description=printable(word))
 
         yield on_done

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ftlib.errors import TrainingError
+from ftlib.files import flush
 from ftlib.models import best_checkpoint, save_quietly
+from ftlib.training.randomness import random_states, set_random_states
 
 _STATE, _TENSORS = "training_state.json", "training_state.safetensors"
 
@@ -63,6 +64,7 @@ def save_checkpoint(
     *,
     step: int,
     rank: float | None,
+    scaler: dict[str, Any] | None = None,
 ) -> Checkpoint:
     """Write a checkpoint: into a folder under another name first, flushed to the disk, renamed when it is whole.
 
@@ -75,6 +77,7 @@ def save_checkpoint(
         optimizer: Its state is saved.
         step: Steps taken.
         rank: What is monitored, if it was measured at this step.
+        scaler: State of float16's gradient scaler.
 
     Raises:
         TrainingError: It can't be written; earlier checkpoints are as they were.
@@ -88,8 +91,9 @@ def save_checkpoint(
             save_quietly(model, folder)
             tokenizer.save_pretrained(folder)
             tensors, numbers = _flat(optimizer)
-            save_file(tensors | _random_states(), folder / _TENSORS)
-            state = {"step": step, "rank": rank, "optimizer_numbers": numbers}
+            random = {f"random.{name}": state for name, state in random_states().items()}
+            save_file(tensors | random, folder / _TENSORS)
+            state = {"step": step, "rank": rank, "optimizer_numbers": numbers, "scaler": scaler}
             (folder / _STATE).write_text(json.dumps(state) + "\n", encoding="utf-8")
     except (OSError, SafetensorError) as error:
         kept = checkpoints(run_folder)
@@ -101,12 +105,15 @@ def save_checkpoint(
     return checkpoint
 
 
-def load_state(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> None:
+def load_state(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
     """Put the optimizer's state and the random generators back as they were.
 
     Args:
         checkpoint: Where from.
         optimizer: Over the same weights in the same order; changed in place.
+
+    Returns:
+        State of float16's gradient scaler, if there was one.
 
     Raises:
         TrainingError: The state doesn't fit the optimizer.
@@ -116,20 +123,22 @@ def load_state(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> None
     for key, number in told["optimizer_numbers"].items():
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = number
+    random: dict[str, Tensor] = {}
     with safe_open(checkpoint.folder / _TENSORS, framework="pt") as file:
         for key in file.keys():  # noqa: SIM118 (the file is no dictionary)
             kind, index, name = key.split(".", 2)
             if kind == "optimizer":
                 state.setdefault(int(index), {})[name] = file.get_tensor(key)
-            elif name == "cpu":
-                torch.set_rng_state(file.get_tensor(key))
             else:
-                torch.cuda.set_rng_state(file.get_tensor(key), int(index))
+                random[f"{index}.{name}"] = file.get_tensor(key)
+    set_random_states(random)
     groups = optimizer.state_dict()["param_groups"]
     known = {index for group in groups for index in group["params"]}
     if not set(state) <= known:
         raise TrainingError(f"{checkpoint.folder}: its optimizer has {len(state)} weights, this one {len(known)}")
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    scaler: dict[str, Any] | None = told.get("scaler")
+    return scaler
 
 
 def prune(run_folder: Path, keep: int) -> None:
@@ -146,15 +155,6 @@ def prune(run_folder: Path, keep: int) -> None:
             shutil.rmtree(doomed)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that a crash leaves the old one or the new one."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    _flush(partial)
-    partial.replace(path)
-    _flush(path.parent)
-
-
 @contextlib.contextmanager
 def _whole_folder(place: Path) -> Iterator[Path]:
     partial = place.with_name(f".{place.name}.partial")
@@ -163,22 +163,11 @@ def _whole_folder(place: Path) -> Iterator[Path]:
     try:
         yield partial
         for path in [*partial.rglob("*"), partial]:
-            _flush(path)
+            flush(path)
         partial.rename(place)
-        _flush(place.parent)
+        flush(place.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    """Wait until what was written is on the disk."""
-    if os.name == "nt" and path.is_dir():
-        return  # Windows opens no folders, and keeps their entries itself
-    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _flat(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -191,10 +180,3 @@ def _flat(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str
             else:
                 numbers[f"{index}.{name}"] = value
     return tensors, numbers
-
-
-def _random_states() -> dict[str, Tensor]:
-    states = {"random.0.cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states |= {f"random.{i}.cuda": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
-    return states

@@ -16,16 +16,19 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from ftlib.errors import TrainingError
 from ftlib.training.job import Job, TargetLoss
+from ftlib.training.optimizers import set_rates
+from ftlib.training.randomness import States, random_states, set_random_states
 from ftlib.training.team import make_team
 
 
 def run(job: Job) -> None:
     """Take the steps of a job with Hugging Face's Trainer."""
-    was_training = job.model.training
+    was_training, states = job.model.training, random_states()
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(**trainer_arguments(job, folder))
-        trainer = _HFTrainer(TargetLoss(job.model), arguments, job=job)
+        trainer = _HFTrainer(TargetLoss(job.model, job.batches.accumulation_steps), arguments, job=job, states=states)
         try:
             trainer.train()
         finally:
@@ -33,7 +36,13 @@ def run(job: Job) -> None:
 
 
 def trainer_arguments(job: Job, folder: str) -> dict[str, Any]:
-    """Arguments that leave to the Trainer what is the Trainer's, and keep it quiet."""
+    """Arguments that leave to the Trainer what is the Trainer's, and keep it quiet.
+
+    Raises:
+        TrainingError: The precision is float16, without a graphics card.
+    """
+    if job.precision == "float16" and job.model.device.type == "cpu":
+        raise TrainingError("the Trainer has float16 on graphics cards only: choose bfloat16, or the engine loop")
     team = make_team(job.batches.accumulation_steps, job.model.device)
     return {
         "output_dir": folder,
@@ -60,9 +69,10 @@ class PlannedSteps:
     job: Job
     accelerator: Any
 
-    def set_job(self, job: Job) -> None:
-        """Remember the job, and call back at each step."""
-        self.job = job
+    def set_job(self, job: Job, states: States) -> None:
+        """Remember the job and the random numbers that its first step begins with, and call back at each step."""
+        self.job, self.states = job, states
+        job.use_scaler(self.accelerator.scaler)
         self.step_loss, self.step_tokens = 0.0, 0
         self.add_callback(_Reporter(self))  # type: ignore[attr-defined]
         self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]
@@ -90,10 +100,10 @@ def planned_optimizer(job: Job) -> tuple[torch.optim.Optimizer, torch.optim.lr_s
 
 
 class _HFTrainer(PlannedSteps, Trainer):
-    def __init__(self, model: nn.Module, arguments: TrainingArguments, *, job: Job) -> None:
+    def __init__(self, model: nn.Module, arguments: TrainingArguments, *, job: Job, states: States) -> None:
         # The Trainer asks for a data set; the loader that it is given above does not use it.
         super().__init__(model, arguments, train_dataset=job.batches, optimizers=planned_optimizer(job))
-        self.set_job(job)
+        self.set_job(job, states)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Tensor], *unused: Any, **also_unused: Any) -> Tensor:
         """Forward and backward of one micro-batch.
@@ -118,6 +128,11 @@ class _Reporter(TrainerCallback):
         self.trainer, self.started = trainer, 0.0
 
     def on_step_begin(self, *unused: Any, **also_unused: Any) -> None:
+        job = self.trainer.job
+        if not job.history:
+            set_random_states(self.trainer.states)
+        # The Trainer's schedule stands still at a step that float16 skips; the job's goes by the number of the step.
+        set_rates(job.optimizer, job.rate_share(job.first_step + len(job.history)))
         self.started = time.perf_counter()
         self.trainer.step_loss, self.trainer.step_tokens = 0.0, 0
 

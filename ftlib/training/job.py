@@ -17,13 +17,16 @@ from torch import Tensor, nn
 from datasets import Dataset
 from ftlib.batches import length_batches, pad_batch, padded_batches
 from ftlib.errors import DataError, TrainingError
-from ftlib.metrics import answer_loss, summed_target_loss
-from ftlib.models import context_length
+from ftlib.metrics import answer_loss
+from ftlib.target_logits import score_targets
 from ftlib.tokenization import IGNORED
+from ftlib.training.checks import check_rows
+from ftlib.training.own_loss import auxiliary_weight
 
 Precision = Literal["float32", "bfloat16", "float16"]
 BatchOrder = Literal["by_length", "shuffled", "as_given"]
 STEP_TARGETS = "step_targets"
+_SKIPPED_AT_MOST = 20  # the scaler begins at 2 ** 16 and halves: after so many steps scaling isn't the cause
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Step:
         number: 1 for the first.
         learning_rate: The rate this step used.
         loss: Mean over the step's targets, before the update, in nats per token.
-        gradient_norm: Length of the gradient before clipping.
+        gradient_norm: Length of the gradient before clipping; infinite where float16 had no room for it, and the step
+            was skipped.
         tokens: Tokens that the model read in this step, padding not counted.
         seconds: Time the step took, evaluation not counted.
         eval_loss: Loss on the evaluation rows after the step, where it was measured.
@@ -68,6 +72,8 @@ class Job:
         first_step: Above 1 when a run goes on.
         seed: Of dropout.
         on_step: Is told of each step.
+        scaler: Scales the loss in float16, so that small gradients aren't lost; the engine's.
+        scaler_state: Where it stood, when a run goes on.
         history: The steps so far.
     """
 
@@ -85,7 +91,30 @@ class Job:
     first_step: int = 1
     seed: int = 0
     on_step: Callable[[Step], None] | None = None
+    scaler: Any = None
+    scaler_state: dict[str, Any] | None = None
     history: list[Step] = field(default_factory=list)
+
+    def use_scaler(self, scaler: Any) -> Any:
+        """Remember an engine's gradient scaler, if it has one, and let it go on from where it stood."""
+        self.scaler = scaler
+        if scaler is not None and scaler.is_enabled() and self.scaler_state:
+            scaler.load_state_dict(self.scaler_state)
+        return scaler
+
+    def check(self, loss: float, gradient_norm: float) -> None:
+        """Refuse a loss or a gradient of the step being taken that is no number.
+
+        In float16 a gradient may overflow now and then: the scaler skips the step and scales less from then on.
+
+        Raises:
+            TrainingError: It is not a number, or infinite; in float16, many steps in a row.
+        """
+        last = [step.gradient_norm for step in self.history[-_SKIPPED_AT_MOST:]]
+        overflows = self.precision == "float16" and not math.isfinite(gradient_norm)
+        always = len(last) == _SKIPPED_AT_MOST and not any(map(math.isfinite, last))
+        norm = 0.0 if overflows and not always else gradient_norm
+        check_finite(self.first_step + len(self.history), loss, norm)
 
     def finish_step(self, loss: float, gradient_norm: float, *, tokens: int, seconds: float) -> None:
         """Report a step that an engine has taken, and evaluate when that is due.
@@ -94,14 +123,17 @@ class Job:
             TrainingError: The loss or the gradient is no number any more.
         """
         number = self.first_step + len(self.history)
-        check_finite(number, loss, gradient_norm)
+        self.check(loss, gradient_norm)
+        gradient_norm = gradient_norm if math.isfinite(gradient_norm) else math.inf
         rate = self.learning_rate * self.rate_share(number)
         step = Step(number, rate, loss, gradient_norm, tokens, seconds)
-        if number == self.max_steps or (self.eval_every and number % self.eval_every == 0):
-            step = replace(step, eval_loss=self.evaluate())
-        self.history.append(step)
-        if self.on_step:
-            self.on_step(step)
+        try:
+            if number == self.max_steps or (self.eval_every and number % self.eval_every == 0):
+                step = replace(step, eval_loss=self.evaluate())
+        finally:  # an evaluation that fails must not cost the steps that were taken
+            self.history.append(step)
+            if self.on_step:
+                self.on_step(step)
 
 
 def check_finite(number: int, loss: float, gradient_norm: float) -> None:
@@ -207,15 +239,21 @@ class TargetLoss(nn.Module):
     Engines that wrap a model for several processes call the wrapper, and the wrapper calls this.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        """Keep the model; nothing of it is copied."""
+    def __init__(self, model: nn.Module, micro_batches: int = 1) -> None:
+        """Keep the model, of which nothing is copied, and how many micro-batches a step has."""
         super().__init__()
-        self.model = model
+        self.model, self.micro_batches = model, micro_batches
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
-        """Return ``{"loss": ...}``: the micro-batch's summed loss divided by the targets of its whole step."""
+        """Return ``{"loss": ...}``: the micro-batch's summed loss divided by the targets of its whole step.
+
+        A mixture's auxiliary loss is added as the model itself adds it; a step's is the mean of its micro-batches'.
+        """
         step_targets = batch.pop(STEP_TARGETS)
-        return {"loss": summed_target_loss(self.model, batch)[0] / step_targets}
+        weight = auxiliary_weight(self.model, batch)
+        scored = score_targets(self.model, batch)
+        loss = nn.functional.cross_entropy(scored.logits.float(), scored.targets, reduction="sum") / step_targets
+        return {"loss": loss + weight / self.micro_batches * scored.output.aux_loss if weight else loss}
 
 
 def evaluator(
@@ -225,39 +263,6 @@ def evaluator(
     if rows is None or not len(rows):
         return lambda: None
     return lambda: answer_loss(model, padded_batches(rows, batch_size, pad_token_id=pad_token_id))
-
-
-def check_rows(rows: Dataset, **positive: int) -> None:
-    """Refuse rows and numbers that no engine could work with.
-
-    Raises:
-        DataError: There are no rows, a column is missing, or a number is below 1.
-    """
-    if not len(rows):
-        raise DataError("no rows to train on: check the file or the split")
-    missing = {"input_ids", "labels"} - set(rows.column_names)
-    if missing:
-        raise DataError(f"rows lack the columns {sorted(missing)}: make them with ftlib.tokenize")
-    for name, value in positive.items():
-        if value < 1:
-            raise DataError(f"{name} must be at least 1, not {value}")
-
-
-def check_fit(rows: Dataset, model: Any) -> None:
-    """Refuse rows that the model can't read: too long, or of another tokenizer.
-
-    Raises:
-        DataError: A row is longer than the model's context, or holds a token that the model doesn't know.
-    """
-    context, known = context_length(model), model.get_input_embeddings().num_embeddings
-    for number, ids in enumerate(rows["input_ids"]):
-        if len(ids) > context:
-            raise DataError(f"row {number} has {len(ids)} tokens, the model sees {context}: tokenise with max_length")
-        if max(ids, default=0) >= known or min(ids, default=0) < 0:
-            raise DataError(
-                f"row {number} holds the token {max(ids)}, the model knows 0 to {known - 1}: "
-                "tokenise with the model's own tokenizer"
-            )
 
 
 def real_tokens(micro_batches: Sequence[Mapping[str, Tensor]]) -> int:

@@ -11,27 +11,37 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ftlib.training.hf import planned_optimizer
+from ftlib.errors import TrainingError
 from ftlib.training.job import Job, TargetLoss
+from ftlib.training.optimizers import set_rates
+from ftlib.training.randomness import States, random_states, set_random_states
+from ftlib.training.team import process_count
 
 
 def run(job: Job) -> None:
-    """Take the steps of a job with Lightning's Trainer."""
-    precisions = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
+    """Take the steps of a job with Lightning's Trainer.
+
+    Raises:
+        TrainingError: There are several processes.
+    """
+    if process_count() > 1:
+        raise TrainingError("the engine lightning trains in one process here: choose loop or hf under torchrun")
     was_training = job.model.training
     with _quiet():
-        _fit(job, precisions[job.precision])
+        _fit(job)
     job.model.train(was_training)
 
 
-def _fit(job: Job, precision: Any) -> None:
+def _fit(job: Job) -> None:
+    states = random_states()
     trainer = lightning.Trainer(
         accelerator=_accelerator(job.model.device),
         devices=1,
-        precision=precision,
+        plugins=_precision(job),
         max_steps=job.max_steps - job.first_step + 1,
         accumulate_grad_batches=job.batches.accumulation_steps,
         gradient_clip_val=job.max_gradient_norm,
@@ -41,8 +51,19 @@ def _fit(job: Job, precision: Any) -> None:
         enable_model_summary=False,
     )
     loader = DataLoader(job.batches, batch_size=1, shuffle=False, collate_fn=lambda batches: batches[0])
+    job.use_scaler(getattr(trainer.precision_plugin, "scaler", None))
     job.model.train()
-    trainer.fit(_Module(job), loader)
+    trainer.fit(_Module(job, states), loader)
+
+
+def _precision(job: Job) -> Precision:
+    # Left to choose, Lightning takes bfloat16 for float16 on a processor.
+    device = job.model.device.type
+    if job.precision == "float32":
+        return Precision()
+    if job.precision == "bfloat16":
+        return MixedPrecision("bf16-mixed", device)
+    return MixedPrecision("16-mixed", device, torch.amp.GradScaler(device))
 
 
 @contextlib.contextmanager
@@ -65,17 +86,23 @@ def _quiet() -> Iterator[None]:
 class _Module(lightning.LightningModule):
     """What Lightning asks of a model: a training step, an optimizer, and hooks."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, states: States) -> None:
         super().__init__()
-        self.job, self.loss_of = job, TargetLoss(job.model)
+        self.states = states
+        self.job, self.loss_of = job, TargetLoss(job.model, job.batches.accumulation_steps)
         self._begin()
 
     def _begin(self) -> None:
         self.step_loss, self.step_tokens, self.started = 0.0, 0, time.perf_counter()
 
-    def configure_optimizers(self) -> Any:
-        optimizer, shares = planned_optimizer(self.job)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": shares, "interval": "step"}}
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.job.optimizer
+
+    def on_train_batch_start(self, batch: Any, number: int) -> None:
+        if number == 0:
+            set_random_states(self.states)
+        # A schedule of Lightning's would stand still at a step that float16 skips.
+        set_rates(self.job.optimizer, self.job.rate_share(self.job.first_step + len(self.job.history)))
 
     def training_step(self, batch: dict[str, Tensor], number: int) -> Tensor:
         self.job.model.train()
@@ -88,7 +115,9 @@ class _Module(lightning.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        # Lightning's own refuses fused AdamW in bfloat16, where there is nothing to unscale.
+        # Lightning's own refuses fused AdamW, which would unscale its gradients itself, after they were clipped.
+        if self.job.scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            self.job.scaler.unscale_(optimizer)
         self.norm = float(nn.utils.clip_grad_norm_(self.job.model.parameters(), gradient_clip_val))
 
     def on_train_batch_end(self, outputs: Any, batch: Any, number: int) -> None:

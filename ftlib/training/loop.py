@@ -10,17 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from datasets import Dataset
-from ftlib.training.job import (
-    Job,
-    MicroBatches,
-    Step,
-    TargetLoss,
-    check_finite,
-    check_fit,
-    check_rows,
-    evaluator,
-    real_tokens,
-)
+from ftlib.training.checks import check_fit, check_rows, with_targets
+from ftlib.training.job import Job, MicroBatches, Step, TargetLoss, evaluator, real_tokens
 from ftlib.training.optimizers import OptimizerName, make_optimizer, schedule, set_rates
 from ftlib.training.team import Team, make_team
 
@@ -76,7 +67,11 @@ def finetune(
     Taught in: chapters/07_training_pythia_70m.ipynb
     """
     check_rows(rows, max_steps=max_steps, batch_size=batch_size, accumulation_steps=accumulation_steps)
+    rows = with_targets(rows)
     check_fit(rows, model)
+    if eval_rows:
+        eval_rows = with_targets(eval_rows, "evaluation rows")
+        check_fit(eval_rows, model, "evaluation row")
     batches = MicroBatches(
         rows,
         pad_token_id=pad_token_id,
@@ -123,7 +118,8 @@ def run(job: Job) -> None:
     """
     was_training = job.model.training
     team = make_team(job.batches.accumulation_steps, job.model.device)
-    loss_of = team.wrap(TargetLoss(job.model))
+    loss_of = team.wrap(TargetLoss(job.model, job.batches.accumulation_steps))
+    scaler = job.use_scaler(torch.amp.GradScaler(job.model.device.type, enabled=job.precision == "float16"))
     try:
         for number in range(job.first_step, job.max_steps + 1):
             started = time.perf_counter()
@@ -133,9 +129,11 @@ def run(job: Job) -> None:
             job.model.train()
             loss = sum(_backward(loss_of, batch, job, team, last=batch is micro[-1]) for batch in micro)
             loss, tokens = team.add(loss, real_tokens(micro))
+            scaler.unscale_(job.optimizer)
             norm = float(nn.utils.clip_grad_norm_(job.model.parameters(), job.max_gradient_norm))
-            check_finite(number, loss, norm)
-            job.optimizer.step()
+            job.check(loss, norm)
+            scaler.step(job.optimizer)
+            scaler.update()
             job.optimizer.zero_grad()
             job.finish_step(loss, norm, tokens=int(tokens), seconds=time.perf_counter() - started)
     finally:
@@ -149,5 +147,5 @@ def _backward(loss_of: nn.Module, batch: dict[str, Tensor], job: Job, team: Team
     with team.gradients_shared(loss_of, now=last):
         with torch.autocast(device.type, dtype=getattr(torch, job.precision), enabled=half):
             loss: Tensor = loss_of(**on_device)["loss"]
-        (loss * team.size).backward()
+        job.scaler.scale(loss * team.size).backward()
     return float(loss.detach())

@@ -47,7 +47,8 @@ def make_optimizer(
         raise ConfigError("every weight is frozen: nothing is left to train")
     if name == "muon":
         rates = {"matrix_learning_rate": 10 * learning_rate, "other_learning_rate": learning_rate}
-        return OptimizerPair(*muon_and_adamw(model, **rates, weight_decay=weight_decay, betas=betas))
+        decays = {"weight_decay": weight_decay, "vector_weight_decay": 0.0}
+        return OptimizerPair(*muon_and_adamw(model, **rates, **decays, betas=betas))
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},

@@ -16,12 +16,13 @@ from datasets import Dataset
 from ftlib.batches import padded_batches
 from ftlib.compat import enable_checkpointing
 from ftlib.errors import ConfigError
-from ftlib.metrics import answer_loss
+from ftlib.metrics import answer_loss, corpus_bleu
 from ftlib.models import load_model
 from ftlib.parts import add_lora, freeze
 from ftlib.training.checkpoints import Checkpoint, checkpoints
+from ftlib.training.checks import check_fit
 from ftlib.training.config import FinetuneConfig
-from ftlib.training.job import Job, MicroBatches, Precision, check_finite, check_fit, evaluator
+from ftlib.training.job import Job, MicroBatches, Precision, check_finite, evaluator
 from ftlib.training.loop import steps_for_epochs
 from ftlib.training.optimizers import make_optimizer, schedule
 from ftlib.training.scores import scores
@@ -99,6 +100,8 @@ def prepare_job(
     """
     section = config.train
     check_fit(rows, model)
+    if evaluation.rows:
+        check_fit(evaluation.rows, model, "evaluation row")
     max_steps = section.max_steps or steps_for_epochs(
         len(rows), section.epochs or 1, section.batch_size, section.accumulation_steps
     )
@@ -156,6 +159,8 @@ class Evaluation:
             TrainingError: The loss is no number.
             MissingExtraError: A package that the scores need is not installed.
         """
+        if self.section.metrics and self.rows:
+            corpus_bleu(["text"], ["text"])  # is its package there?
         count, size = self.section.sanity_batches, self.section.batch_size
         if not count or not self.rows:
             return

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ftlib.training.checkpoints import checkpoints, prune, save_checkpoint, write_whole
+from ftlib.files import write_whole
+from ftlib.training.checkpoints import checkpoints, prune, save_checkpoint
 from ftlib.training.config import FinetuneConfig, TrackingSection
 from ftlib.training.job import Job, Step
 from ftlib.training.speed import Speed
@@ -71,7 +73,15 @@ class Recorder:
         """Write a step down, then a checkpoint if one is due or the evaluation is the best so far."""
         if not self.is_main:
             return
-        found = self.score() if step.eval_loss is not None else {}
+        found: Scores = {}
+        try:
+            found = self.score() if step.eval_loss is not None else {}
+        finally:  # scores that fail must not cost the steps that were taken
+            self._keep(step, found)
+        if self.on_step:
+            self.on_step(step, self.job.max_steps)
+
+    def _keep(self, step: Step, found: Scores) -> None:
         due = step.number == self.job.max_steps or self.is_due(step.number)
         rank = self._rank(step, found, due=due)
         best = rank is not None and rank < self.lowest
@@ -79,11 +89,12 @@ class Recorder:
             self.lowest = rank
         self._write(step, found, now=due or best)
         if due or best:
-            optimizer = self.job.optimizer
-            save_checkpoint(self.folder, self.job.model, self.job.tokenizer, optimizer, step=step.number, rank=rank)
+            job = self.job
+            scaler = (job.scaler.state_dict() or None) if job.scaler is not None else None
+            save_checkpoint(
+                self.folder, job.model, job.tokenizer, job.optimizer, step=step.number, rank=rank, scaler=scaler
+            )
             prune(self.folder, self.config.checkpoint.keep)
-        if self.on_step:
-            self.on_step(step, self.job.max_steps)
 
     def _rank(self, step: Step, found: Scores, *, due: bool) -> float | None:
         """Return what decides whether a checkpoint is the best, turned so that lower is better."""
@@ -99,6 +110,9 @@ class Recorder:
         if not (now or step.eval_loss is not None or step.number % self.config.train.log_every_steps == 0):
             return
         line = asdict(replace(step, tokens=self.tokens, seconds=self.seconds))
+        line["gradient_norm"] = (
+            step.gradient_norm if math.isfinite(step.gradient_norm) else None
+        )  # JSON has no infinity
         line |= self.speed.figures(self.tokens, self.seconds)
         self.tokens, self.seconds = 0, 0.0
         self.file.write(_line(line))
@@ -151,7 +165,8 @@ def read_metrics(folder: str | Path) -> list[Step]:
         folder: Of the run.
     """
     names = [field.name for field in fields(Step)]
-    return [Step(**{name: found[name] for name in names}) for found in _read(Path(folder) / METRICS)]
+    lines = [{name: found[name] for name in names} for found in _read(Path(folder) / METRICS)]
+    return [Step(**{**line, "gradient_norm": line["gradient_norm"] or math.inf}) for line in lines]
 
 
 def read_scores(folder: str | Path) -> list[dict[str, float]]:

@@ -13,19 +13,22 @@ import torch
 
 from ftlib.chat_template import to_jinja
 from ftlib.ends import set_ends
-from ftlib.errors import ConfigError, TrainingError
+from ftlib.errors import ConfigError, DataError, TrainingError
+from ftlib.files import check_folder, write_whole
+from ftlib.models import context_length
 from ftlib.parts import count_parameters
-from ftlib.training.checkpoints import Checkpoint, best_of, checkpoints, load_state, prune, write_whole
+from ftlib.training.checkpoints import Checkpoint, best_of, checkpoints, load_state, prune
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.job import Job, Step
 from ftlib.training.prepare import Evaluation, checkpoint_is_due, other_run, prepare_job, prepare_model
 from ftlib.training.recorder import Recorder, read_metrics
 from ftlib.training.report import model_card, plot_losses, summarize
-from ftlib.training.rows import run_template, tokenized
+from ftlib.training.rows import fingerprint, run_template, tokenized
 from ftlib.training.speed import Speed, measure_speed
 from ftlib.training.team import is_main_process
 
 CONFIG, CARD, PLOT, SUMMARY = "config.yaml", "README.md", "loss.png", "summary.json"
+DATA = "data.json"
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ def train(
         on_step: Called after each step with the step and the number of the last one.
 
     Raises:
-        TrainingError: The folder holds a run (or, to resume, none, or another one), or the training breaks down.
+        TrainingError: The folder holds a run (or, to resume, none, or another one, or one that was begun with other
+            rows), or the training breaks down.
         ConfigError: Nothing would be trained, or no folder is named.
         DataError: The data can't be used.
         ModelError: The model can't be loaded or frozen as asked.
@@ -77,7 +81,11 @@ def train(
         _check_empty(place)
     start = (_where_it_stopped(place, config) if resume else None) or other_run(config)
     model, tokenizer = prepare_model(config, start)
-    rows, eval_rows = tokenized(config, tokenizer)
+    rows, eval_rows = tokenized(config, tokenizer, context=context_length(model))
+    counts = {"rows": len(rows), "eval_rows": len(eval_rows) if eval_rows else 0}
+    data = {**counts, "fingerprint": fingerprint(rows, eval_rows)}
+    if resume:
+        _check_same_data(place, data)
     # Whoever asks the model later (a server, a chat page) finds the template of its training beside it, and its ends.
     template = run_template(config, tokenizer)
     set_ends(model.generation_config, tokenizer, template)
@@ -89,13 +97,12 @@ def train(
     evaluation.check()
     torch.manual_seed(config.train.seed)
     if start:
-        load_state(start, job.optimizer)
+        job.scaler_state = load_state(start, job.optimizer)
     if not resume:
-        _make_folder(place, config)
+        _make_folder(place, config, data)
     speed = measure_speed(model, rows, job.precision)
     _take_steps(job, config, place, evaluation, speed, on_step)
-    numbers = {"rows": len(rows), "eval_rows": len(eval_rows) if eval_rows else 0}
-    return _finish(place, config, model, speed, numbers)
+    return _finish(place, config, model, speed, counts)
 
 
 def _take_steps(
@@ -122,7 +129,10 @@ def _place(folder: str | Path | None, config: FinetuneConfig) -> Path:
     named = folder if folder is not None else config.checkpoint.folder
     if named is None:
         raise ConfigError("no folder is named for the run: give one, or set checkpoint.folder")
-    return Path(named).expanduser()
+    try:
+        return check_folder(named)
+    except DataError as error:
+        raise TrainingError(str(error)) from error
 
 
 def _check_something_is_left(job: Job, place: Path) -> None:
@@ -143,10 +153,11 @@ def _check_empty(place: Path) -> None:
         )
 
 
-def _make_folder(place: Path, config: FinetuneConfig) -> None:
+def _make_folder(place: Path, config: FinetuneConfig, data: dict[str, Any]) -> None:
     try:
         place.mkdir(parents=True, exist_ok=True)
         if is_main_process():
+            write_whole(place / DATA, json.dumps(data) + "\n")
             write_whole(place / CONFIG, config.as_yaml())
     except OSError as error:
         raise TrainingError(f"{place}: can't be written ({error.strerror}): check permissions and room") from error
@@ -163,6 +174,18 @@ def _where_it_stopped(place: Path, config: FinetuneConfig) -> Checkpoint | None:
         prune(place, config.checkpoint.keep)
     found = checkpoints(place)
     return found[-1] if found else None
+
+
+def _check_same_data(place: Path, data: dict[str, Any]) -> None:
+    """Refuse to go on with other rows than a run began with, which a run of an earlier release didn't note."""
+    noted = place / DATA
+    before = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else data
+    if before != data:
+        raise TrainingError(
+            f"{place}: was begun with other rows ({before['rows']} to train on and {before['eval_rows']} to evaluate "
+            f"on; now {data['rows']} and {data['eval_rows']}, or different ones): put the data back, or begin "
+            f"another run that goes on from this one (checkpoint.start_from: {place})"
+        )
 
 
 def _finish(place: Path, config: FinetuneConfig, model: Any, speed: Speed, numbers: dict[str, int]) -> Run:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from ftlib.measures import LOSS_MEASURES, MEASURES, LossMeasure, Measure
 from ftlib.parts import Part
 from ftlib.templates import TextTemplate
 from ftlib.training.job import BatchOrder, Precision
@@ -80,6 +82,8 @@ class DataSection(Section):
     """A file, a shipped data set, or a Hub id."""
     format: str = "auto"
     """Format of the rows."""
+    on_error: Literal["raise", "skip"] = "raise"
+    """What a row that can't be used does: end the run before it begins, or be left out with a warning of its own."""
     split: str | None = None
     """Which split to train on, where there are several."""
     validation: str | None = None
@@ -203,18 +207,37 @@ class CheckpointSection(Section):
     """What decides which one is best: eval_loss, loss (of training; compared where one is due), token_accuracy, bleu
     or rouge_l."""
     mode: Literal["min", "max"] = "min"
-    """Whether the best value is the lowest or the highest."""
+    """Whether the best value is the lowest or the highest; default: as `monitor` has it, min for a loss and max for a
+    score."""
     folder: str | None = None
     """Folder of the run, where the caller names none."""
     start_from: str | None = None
     """A folder to start from: a checkpoint or a run (weights, optimizer and step, as after a stop), or a model (its
     weights)."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _direction_of_the_score(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or values.get("mode") is not None:
+            return values
+        return {**values, "mode": "max" if _higher_is_better(values.get("monitor")) else "min"}
+
+    @model_validator(mode="after")
+    def _best_is_not_worst(self) -> CheckpointSection:
+        if self.mode == "min" and _higher_is_better(self.monitor):
+            raise ValueError(f"of {self.monitor} the highest is best: set mode to max, or leave it out")
+        return self
+
     @model_validator(mode="after")
     def _one_interval(self) -> CheckpointSection:
         if self.every_steps and self.every_epochs:
             raise ValueError("give every_steps or every_epochs, not both")
         return self
+
+
+def _higher_is_better(monitor: Any) -> bool:
+    known: dict[str, Measure | LossMeasure] = {**MEASURES, **LOSS_MEASURES}
+    return str(monitor) in known and known[str(monitor)].better == "higher"
 
 
 class TrackingSection(Section):

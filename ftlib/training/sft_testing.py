@@ -7,6 +7,7 @@ at the top of the file or all of them under ``test``.
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from transformers import GenerationConfig
 from ftlib.batches import pad_batch
 from ftlib.data import load_conversations
 from ftlib.errors import ConfigError, PromptTooLongError, TrainingError, TruncationWarning
+from ftlib.files import check_folder
 from ftlib.models import context_length, load_model
 from ftlib.templates import Segment
 from ftlib.tokenization import encode_rows
@@ -151,8 +153,9 @@ def run_sft_test(values: Mapping[str, Any], *, source: str = "the testing file")
     """
     file = _checked(values, source)
     log_file = Path(file.test_params.log_file).expanduser()
-    if log_file.exists():
+    if os.path.exists(log_file):  # noqa: PTH110 (a name that is too long is no error here)
         raise TrainingError(f"{log_file}: is there already, and nothing is overwritten: name another log_file")
+    check_folder(log_file)
     name = file.test_params.test_model_path or file.model_name
     model, tokenizer = load_model(name, device="cuda" if file.cuda else "cpu")
     prompts = _prompts(file.data, tokenizer, context_length(model) - file.generate_params.max_new_tokens)

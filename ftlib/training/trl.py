@@ -6,28 +6,37 @@ plain loop does, which a test checks.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
 from trl import SFTConfig, SFTTrainer
 
+from ftlib.errors import TrainingError
+from ftlib.target_logits import looked_at
 from ftlib.training.hf import PlannedSteps, planned_optimizer, trainer_arguments
-from ftlib.training.job import STEP_TARGETS, Job
+from ftlib.training.job import STEP_TARGETS, Job, TargetLoss
+from ftlib.training.own_loss import auxiliary_weight
+from ftlib.training.randomness import States, random_states
 
 
 def run(job: Job) -> None:
-    """Take the steps of a job with TRL's SFTTrainer."""
-    was_training, own = job.model.training, set(vars(job.model))
+    """Take the steps of a job with TRL's SFTTrainer.
+
+    Raises:
+        TrainingError: TRL's loss of this model is not the model's own.
+    """
+    was_training, own, states = job.model.training, set(vars(job.model)), random_states()
     with tempfile.TemporaryDirectory() as folder:
-        # SFTTrainer would recompute activations unless told otherwise, which costs a third more time.
-        known = {field.name for field in dataclasses.fields(SFTConfig)}
-        recompute = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
-        further: dict[str, Any] = {recompute: False, "dataset_kwargs": {"skip_prepare_dataset": True}}
-        arguments = SFTConfig(**trainer_arguments(job, folder), **further)
-        trainer = _SFTTrainer(job.model, arguments, job=job)
+        arguments = SFTConfig(**trainer_arguments(job, folder), **_further_arguments(job))
         try:
+            with _configuration_kept(job.model):
+                trainer = _SFTTrainer(job.model, arguments, job=job, states=states)
+            _check_loss(trainer, job)
             trainer.train()
         finally:
             job.model.train(was_training)
@@ -35,8 +44,55 @@ def run(job: Job) -> None:
                 delattr(job.model, added)
 
 
+def _further_arguments(job: Job) -> dict[str, Any]:
+    """Arguments of SFTTrainer alone: nothing is prepared or recomputed, nor added to the model's own loss."""
+    known = {field.name for field in dataclasses.fields(SFTConfig)}
+    # SFTTrainer would recompute activations unless told otherwise, which costs a third more time.
+    recompute = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+    further: dict[str, Any] = {recompute: False, "dataset_kwargs": {"skip_prepare_dataset": True}}
+    if "router_aux_loss_coef" in known and hasattr(_text_config(job.model), "output_router_logits"):
+        further["router_aux_loss_coef"] = auxiliary_weight(job.model, _first_batch(job)[0])
+    return further
+
+
+@contextlib.contextmanager
+def _configuration_kept(model: Any) -> Iterator[None]:
+    """Undo what SFTTrainer notes in the configuration of a mixture: a checkpoint holds the model's own."""
+    config, names = _text_config(model), ("output_router_logits", "router_aux_loss_coef")
+    before = {name: vars(config)[name] for name in names if name in vars(config)}
+    yield
+    for name in set(names) & set(vars(config)):
+        setattr(config, name, before[name]) if name in before else delattr(config, name)
+
+
+def _check_loss(trainer: _SFTTrainer, job: Job) -> None:
+    """Hold SFTTrainer's loss of a micro-batch to the model's own: it works the scores out in its own way."""
+    batch, targets = _first_batch(job)
+    trainer.current_gradient_accumulation_steps = job.batches.accumulation_steps
+    head = job.model.get_output_embeddings()
+    with looked_at(job.model):
+        own = float(TargetLoss(job.model, job.batches.accumulation_steps)(**batch, **{STEP_TARGETS: targets})["loss"])
+        theirs = float(trainer.compute_loss(job.model, batch, num_items_in_batch=targets))  # type: ignore[no-untyped-call]
+    theirs /= trainer.accelerator.num_processes
+    if hasattr(head, "base_layer") or not math.isclose(own, theirs, rel_tol=1e-3, abs_tol=1e-6):
+        raise TrainingError(
+            f"engine trl: SFTTrainer computes the loss {theirs:.4g} where {type(job.model).__name__} itself gives "
+            f"{own:.4g}, or knows nothing of an adapter on its output layer: choose the engine loop, hf or lightning"
+        )
+
+
+def _first_batch(job: Job) -> tuple[dict[str, Tensor], Tensor]:
+    batch = {name: tensor.to(job.model.device) for name, tensor in job.batches[0].items()}
+    targets = batch.pop(STEP_TARGETS)
+    return batch, targets
+
+
+def _text_config(model: Any) -> Any:
+    return model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+
+
 class _SFTTrainer(PlannedSteps, SFTTrainer):
-    def __init__(self, model: Any, arguments: SFTConfig, *, job: Job) -> None:
+    def __init__(self, model: Any, arguments: SFTConfig, *, job: Job, states: States) -> None:
         super().__init__(
             model,
             arguments,
@@ -45,12 +101,13 @@ class _SFTTrainer(PlannedSteps, SFTTrainer):
             processing_class=job.tokenizer,
             optimizers=planned_optimizer(job),
         )
-        self.set_job(job)
+        self.set_job(job, states)
 
     def training_step(self, model: Any, inputs: dict[str, Tensor], *rest: Any, **named: Any) -> Tensor:
         """Forward and backward of one micro-batch, all of it SFTTrainer's own."""
         inputs.pop(STEP_TARGETS)
         counted = dict(inputs)
         loss: Tensor = super().training_step(model, inputs, *rest, **named)  # type: ignore[no-untyped-call]
-        self.count(loss, counted)
+        # It comes multiplied by the processes, over which gradients are averaged.
+        self.count(loss / self.accelerator.num_processes, counted)
         return loss

@@ -259,10 +259,14 @@ def _upgrade_file(path: Path, fix: bool, versions: Mapping[str, str] | None) -> 
     encoding = "utf-8" if path.suffix == ".ipynb" else tokenize.detect_encoding(BytesIO(raw).readline)[0]
     upgrade = upgrade_source(raw.decode(encoding), filename=str(path), versions=versions)
     new = upgrade.code.encode(encoding)
-    write = fix and new != raw
-    if write:
+    if not fix or new == raw:
+        return FileReport(path, upgrade.findings, upgrade.diff)
+    try:
         _replace(path, new)
-    return FileReport(path, upgrade.findings, upgrade.diff, write)
+    except OSError as error:  # what was found is told all the same
+        reason = f"can't be rewritten ({error.strerror}): check the permissions of the file and its folder"
+        return FileReport(path, upgrade.findings, upgrade.diff, error=reason)
+    return FileReport(path, upgrade.findings, upgrade.diff, written=True)
 
 
 def _replace(path: Path, content: bytes) -> None:

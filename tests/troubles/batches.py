@@ -131,8 +131,10 @@ BATCHES = (
     ),
     Trouble(
         "holds the token, the model knows 0 to: tokenise with the model's own tokenizer",
-        "DataError: row 0 holds the token 999, the model knows 0 to ...: tokenise with the model's own tokenizer",
-        cause="The rows were tokenised with another model's tokenizer.",
+        "DataError: row 0 holds the token 999, the model knows 0 to ...: tokenise with the model's own tokenizer, or, "
+        "if tokens were added to it, let the model have them too (model.resize_token_embeddings(len(tokenizer)))",
+        cause="The rows were tokenised with another model's tokenizer, or with one that knows tokens which were added "
+        "to it alone.",
         cure="Tokenise again, with the tokenizer that belongs to the model:",
         provoke="""
             from datasets import Dataset
@@ -168,11 +170,12 @@ BATCHES = (
         holds="max(map(len, rows['input_ids'])) <= 64",
     ),
     Trouble(
-        "no target to learn: every label is -100",
-        "DataError: step 1 has no target to learn: every label of its rows [...] is -100: raise max_length so that "
-        "answers are not cut away, or drop these rows",
-        cause="Nothing in the batch is trained on: prompts and padding have the label -100, and the answers are gone.",
-        cure="Make rows with `tokenize`, which cuts questions before answers, or drop rows without a target:",
+        "left out rows without a target: every label is -100",
+        "DroppedRowsWarning: left out 8 of 11 rows without a target (row 0, say): every label is -100, because the "
+        "answer was cut away, or weighs 0: raise max_length, or shorten the prompts",
+        cause="Nothing in these rows is trained on: prompts and padding have the label -100, and the answers are gone. "
+        "They can't change the model, and a step of such rows alone has no loss.",
+        cure="Make rows with `tokenize`, which cuts questions before answers, or drop rows without a target yourself:",
         provoke="""
             from datasets import Dataset
             from ftlib import finetune
@@ -184,6 +187,28 @@ BATCHES = (
             steps = finetune(model, rows, pad_token_id=tokenizer.pad_token_id, max_steps=2, batch_size=4)
         """,
         holds="len(steps) == 2",
+    ),
+    Trouble(
+        "there is no target to learn or to measure in any of the rows",
+        "DataError: there is no target to learn or to measure in any of the 3 training rows: every label is -100, "
+        "because the answer was cut away, or weighs 0: raise max_length, or shorten the prompts",
+        cause="The same, in all rows. With `truncate: end` a row loses its end, and that is where the answer stands.",
+        cure="Give rows more room, or cut their prompts:",
+        provoke="""
+            from ftlib import save_model
+            from ftlib.training.config import FinetuneConfig
+            from ftlib.training.run import train
+            save_model(model, tokenizer, "base")
+            values = {"model": {"name": "base", "device": "cpu"}, "train": {"max_steps": 1}}
+            data = {"source": "data.jsonl", "max_length": 8, "truncate": "end", "validation_share": 0}
+            train(FinetuneConfig.from_dict({**values, "data": data}), "first")
+        """,
+        fix="""
+            data = {**data, "max_length": 64}
+            run = train(FinetuneConfig.from_dict({**values, "data": data}), "second")
+        """,
+        holds="len(run.history) == 1",
+        files={"data.jsonl": "".join(f'{{"question": "What is number {i}?", "answer": "One."}}\n' for i in range(3))},
     ),
     Trouble(
         "Expected input batch_size to match target batch_size",

@@ -206,6 +206,34 @@ READING = (
         holds="split.leaks == 0 and len(first) == 3",
     ),
     Trouble(
+        "evaluation rows have a prompt that is also trained on",
+        "LeakWarning: ... of ... evaluation rows have a prompt that is also trained on (evaluation row ... as training "
+        "row ..., say): the evaluation measures memory there: remove the duplicates, or give data.validation a file of "
+        "its own",
+        cause="The same, in a run of `ftlib train`: questions of the file came up for training and for evaluation.",
+        cure="Evaluate on questions that stand nowhere else:",
+        provoke="""
+            from ftlib import save_model
+            from ftlib.training.config import FinetuneConfig
+            from ftlib.training.run import train
+            save_model(model, tokenizer, "base")
+            values = {
+                "model": {"name": "base", "device": "cpu"},
+                "data": {"source": "data.jsonl", "max_length": 64, "validation_share": 0.5},
+                "train": {"max_steps": 1},
+            }
+            train(FinetuneConfig.from_dict(values), "first")
+        """,
+        fix="""
+            with open("held_out.jsonl", "w", encoding="utf-8") as file:
+                file.write('{"question": "Whose?", "answer": "Nobody."}\\n')
+            data = {"source": "data.jsonl", "max_length": 64, "validation": "held_out.jsonl"}
+            run = train(FinetuneConfig.from_dict({**values, "data": data}), "second")
+        """,
+        holds="run.best.eval_loss > 0",
+        files={"data.jsonl": 6 * _GOOD},
+    ),
+    Trouble(
         "expected a column 'messages'",
         "DataError: expected a column 'messages', found ['question', 'answer']: see load_conversations",
         cause="`tokenize` takes conversations, whatever format the file had.",
@@ -225,7 +253,7 @@ READING = (
     ),
     Trouble(
         "there is no assistant's message to learn",
-        "DataError: template 'question-answer': there is no assistant's message to learn",
+        "DataError: row ...: template 'question-answer': there is no assistant's message to learn",
         cause="A conversation holds questions only.",
         cure="Leave such conversations out of the training rows:",
         provoke="""

@@ -44,6 +44,52 @@ TRAINING = (
         holds="steps[-1].loss < steps[0].loss",
     ),
     Trouble(
+        "its own loss is where the cross-entropy of its logits is",
+        "LossWarning: BartForCausalLM: its own loss is ... where the cross-entropy of its logits is ...: only the "
+        "cross-entropy of the next tokens is trained",
+        cause="`ftlib` trains every model to predict the next token. What this model returns as `loss` is something "
+        "else: BART, for one, holds each position against the token that stands there, and leaves the shift to you.",
+        cure="As a rule the next token is what you want. Then there is nothing to do, and you may say so:",
+        provoke="""
+            from transformers import AutoModelForCausalLM, BartConfig
+            from ftlib import finetune
+            sizes = {"d_model": 32, "decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 32}
+            config = BartConfig(vocab_size=len(tokenizer), max_position_embeddings=64, **sizes)
+            bart = AutoModelForCausalLM.from_config(config)
+            finetune(bart, rows, pad_token_id=tokenizer.pad_token_id, max_steps=1)
+        """,
+        fix="""
+            import warnings
+
+            from ftlib.errors import LossWarning
+
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", LossWarning)
+                steps = finetune(bart, rows, pad_token_id=tokenizer.pad_token_id, max_steps=1)
+        """,
+        holds="steps[0].loss > 0",
+    ),
+    Trouble(
+        "LoRA leaves out experts that share one tensor: they get no adapter and stay as they are",
+        "AdapterWarning: LoRA on MixtralForCausalLM leaves out ...: ...% of the weights that were asked for, such as "
+        "experts that share one tensor, get no adapter and stay as they are",
+        cause="`targets: blocks` asks for an adapter beside every matrix of the blocks. A mixture's experts lie on top "
+        "of each other in one tensor, which is no linear layer, and they are most of its weights.",
+        cure="Train the attention's adapters, and know that the experts stay as they are:",
+        provoke="""
+            from transformers import AutoModelForCausalLM, MixtralConfig
+            from ftlib.parts import add_lora
+            sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_local_experts": 4}
+            heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+            config = MixtralConfig(vocab_size=len(tokenizer), **sizes, **heads)
+            add_lora(AutoModelForCausalLM.from_config(config), rank=2, targets="blocks")
+        """,
+        fix="""
+            adapted = add_lora(AutoModelForCausalLM.from_config(config), rank=2, targets="attention")
+        """,
+        holds="all('self_attn' in name for name, weight in adapted.named_parameters() if weight.requires_grad)",
+    ),
+    Trouble(
         "CUDA out of memory",
         "OutOfMemoryError: CUDA out of memory. Tried to allocate ....",
         cause="Weights, gradients, the optimizer's state and the activations of one batch are more than the card "
@@ -217,6 +263,29 @@ TRAINING = (
             config = FinetuneConfig.from_yaml("runs/first/config.yaml")
             train(config, "runs/first", resume=True)
         """,
+        files={"data.jsonl": _ROWS},
+    ),
+    Trouble(
+        "was begun with other rows",
+        "TrainingError: runs/first: was begun with other rows (... to train on and ... to evaluate on; now ... and "
+        "..., or different ones): put the data back, or begin another run that goes on from this one "
+        "(checkpoint.start_from: runs/first)",
+        cause="The data file has changed since the run began, and a resumed run is to give what an unstopped one would "
+        "have given.",
+        cure="Put the file back. To train on the new rows, begin another run from the weights of this one:",
+        provoke=_TINY_RUN
+        + """
+    train(config, "runs/first")
+    with open("data.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"question": "And more?", "answer": "Yes."}\\n')
+    train(config, "runs/first", resume=True)
+        """,
+        fix="""
+            start = {"start_from": "runs/first"}
+            values = {**config.model_dump(), "checkpoint": start, "train": {"max_steps": 2}}
+            run = train(FinetuneConfig.from_dict(values), "runs/second")
+        """,
+        holds="[step.number for step in run.history] == [2]",
         files={"data.jsonl": _ROWS},
     ),
     Trouble(

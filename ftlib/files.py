@@ -1,0 +1,97 @@
+"""Files that are written: checked before any work begins, and whole or not there at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from ftlib.errors import DataError
+
+
+def check_target(path: str | Path, *, sources: Iterable[Path] = ()) -> Path:
+    """See that a file can be written, before the work begins whose result is to stand in it.
+
+    Args:
+        path: The file. Its folder must be there; the file may be there, and is left as it is.
+        sources: Files that the work reads: none of them may be the target.
+
+    Returns:
+        The path.
+
+    Raises:
+        DataError: It can't be written, or is one of the sources.
+    """
+    target = Path(path).expanduser()
+    try:
+        if target.is_dir():
+            raise DataError(f"{target}: is a folder: name a file in it")
+        if not target.parent.is_dir():
+            raise DataError(f"{target}: there is no folder {target.parent}: make it first, or name another file")
+        if any(source.exists() and target.exists() and source.samefile(target) for source in sources):
+            raise DataError(f"{target}: is read here, and would be overwritten: name another file")
+        if not target.exists() or target.is_file():
+            check_folder(target.resolve().parent)
+        if target.exists() and not os.access(target, os.W_OK):
+            raise DataError(f"{target}: may not be written to: check its permissions, or name another file")
+    except OSError as error:
+        raise DataError(f"{target}: can't be written ({error.strerror}): name another file") from error
+    return target
+
+
+def check_folder(path: str | Path) -> Path:
+    """See that a folder can be written into, or can be made: nothing is left behind.
+
+    Raises:
+        DataError: It can't.
+    """
+    folder = there = Path(path).expanduser()
+    try:
+        while not there.exists() and there != there.parent:
+            there = there.parent
+        if not there.is_dir():
+            raise DataError(f"{folder}: {there} is a file, and no folder can be made in it: name another one")
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise DataError(f"{folder}: can't be written ({error.strerror}): check permissions, or name another") from error
+    return folder
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that a crash leaves the old one or the new one; a link stays a link."""
+    target = path.resolve()
+    if target.exists() and not target.is_file():  # a device or a pipe can't be replaced
+        target.write_text(text, encoding="utf-8")
+        return
+    partial = target.with_name(f".{target.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    flush(partial)
+    partial.replace(target)
+    flush(target.parent)
+
+
+def write_checked(path: str | Path, text: str) -> Path:
+    """Write a text file as :func:`write_whole` does.
+
+    Raises:
+        DataError: It can't be written.
+    """
+    target = check_target(path)
+    try:
+        write_whole(target, text)
+    except OSError as error:
+        raise DataError(f"{target}: can't be written ({error.strerror}): check permissions and room") from error
+    return target
+
+
+def flush(path: Path) -> None:
+    """Have what was written to a file or a folder on the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folders, and keeps their entries itself
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

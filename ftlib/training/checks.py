@@ -1,0 +1,79 @@
+"""Rows that are to be trained on or measured, checked before any work is done."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from datasets import Dataset
+from ftlib.errors import DataError, DroppedRowsWarning
+from ftlib.models import context_length
+from ftlib.tokenization import IGNORED
+
+
+def check_rows(rows: Dataset, **positive: int) -> None:
+    """Refuse rows and numbers that no engine could work with.
+
+    Raises:
+        DataError: There are no rows, a column is missing, or a number is below 1.
+    """
+    if not len(rows):
+        raise DataError("no rows to train on: check the file or the split")
+    missing = {"input_ids", "labels"} - set(rows.column_names)
+    if missing:
+        raise DataError(f"rows lack the columns {sorted(missing)}: make them with ftlib.tokenize")
+    for name, value in positive.items():
+        if value < 1:
+            raise DataError(f"{name} must be at least 1, not {value}")
+
+
+def with_targets(rows: Dataset, name: str = "rows") -> Dataset:
+    """Leave out the rows that have no target: nothing can be learnt from them, or measured on them.
+
+    Args:
+        rows: Tokenised rows (:func:`ftlib.tokenize`).
+        name: What a message calls them.
+
+    Warns:
+        DroppedRowsWarning: How many were left out.
+
+    Raises:
+        DataError: No row has a target.
+    """
+    kept = [number for number, labels in enumerate(rows["labels"]) if any(label != IGNORED for label in labels[1:])]
+    if len(kept) == len(rows):
+        return rows
+    without = sorted({*range(len(rows))} - {*kept})
+    advice = (
+        "every label is -100, because the answer was cut away, or weighs 0: raise max_length, or shorten the prompts"
+    )
+    if not kept:
+        raise DataError(f"there is no target to learn or to measure in any of the {len(rows)} {name}: {advice}")
+    message = f"left out {len(without)} of {len(rows)} {name} without a target (row {without[0]}, say): {advice}"
+    warnings.warn(message, DroppedRowsWarning, stacklevel=3)
+    return rows.select(kept)
+
+
+def check_fit(rows: Dataset, model: Any, name: str = "row") -> None:
+    """Refuse rows that the model can't read: too long, or of another tokenizer.
+
+    Args:
+        rows: Tokenised rows.
+        model: A causal language model.
+        name: What a message calls a row.
+
+    Raises:
+        DataError: A row is longer than the model's context, or holds a token that the model doesn't know.
+    """
+    context, known = context_length(model), model.get_input_embeddings().num_embeddings
+    for number, ids in enumerate(rows["input_ids"]):
+        if len(ids) > context:
+            raise DataError(
+                f"{name} {number} has {len(ids)} tokens, the model sees {context}: tokenise with max_length"
+            )
+        if max(ids, default=0) >= known or min(ids, default=0) < 0:
+            raise DataError(
+                f"{name} {number} holds the token {max(ids)}, the model knows 0 to {known - 1}: "
+                "tokenise with the model's own tokenizer, or, if tokens were added to it, let the model have them too "
+                "(model.resize_token_embeddings(len(tokenizer)))"
+            )
