@@ -33,7 +33,7 @@ _ASIDE = {
         "topics",
     ),
     *("task", "task_type", "task_name", "type", "subset", "split", "domain", "subject", "tag", "tags", "keywords"),
-    *("categories", "title", "intent", "language", "lang", "locale", "country", "difficulty", "level"),
+    *("categories", "title", "fact", "intent", "language", "lang", "locale", "country", "difficulty", "level"),
     *(
         "length",
         "turns",
