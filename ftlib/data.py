@@ -20,15 +20,23 @@ import jsonlines
 
 import datasets
 from datasets import Dataset, IterableDataset
-from ftlib.errors import DataError, SkippedRowWarning
+from ftlib.columns import warning_about
+from ftlib.errors import ColumnWarning, DataError, SkippedRowWarning
 from ftlib.files import check_target
-from ftlib.formats import FORMATS, candidates, read_row
+from ftlib.formats import FORMATS, candidates, read_whole_row
+from ftlib.json_text import Record
+from ftlib.lines import Report
 from ftlib.messages import EXTRAS, Message, RowError
 from ftlib.places import shipped
-from ftlib.records import Record, Report, read_records, without_missing
+from ftlib.records import read_records
+from ftlib.tables import without_missing
 
 OnError = Literal["raise", "skip"]
 _SAMPLE = 100
+_PREFERENCES = (
+    "the rows hold a better and a worse answer, as DPO takes them: to learn the better one, rename 'chosen' to "
+    "'completion' (or to 'messages', if it holds the whole conversation)"
+)
 
 
 def shipped_datasets() -> Path:
@@ -144,6 +152,9 @@ def load_conversations(
     Raises:
         DataError: The data is missing, unreadable, empty, of no known format or of more than one, or a row
             is unusable. The message names file, line and field, and what to do.
+
+    Warns:
+        ColumnWarning: A column that may change what should be learnt (scores, tools, ...) is left out.
 
     >>> load_conversations("faq", split="test")[0]["messages"][0]["role"]
     'user'
@@ -380,6 +391,8 @@ def _detect(sample: list[Record], source: Any) -> str:
     if not known:
         place, value = sample[0]
         fields = ", ".join(map(repr, value)) if isinstance(value, Mapping) else type(value).__name__
+        if isinstance(value, Mapping) and {"chosen", "rejected"} <= {str(name).lower() for name in value}:
+            raise DataError(f"{place}: {_PREFERENCES}; found the fields {fields}")
         raise DataError(
             f"{place}: no known format has these fields: {fields}; choose one with format= ({', '.join(FORMATS)})"
         )
@@ -399,12 +412,16 @@ def _detect(sample: list[Record], source: Any) -> str:
 def _conversations(
     open_records: Callable[[Report], Iterator[Record]], name: str, report: Report
 ) -> Iterator[list[Message]]:
+    told: set[str] = set()
     for place, row in open_records(report):
         try:
-            messages = _messages(place, row, name)
+            messages, left = _messages(place, row, name)
         except DataError as error:
             report(error)
             continue
+        if new := [column for column in left if column not in told]:
+            told.update(new)
+            warnings.warn(warning_about(place, new), ColumnWarning, stacklevel=2)
         yield messages
 
 
@@ -418,9 +435,9 @@ def _filled(messages: Sequence[Message], extras: Sequence[str]) -> list[dict[str
     return [{field: message.get(field) for field in ("role", "content", *extras)} for message in messages]
 
 
-def _messages(place: str, row: Any, name: str) -> list[Message]:
+def _messages(place: str, row: Any, name: str) -> tuple[list[Message], list[str]]:
     try:
-        return read_row(row, name)
+        return read_whole_row(row, name)
     except RowError as error:
         raise DataError(f"{place}: {error}") from error
 

@@ -34,6 +34,10 @@ class SkippedRowWarning(UserWarning):
     """A row could not be used and was left out, as ``on_error="skip"`` asks; the message says which and why."""
 
 
+class ColumnWarning(UserWarning):
+    """Columns of a data set that may change what should be learnt are left out; the message names each."""
+
+
 class FrameWarning(UserWarning):
     """Some rows hold a template's frame already, and another one is put around them; the message says what to do."""
 

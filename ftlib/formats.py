@@ -6,25 +6,27 @@ to messages and add one entry to ``FORMATS``.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ftlib.messages import (
-    Message,
-    RowError,
-    assistant,
-    check_order,
-    checked_text,
-    json_arguments,
-    split_context,
-    text_field,
-    user,
-    user_with_context,
+from ftlib.columns import SYSTEM, check_judgement, left_out
+from ftlib.format_readers import (
+    has,
+    pair,
+    read_alpaca_text,
+    read_conversation,
+    read_dialogue,
+    read_guanaco,
+    read_prompt_completion,
+    text_has,
+    with_context,
+    written_as,
 )
-from ftlib.records import RepeatedKeys
+from ftlib.format_writers import write_alpaca, write_openai, write_pair, write_sharegpt
+from ftlib.json_text import RepeatedKeys
+from ftlib.messages import Message, RowError, assistant, check_order, checked_text, user
+from ftlib.turns import EXTRAS, conversation_of, listed, message_list, read_turns
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Format:
         write: From messages to a row; ``None`` for a format that is only read. Raises :class:`RowError` for
             what the format can't carry.
         extras: Fields of a message, beyond role and content, that the format may bring.
+        columns: Those that the messages are read from; none where the format looks for them.
     """
 
     name: str
@@ -47,298 +50,101 @@ class Format:
     read: Callable[[Any], list[Message]]
     write: Callable[[Sequence[Message]], dict[str, Any]] | None = None
     extras: tuple[str, ...] = ()
-
-
-_OPENAI_EXTRAS = ("name", "weight", "tool_calls", "tool_call_id")
-_ROLES = {"developer": "system", "function": "tool"} | {role: role for role in ("system", "user", "assistant", "tool")}
-_SPEAKERS = {"system": "system", "human": "user", "gpt": "assistant", "observation": "tool"}
-_SPEAKERS |= {"user": "user", "assistant": "assistant", "chatgpt": "assistant", "tool": "tool"}
-
-
-def _has(*fields: str, without: Sequence[str] = ()) -> Callable[[Any], bool]:
-    def matches(row: Any) -> bool:
-        names = {str(name).lower() for name in row} if isinstance(row, Mapping) else set()
-        return names.issuperset(fields) and names.isdisjoint(without)
-
-    return matches
-
-
-def _text_has(*signs: str) -> Callable[[Any], bool]:
-    def matches(row: Any) -> bool:
-        text = row.get("text") if isinstance(row, Mapping) and not _has("instruction")(row) else None
-        return isinstance(text, str) and all(sign in text for sign in signs)
-
-    return matches
-
-
-def _list_of_objects(field: str) -> Callable[[Any], bool]:
-    def matches(row: Any) -> bool:
-        turns = row.get(field) if isinstance(row, Mapping) else None
-        return isinstance(turns, list) and all(isinstance(turn, Mapping) for turn in turns)
-
-    return matches
-
-
-def _pair(question: str, answer: str) -> Callable[[Any], list[Message]]:
-    return lambda row: [user(text_field(row, question)), assistant(text_field(row, answer))]
-
-
-def _with_context(question: str, context: str, answer: str) -> Callable[[Any], list[Message]]:
-    def read(row: Any) -> list[Message]:
-        asked = text_field(row, question)
-        more = text_field(row, context, may_be_empty=True) if _has(context)(row) else ""
-        first = user_with_context(asked, more) if more.strip() else user(asked)
-        return [first, assistant(text_field(row, answer))]
-
-    return read
-
-
-def _read_openorca(row: Any) -> list[Message]:
-    system = text_field(row, "system_prompt", may_be_empty=True)
-    first = [Message(role="system", content=system)] if system.strip() else []
-    return [*first, user(text_field(row, "question")), assistant(text_field(row, "response"))]
-
-
-def _read_alpaca_text(row: Any) -> list[Message]:
-    found = _ALPACA_TEXT.search(text_field(row, "text"))
-    if not found:
-        raise RowError("'text' is not in Alpaca's form: expected ### Instruction:, then ### Response:")
-    instruction, more, response = (part and part.strip() for part in found.groups())
-    instruction = checked_text(instruction, "the instruction in 'text'")
-    asked = user_with_context(instruction, more) if more else user(instruction)
-    return [asked, assistant(checked_text(response, "its response"))]
-
-
-_ALPACA_TEXT = re.compile(r"### Instruction:\n(.*?)\n+(?:### Input:\n(.*?)\n+)?### Response:(.*)", re.DOTALL)
-
-
-def _read_guanaco(row: Any) -> list[Message]:
-    before, *parts = re.split(r"### (Human|Assistant):", text_field(row, "text"))
-    if before.strip():
-        raise RowError(f"'text' begins with {before.strip()[:40]!r}: expected ### Human:")
-    return [
-        (user if speaker == "Human" else assistant)(checked_text(text.strip(), f"{speaker}'s turn {number // 2}"))
-        for number, (speaker, text) in enumerate(zip(parts[::2], parts[1::2], strict=True))
-    ]
-
-
-def _read_dialogue(row: Any) -> list[Message]:
-    pairs = row if isinstance(row, RepeatedKeys) else list(row.items())
-    speakers = list(dict.fromkeys(name for name, _ in pairs))
-    if len(speakers) != 2:
-        raise RowError(f"a dialogue needs two speakers, found {len(speakers)}: {', '.join(speakers)}")
-    messages: list[Message] = []
-    for speaker, said in pairs:
-        text = checked_text(said, repr(speaker))
-        if messages and messages[-1]["name"] == speaker:
-            messages[-1]["content"] = f"{messages[-1]['content']}\n{text}"
-        else:
-            role = "user" if speaker == speakers[0] else "assistant"
-            messages.append(Message(role=role, content=text, name=speaker))
-    return messages
-
-
-def _turns(row: Any, field: str) -> list[Mapping[str, Any]]:
-    if not _list_of_objects(field)(row):
-        found = ", ".join(map(repr, row)) or "none"
-        raise RowError(f"no list of objects under {field!r}; found the fields {found}: each turn must be an object")
-    turns: list[Mapping[str, Any]] = row[field]
-    return turns
-
-
-def _read_openai(row: Any) -> list[Message]:
-    return [_openai_message(turn, f"messages[{number}]") for number, turn in enumerate(_turns(row, "messages"))]
-
-
-def _openai_message(turn: Mapping[str, Any], place: str) -> Message:
-    given = {name: value for name, value in turn.items() if value is not None}
-    role = given.pop("role", None)
-    if role not in _ROLES:
-        raise RowError(f"{place}: role {role!r}: expected one of {', '.join(_ROLES)}")
-    content = given.pop("content", None)
-    if isinstance(content, list):
-        content = "".join(_text_part(part, place) for part in content)
-    if content is not None or not given.get("tool_calls"):
-        content = checked_text(content, f"{place}: 'content'", may_be_empty=role == "tool")
-    if given.get("tool_calls"):
-        given["tool_calls"] = [_tool_call(call, place) for call in given["tool_calls"]]
-    unknown = set(given) - set(_OPENAI_EXTRAS)
-    if unknown:
-        kept = ", ".join(_OPENAI_EXTRAS)
-        raise RowError(f"{place}: the field {min(unknown)!r} has no place in messages: remove it (kept: {kept})")
-    return Message(role=_ROLES[role], content=content, **given)  # type: ignore[typeddict-item,no-any-return]
-
-
-def _tool_call(call: Any, place: str) -> dict[str, Any]:
-    """Bring a tool call into one shape: its arguments are JSON text, as the OpenAI format has it."""
-    function = call.get("function") if isinstance(call, Mapping) else None
-    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-        raise RowError(f"{place}: a tool call needs a function with a name")
-    kept = {"name": function["name"], "arguments": json_arguments(function.get("arguments"), place)}
-    return {"id": call.get("id"), "type": "function", "function": kept}
-
-
-def _text_part(part: Any, place: str) -> str:
-    if not isinstance(part, Mapping) or part.get("type") != "text":
-        raise RowError(f"{place}: a part of 'content' is no text: only parts of type 'text' can be trained on")
-    return checked_text(part.get("text"), f"{place}: a text part", may_be_empty=True)
-
-
-def _read_sharegpt(row: Any) -> list[Message]:
-    messages: list[Message] = []
-    for number, turn in enumerate(_turns(row, "conversations")):
-        speaker, place = turn.get("from"), f"conversations[{number}]"
-        value = checked_text(turn.get("value"), f"{place}: 'value'", may_be_empty=speaker == "observation")
-        if speaker == "function_call":
-            messages.append(_function_call(value, f"call_{number}", place))
-        elif speaker in _SPEAKERS:
-            extra = {"tool_call_id": f"call_{number - 1}"} if _SPEAKERS[speaker] == "tool" else {}
-            messages.append(Message(role=_SPEAKERS[speaker], content=value, **extra))  # type: ignore[typeddict-item]
-        else:
-            raise RowError(f"{place}: from {speaker!r}: expected one of {', '.join([*_SPEAKERS, 'function_call'])}")
-    return messages
-
-
-def _function_call(value: str, identifier: str, place: str) -> Message:
-    try:
-        call = json.loads(value)
-        function = {"name": call["name"], "arguments": json_arguments(call["arguments"], place)}
-    except RowError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise RowError(f'{place}: a function_call needs {{"name": ..., "arguments": ...}} as JSON') from error
-    called = [{"id": identifier, "type": "function", "function": function}]
-    return Message(role="assistant", content=None, tool_calls=called)
-
-
-def _only_pair(messages: Sequence[Message], name: str) -> tuple[str, str]:
-    roles = [message["role"] for message in messages]
-    extras = sorted({extra for message in messages for extra in _OPENAI_EXTRAS if message.get(extra) is not None})
-    if roles != ["user", "assistant"]:
-        raise RowError(f"{name} holds one question and one answer, not {', '.join(roles)}: save as openai or sharegpt")
-    if extras:
-        raise RowError(f"{name} can't carry {', '.join(extras)}: save as openai")
-    return messages[0]["content"] or "", messages[1]["content"] or ""
-
-
-def _write_pair(name: str, question: str, answer: str) -> Callable[[Sequence[Message]], dict[str, Any]]:
-    def write(messages: Sequence[Message]) -> dict[str, Any]:
-        asked, answered = _only_pair(messages, name)
-        return {question: asked, answer: answered}
-
-    return write
-
-
-def _write_alpaca(messages: Sequence[Message]) -> dict[str, Any]:
-    _, answered = _only_pair(messages, "alpaca")
-    instruction, more = split_context(messages[0])
-    return {"instruction": instruction, "input": more, "output": answered}
-
-
-def _write_openai(messages: Sequence[Message]) -> dict[str, Any]:
-    return {"messages": [{k: v for k, v in message.items() if k != "context"} for message in messages]}
-
-
-def _write_sharegpt(messages: Sequence[Message]) -> dict[str, Any]:
-    return {"conversations": [_sharegpt_turn(message) for message in messages]}
-
-
-def _sharegpt_turn(message: Message) -> dict[str, str]:
-    lost = [extra for extra in ("name", "weight") if message.get(extra) is not None]
-    calls = message.get("tool_calls") or []
-    if lost or len(calls) > 1 or (calls and message["content"]):
-        what = lost[0] if lost else "several tool calls" if len(calls) > 1 else "text beside a tool call"
-        raise RowError(f"sharegpt can't carry {what}: save as openai")
-    if calls:
-        function = calls[0]["function"]
-        call = {"name": function["name"], "arguments": json.loads(json_arguments(function["arguments"], "a turn"))}
-        return {"from": "function_call", "value": json.dumps(call, ensure_ascii=False)}
-    speaker = {"user": "human", "assistant": "gpt", "system": "system", "tool": "observation"}[message["role"]]
-    return {"from": speaker, "value": message["content"] or ""}
+    columns: tuple[str, ...] = ()
 
 
 _ALL = [
     Format(
         "question-answer",
         '{"question": "...", "answer": "..."}',
-        _has("question", "answer"),
-        _pair("question", "answer"),
-        _write_pair("question-answer", "question", "answer"),
+        has("question", "answer"),
+        pair("question", "answer"),
+        write_pair("question-answer", "question", "answer"),
+        columns=("question", "answer", "context"),
     ),
     Format(
         "alpaca",
         '{"instruction": "...", "input": "...", "output": "..."}',
-        _has("instruction", "output"),
-        _with_context("instruction", "input", "output"),
-        _write_alpaca,
+        has("instruction", "output"),
+        with_context("instruction", "input", "output"),
+        write_alpaca,
         ("context",),
+        columns=("instruction", "input", "output", "text"),
     ),
     Format(
         "alpaca-text",
         '{"text": "... ### Instruction: ... ### Response: ..."}',
-        _text_has("### Instruction:", "### Response:"),
-        _read_alpaca_text,
+        text_has("### Instruction:", "### Response:"),
+        read_alpaca_text,
         extras=("context",),
+        columns=("text",),
     ),
     Format(
         "prompt-completion",
         '{"prompt": "...", "completion": "..."}',
-        _has("prompt", "completion"),
-        _pair("prompt", "completion"),
-        _write_pair("prompt-completion", "prompt", "completion"),
+        has("prompt", "completion"),
+        read_prompt_completion,
+        write_pair("prompt-completion", "prompt", "completion"),
+        EXTRAS,
+        columns=("prompt", "completion", "context"),
     ),
     Format(
         "input-output",
         '{"input": "...", "output": "..."}',
-        _has("input", "output", without=["instruction"]),
-        _pair("input", "output"),
+        has("input", "output", without=["instruction"]),
+        pair("input", "output"),
+        columns=("input", "output", "context"),
     ),
     Format(
         "instruction-response",
         '{"instruction": "...", "response": "..."}',
-        _has("instruction", "response", without=["context"]),
-        _pair("instruction", "response"),
+        has("instruction", "response", without=["context"]),
+        pair("instruction", "response"),
+        columns=("instruction", "response"),
     ),
     Format(
         "dolly",
         '{"instruction": "...", "context": "...", "response": "..."}',
-        _has("instruction", "context", "response"),
-        _with_context("instruction", "context", "response"),
+        has("instruction", "context", "response"),
+        with_context("instruction", "context", "response"),
         extras=("context",),
+        columns=("instruction", "context", "response"),
     ),
     Format(
         "openorca",
         '{"system_prompt": "...", "question": "...", "response": "..."}',
-        _has("system_prompt", "question", "response"),
-        _read_openorca,
+        has("system_prompt", "question", "response"),
+        pair("question", "response"),
+        columns=("question", "response", "context"),
     ),
     Format(
         "openai",
         '{"messages": [{"role": "user", "content": "..."}, ...]}',
-        _list_of_objects("messages"),
-        _read_openai,
-        _write_openai,
-        _OPENAI_EXTRAS,
+        written_as("openai"),
+        read_conversation("messages"),
+        write_openai,
+        EXTRAS,
     ),
     Format(
         "sharegpt",
         '{"conversations": [{"from": "human", "value": "..."}, ...]}',
-        _list_of_objects("conversations"),
-        _read_sharegpt,
-        _write_sharegpt,
-        ("tool_calls", "tool_call_id"),
+        written_as("sharegpt"),
+        read_conversation("conversations"),
+        write_sharegpt,
+        EXTRAS,
     ),
     Format(
         "guanaco",
         '{"text": "### Human: ... ### Assistant: ..."}',
-        _text_has("### Human:"),
-        _read_guanaco,
+        text_has("### Human:"),
+        read_guanaco,
+        columns=("text",),
     ),
     Format(
         "dialogue",
         '{"Ann": "...", "Bob": "...", "Ann": "..."}',
         lambda row: isinstance(row, RepeatedKeys) and not candidates(dict(row)),
-        _read_dialogue,
+        read_dialogue,
         extras=("name",),
     ),
 ]
@@ -363,8 +169,38 @@ def read_row(row: Any, name: str) -> list[Message]:
     """Turn a row of a known format into messages.
 
     Raises:
-        RowError: A field is missing, wrong or empty, or a role stands where it can't.
+        RowError: A field is missing, wrong or empty, a role stands where it can't, or the row says of itself that its
+            answer is a bad one.
     """
+    return read_whole_row(row, name)[0]
+
+
+def read_whole_row(row: Any, name: str) -> tuple[list[Message], list[str]]:
+    """Turn a row into messages; and name the columns that are left out and may change what should be learnt.
+
+    A system message and turns before the question are read from columns of their own too (``system``, ``history``).
+
+    Raises:
+        RowError: As :func:`read_row`.
+
+    >>> read_whole_row({"question": "Why?", "answer": "So.", "topic": "t", "score": 0.5}, "question-answer")[1]
+    ['score']
+    """
+    _check_shape(row, name)
+    one = FORMATS[name]
+    messages = one.read(row)
+    left: list[str] = []
+    if isinstance(row, Mapping):
+        messages, read = _surrounded(row, messages)
+        found = () if one.columns else conversation_of(row)
+        read |= {*one.columns, *([found[0].lower()] if found else [])}
+        check_judgement(row, messages, read)
+        left = left_out(row, read, messages)
+    check_order(messages)
+    return messages, left
+
+
+def _check_shape(row: Any, name: str) -> None:
     if isinstance(row, RepeatedKeys) and name != "dialogue":
         keys = [key for key, _ in row]
         twice = next(key for key in keys if keys.count(key) > 1)
@@ -375,6 +211,46 @@ def read_row(row: Any, name: str) -> list[Message]:
         others = [other for other in candidates(row) if other != name]
         if others:
             raise RowError(f"this row looks like {others[0]}, the others like {name}: one format a file")
-    messages = FORMATS[name].read(row)
-    check_order(messages)
-    return messages
+
+
+def _surrounded(row: Mapping[Any, Any], messages: list[Message]) -> tuple[list[Message], set[str]]:
+    """Put a row's own columns for history and system in front; return also which of them were read."""
+    read: set[str] = set()
+    values = {str(name).lower(): value for name, value in row.items()}
+    if not any(message["role"] == "assistant" for message in messages) and values.get("chosen"):
+        raise RowError("the answers stand in 'chosen' and 'rejected': keep the better one as the conversation's answer")
+    before = _history(values.get("history")) if len(messages) == 2 and messages[0]["role"] == "user" else None
+    if before is not None:
+        messages, read = [*before, *messages], {"history"}
+    for name in SYSTEM:
+        system = values.get(name)
+        if isinstance(system, str):
+            read.add(name)
+            messages = _with_system(messages, system, name)
+    return messages, read
+
+
+def _with_system(messages: list[Message], system: str, name: str) -> list[Message]:
+    if not system.strip():
+        return messages
+    if messages and messages[0]["role"] == "system":
+        if messages[0]["content"] != system:
+            raise RowError(f"{name!r} and the system message say different things: keep one")
+        return messages
+    return [Message(role="system", content=checked_text(system, repr(name))), *messages]
+
+
+def _history(value: Any) -> list[Message] | None:
+    """Read turns before the question: messages, or pairs of a question and its answer; None if they are neither."""
+    if turns := message_list(value):
+        return read_turns(turns, "history")
+    pairs = listed(value)
+    if not pairs or not all(isinstance(one, list | tuple) and len(one) == 2 for one in pairs):
+        return None
+    turns = []
+    for number, (asked, answered) in enumerate(pairs):
+        turns += [
+            user(checked_text(asked, f"history[{number}]: the question")),
+            assistant(checked_text(answered, f"history[{number}]: the answer")),
+        ]
+    return turns

@@ -1,13 +1,14 @@
 """Rows that can't be used: an error names the row, and a word leaves it out, whichever command reads it."""
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from datasets import Dataset
 from ftlib import cli
-from ftlib.data import read_rows
+from ftlib.data import load_conversations, read_rows, save_conversations
 from ftlib.errors import DataError, SkippedRowWarning, TruncationWarning
 from ftlib.messages import assistant, user
 from ftlib.models import load_tokenizer, save_model
@@ -114,6 +115,24 @@ def test_a_last_question_that_nobody_answers_is_counted(tmp_path):
     assert summarize(rows).unanswered == 1
     shown = CliRunner().invoke(cli.app, ["data", str(written(tmp_path, [{"messages": row} for row in rows]))])
     assert "Rows that end without an answer: 1" in shown.stdout
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_last_question_that_nobody_answers_is_kept_and_changes_nothing(tmp_path, tiny_tokenizer, template):
+    whole = [user("a"), assistant("b"), user("c")]
+    (row,) = load_conversations(written(tmp_path, [{"messages": whole}]))
+    assert row["messages"] == whole
+    save_conversations([row], tmp_path / "again.jsonl")
+    assert json.loads((tmp_path / "again.jsonl").read_text()) == {"messages": whole}
+    ids = [
+        tokenize(
+            Dataset.from_list([{"messages": messages}]), tiny_tokenizer, template=TEMPLATES[template], max_length=500
+        )[0]
+        for messages in (whole, whole[:2])
+    ]
+    assert ids[0] == ids[1]
+    page = " ".join((Path(__file__).parents[1] / "book" / "formats.md").read_text(encoding="utf-8").split())
+    assert "`tokenize` leaves it out, because nothing behind the last answer can change what is learnt" in page
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from ftlib.data import (
     save_conversations,
     to_conversations,
 )
-from ftlib.errors import DataError, FtlibError, SkippedRowWarning
+from ftlib.errors import ColumnWarning, DataError, FtlibError, SkippedRowWarning
 from ftlib.formats import FORMATS
 from ftlib.messages import assistant, user
 
@@ -123,7 +123,8 @@ def test_the_format_is_found_or_given(tmp_path):
     path = write(tmp_path, '{"instruction": "Why?", "output": "So.", "response": "Oh."}')
     with pytest.raises(DataError, match=r"several formats.*format=.*'alpaca', 'instruction-response'"):
         load_conversations(path)
-    assert load_conversations(path, format="instruction-response")[0]["messages"][1]["content"] == "Oh."
+    with pytest.warns(ColumnWarning, match="'output'"):
+        assert load_conversations(path, format="instruction-response")[0]["messages"][1]["content"] == "Oh."
     with pytest.raises(DataError, match="unknown format 'yaml'"):
         load_conversations(path, format="yaml")
     with pytest.raises(DataError, match="no known format has these fields: 'q'"):
@@ -222,6 +223,7 @@ def test_streaming_keeps_what_a_format_adds(tmp_path, name):
         "alpaca": '{"instruction": "Sort", "input": "3 1", "output": "1 3"}',
         "alpaca-text": json.dumps({"text": "### Instruction:\nSort\n\n### Input:\n3 1\n\n### Response:\n1 3"}),
         "dolly": '{"instruction": "Sort", "context": "3 1", "response": "1 3"}',
+        "prompt-completion": json.dumps({"prompt": TURNS["messages"] + QA[:1], "completion": QA[1:]}),
         "dialogue": '{"Ann": "Why?", "Bob": "So.", "Ann": "Oh."}',
         "sharegpt": '{"conversations": [{"from": "human", "value": "1"}, '
         '{"from": "function_call", "value": "{\\"name\\": \\"f\\", \\"arguments\\": {}}"}]}',
@@ -245,7 +247,7 @@ values = st.recursive(
 @pytest.mark.parametrize("on_error", ["raise", "skip"])
 @given(rows=st.lists(values, max_size=5), cut=st.integers(0, 30))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@pytest.mark.filterwarnings("ignore::ftlib.errors.SkippedRowWarning")
+@pytest.mark.filterwarnings("ignore::ftlib.errors.SkippedRowWarning", "ignore::ftlib.errors.ColumnWarning")
 def test_fuzz_a_file_reads_or_raises_a_data_error(tmp_path, name, on_error, rows, cut):
     """Rows of almost-formats, sometimes cut off in the middle, in every kind of text file."""
     content = "\n".join(json.dumps(row) for row in rows).encode("utf-8", "surrogatepass")

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftlib.formats import FORMATS, candidates, read_row
+from ftlib.json_text import RepeatedKeys
 from ftlib.messages import Message, RowError, assistant, user, user_with_context
-from ftlib.records import RepeatedKeys
 
 Q, A = user("Why?"), assistant("So.")
 TOOL_CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}

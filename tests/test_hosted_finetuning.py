@@ -167,6 +167,37 @@ def test_a_file_with_problems_is_not_sent(tmp_path):
     assert server.asked == []
 
 
+REFUSED = {
+    "upload": ("may not send files for fine-tuning", "no files can be sent to http", "OpenAI is closing"),
+    "start": ("may not start fine-tuning jobs", "check that 'gpt-4.1-mini-2025-04-14' can be", "OpenAI is closing"),
+    "get": ("may not see the job 'ftjob-1'", "sees no job 'ftjob-1'", "the job 'ftjob-1' is gone"),
+    "cancel": ("may not see the job 'ftjob-1'", "sees no job 'ftjob-1'", "the job 'ftjob-1' is gone"),
+    "follow": ("may not see the job 'ftjob-1'", "sees no job 'ftjob-1'", "the job 'ftjob-1' is gone"),
+}
+
+
+@pytest.mark.parametrize("step", REFUSED)
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_a_refused_job_points_the_right_way(tmp_path, step, status):
+    steps = {
+        "upload": lambda jobs: jobs.upload(write_finetuning_file(PAIRS, tmp_path / "x.jsonl")),
+        "start": lambda jobs: jobs.start("file-1"),
+        "get": lambda jobs: jobs.get("ftjob-1"),
+        "cancel": lambda jobs: jobs.cancel("ftjob-1"),
+        "follow": lambda jobs: list(jobs.follow("ftjob-1", poll_seconds=0)),
+    }
+    with Loopback(lambda asked, number: Response({"error": {"message": "No."}}, status)) as server:
+        with pytest.raises(ProviderError) as caught:
+            steps[step](jobs_at(server))
+        assert len(server.asked) == 1
+    assert caught.value.status == status
+    assert REFUSED[step][(403, 404, 410).index(status)] in caught.value.remedy
+    assert step in ("get", "cancel", "follow") or "2027-01-06" in caught.value.remedy
+    for wrong in ("OPENAI_MODEL", "pass model=", "country", "again later", "status page"):
+        assert wrong not in str(caught.value)
+    assert CANARY not in everything_about(caught.value)
+
+
 @pytest.mark.parametrize("ends", ["failed", "cancelled"])
 def test_a_job_that_comes_to_nothing(ends):
     with Loopback(OpenAIService(ends=ends)) as server:

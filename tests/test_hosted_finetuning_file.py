@@ -1,6 +1,8 @@
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from datasets import Dataset
 from ftlib.data import load_conversations
@@ -110,9 +112,157 @@ def test_what_is_allowed_is_no_problem(tmp_path):
         {"role": "tool", "content": "1", "tool_call_id": "c"},
         {"role": "assistant", "content": "1.", "weight": 1},
     ]
-    assert with_problem(tmp_path, {"messages": tools, "tools": [{}]}) == ()
+    assert with_problem(tmp_path, {"messages": tools, "tools": [TOOL]}) == ()
     assert with_problem(tmp_path, {"messages": [*pair(weight=0), *pair()]}) == ()
     assert with_problem(tmp_path, "") == ()
+
+
+TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
+CALL = {"id": "c", "type": "function", "function": {"name": "add", "arguments": "{}"}}
+ASKED, RESULT, ANSWER = pair()[0], {"role": "tool", "content": "3", "tool_call_id": "c"}, pair()[1]
+
+
+def calling(*calls, then=(RESULT, ANSWER), tools=(TOOL,)):
+    """A row in which tools are called, and what follows."""
+    row = {"messages": [ASKED, {"role": "assistant", "tool_calls": list(calls)}, *then]}
+    return row | ({"tools": list(tools)} if tools is not None else {})
+
+
+def called(**changes):
+    return {**CALL, "function": {**CALL["function"], **changes}}
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        (calling(CALL, tools=None), "messages[1]: tool_calls[0]: calls 'add', and the row's 'tools' offer nothing"),
+        (calling(called(name="sub")), "calls 'sub', and the row's 'tools' offer add"),
+        (calling(called(name=None)), "calls None"),
+        (calling(called(arguments={})), "'arguments' must be the text of a JSON object, found dict"),
+        (calling(called(arguments=None)), "found NoneType"),
+        (calling(called(arguments="{")), "'arguments' are no JSON"),
+        (calling(called(arguments="[1]")), "must be the text of a JSON object, found '[1]'"),
+        (calling(called(arguments="[" * 100_000)), "'arguments' are no JSON"),
+        (calling(called(other=1)), "unknown field 'other' of its function"),
+        (calling(CALL | {"index": 0}), "unknown field 'index'"),
+        (calling(CALL | {"type": "custom"}), "messages[1]: tool_calls[0]: expected {"),
+        (calling("add"), "messages[1]: tool_calls[0]: expected {"),
+        (calling(CALL, then=[{**RESULT, "tool_call_id": "d"}]), "the last message must be the assistant's"),
+        (calling(CALL, CALL, then=[]), "two tool calls have the id 'c'"),
+        (calling(CALL, then=[RESULT, ANSWER, ASKED, {"role": "assistant", "tool_calls": [CALL]}]), "have the id 'c'"),
+        (calling(CALL, then=[RESULT, RESULT, ANSWER]), "messages[3]: tool_call_id 'c', expected that of a call"),
+        (calling(CALL, then=[ANSWER]), "role 'assistant' after tool call: expected tool"),
+        (calling(CALL, {**CALL, "id": "d"}), "messages[3]: nothing has come back for the tool call 'd'"),
+        (calling(CALL, then=[RESULT, {**ANSWER, "tool_call_id": "c"}]), "'tool_call_id' is for a tool's messages"),
+        ({"messages": [ASKED | {"tool_calls": [CALL]}, ANSWER], "tools": [TOOL]}, "role 'assistant' after tool call"),
+        ({"messages": [ASKED, ANSWER | {"tool_calls": []}]}, "'tool_calls' must be a list of at least one call"),
+        ({"messages": [ASKED, {"role": "assistant", "tool_calls": "x"}]}, "'tool_calls' must be a list"),
+        ({"messages": pair(), "tools": "x"}, "'tools' must be a list of at least one tool"),
+        ({"messages": pair(), "tools": []}, "'tools' must be a list of at least one tool"),
+        ({"messages": pair(), "tools": [{}]}, "tools[0]: expected {"),
+        ({"messages": pair(), "tools": [TOOL, TOOL]}, "two tools are called 'add'"),
+        ({"messages": pair(), "tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0]: name 'a b'"),
+        (
+            {"messages": pair(), "tools": [{"type": "function", "function": {"name": "a", "parameters": "x"}}]},
+            "'parameters' must be a JSON schema",
+        ),
+        ({"messages": pair(), "parallel_tool_calls": "no"}, "'parallel_tool_calls' must be true or false"),
+        ({"messages": pair(), "functions": []}, "unknown field 'functions': since 2023 it is called 'tools'"),
+        (
+            {"messages": [ASKED, {**ANSWER, "function_call": {"name": "add"}}]},
+            "unknown field 'function_call': since 2023 it is called 'tool_calls'",
+        ),
+        ({"messages": pair([{"type": "image_url", "image_url": {"url": "x"}}])}, "a part that is no text"),
+        ({"messages": pair([{"type": "text"}])}, "a part that is no text"),
+        ({"messages": pair(7)}, "'content' must be text"),
+        ({"messages": pair({"text": "x"})}, "'content' must be text"),
+        ({"messages": pair(refusal=3)}, "'refusal' must be text"),
+        ('{"messages": [{"role": "user", "content": "a", "content": "b"}]}', "the key 'content' stands more than once"),
+        ('{"messages": [{"role": "user", "content": "\\ud83d"}]}', "half of a surrogate pair"),
+        ('{"messages": NaN}', "no JSON (NaN is no number"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a":' * 5_000 + "1" + "}" * 5_000, "nested too deeply"),
+    ],
+)
+def test_tools_and_texts_that_the_service_refuses(tmp_path, row, problem):
+    found = with_problem(tmp_path, row)
+    assert all(one.startswith("line 3: ") for one in found)
+    assert problem in " ".join(found)
+
+
+@pytest.mark.parametrize(
+    ("called_for", "answered"), [("c", "zz"), ("c", None), ("c", 7)], ids=["another", "none", "a number"]
+)
+def test_what_comes_back_belongs_to_a_call(tmp_path, called_for, answered):
+    result = {k: v for k, v in {**RESULT, "tool_call_id": answered}.items() if v is not None}
+    found = with_problem(tmp_path, calling({**CALL, "id": called_for}, then=[result, ANSWER]))
+    assert f"line 3: messages[2]: tool_call_id {answered!r}, expected that of a call" in found[0]
+
+
+def test_calls_and_parts_that_the_service_takes(tmp_path):
+    other = {**CALL, "id": "d"}
+    for row in (
+        calling(CALL, then=[]),
+        calling(CALL, other, then=[{**RESULT, "tool_call_id": "d"}, RESULT, ANSWER]),
+        calling(CALL, then=[RESULT, {"role": "assistant", "tool_calls": [other]}]),
+        {"messages": pair([{"type": "text", "text": "Why"}, {"type": "text", "text": "?"}])},
+        {"messages": [ASKED, {"role": "assistant", "content": None, "refusal": "No."}]},
+        {"messages": pair(), "tools": [TOOL], "parallel_tool_calls": False},
+    ):
+        assert with_problem(tmp_path, row) == ()
+
+
+NAMES = ("role", "content", "tool_calls", "tools", "function", "name", "arguments", "id", "type", "weight", "text")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["user", "tool"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "role",
+                    "content",
+                    "tool_calls",
+                    "tools",
+                    "function",
+                    "name",
+                    "arguments",
+                    "id",
+                    "type",
+                    "weight",
+                    "text",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=10,
+)
+
+
+@given(row=JSON, place=st.sampled_from(["row", "messages", "message", "tools", "calls", "content", "result"]))
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_row_crashes_the_check(tmp_path, row, place):
+    whole = {
+        "row": row,
+        "messages": {"messages": row},
+        "message": {"messages": [ASKED, row]},
+        "tools": {"messages": pair(), "tools": row},
+        "calls": {"messages": [ASKED, {"role": "assistant", "tool_calls": row}], "tools": [TOOL]},
+        "content": {"messages": pair(row)},
+        "result": calling(CALL, then=[row, ANSWER]),
+    }[place]
+    problems = with_problem(tmp_path, json.dumps(whole))
+    assert all(problem.startswith("line 3: ") for problem in problems)
+
+
+def test_what_cannot_be_written_is_said(tmp_path):
+    with pytest.raises(DataError, match="conversation 1 holds half of a surrogate pair"):
+        write_finetuning_file([pair(), pair("\ud83d")], tmp_path / "x.jsonl")
+    with pytest.raises(DataError, match="there is no folder"):
+        write_finetuning_file([pair()], tmp_path / "none" / "x.jsonl")
+    assert not list(tmp_path.iterdir())
 
 
 def test_too_few_rows_and_too_many_bytes(tmp_path, monkeypatch):

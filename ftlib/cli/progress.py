@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ftlib.errors import SkippedRowWarning
+from ftlib.errors import ColumnWarning, SkippedRowWarning
 from ftlib.locales import printable
 
 if TYPE_CHECKING:
@@ -57,11 +57,13 @@ def _skipped_rows(console: Console) -> Iterator[list[str]]:
     unusable: list[str] = []
 
     def report(message: Warning | str, *rest: Any, **further: Any) -> None:
-        unusable.append(str(message))
+        if isinstance(message, SkippedRowWarning):
+            unusable.append(str(message))
         console.print(printable(f"ftlib: {message}"), markup=False, soft_wrap=True)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", SkippedRowWarning)
+        warnings.simplefilter("always", ColumnWarning)
         warnings.showwarning = report
         yield unusable
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +16,14 @@ from typing import Any
 import numpy as np
 
 from ftlib.errors import DataError
+from ftlib.files import write_checked
+from ftlib.hosted.finetuning_row import FIELDS, read_row, text_of
 from ftlib.leakage import same_prompts
-from ftlib.messages import Message, RowError, check_order
+from ftlib.messages import Message
 
 FEWEST_ROWS = 10
 MOST_BYTES = 512 * 2**20
 MOST_TOKENS_PER_ROW = 65_536
-_ROLES = ("system", "developer", "user", "assistant", "tool")
-_FIELDS = {"role", "content", "name", "weight", "tool_calls", "tool_call_id", "refusal"}
-_ROW_FIELDS = {"messages", "tools", "parallel_tool_calls"}
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # What the service puts around each message and row, in tokens.
 _TOKENS_PER_MESSAGE = 3
 
@@ -62,7 +59,7 @@ def about_tokens(text: str) -> int:
     >>> about_tokens("What is a token?")
     4
     """
-    return math.ceil(len(text.encode()) / 4)
+    return math.ceil(len(text.encode("utf-8", "surrogatepass")) / 4)
 
 
 def split_conversations(
@@ -102,14 +99,18 @@ def write_finetuning_file(conversations: Iterable[Sequence[Message]], path: str 
     Returns:
         The path.
 
+    Raises:
+        DataError: A conversation can't be written, or the file can't.
+
     Taught in: chapters/13_best_practices_and_scale.ipynb
     """
-    place = Path(path).expanduser()
     lines = [
         json.dumps({"messages": [_written(m) for m in messages]}, ensure_ascii=False) for messages in conversations
     ]
-    place.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    return place
+    for number, line in enumerate(lines):
+        if any("\ud800" <= sign <= "\udfff" for sign in line):
+            raise DataError(f"conversation {number} holds half of a surrogate pair: write the whole character")
+    return write_checked(path, "".join(f"{line}\n" for line in lines))
 
 
 def check_finetuning_file(
@@ -121,8 +122,9 @@ def check_finetuning_file(
 ) -> FileReport:
     """Read a fine-tuning file as the service would, and list all that it would refuse.
 
-    Roles and their order, names, weights, empty texts, unknown fields, rows that are too long (the service cuts
-    them), too few rows, and size. The service bills every token of the file, once for each epoch.
+    Roles and their order, names, weights, empty texts, unknown fields, tools that are offered, called and answered,
+    rows that are too long (the service cuts them), too few rows, and size. The service bills every token of the file,
+    once for each epoch.
 
     Args:
         path: The file.
@@ -145,9 +147,9 @@ def check_finetuning_file(
     sizes: list[tuple[int, int]] = []
     for number, line in enumerate(place.read_bytes().split(b"\n"), start=1):
         if line.strip():
-            messages, found = _read_row(line)
+            row, found = read_row(line)
             problems += [f"line {number}: {problem}" for problem in found]
-            sizes.append(_sizes(messages, count_tokens))
+            sizes.append(_sizes(row, count_tokens))
             if sizes[-1][0] > MOST_TOKENS_PER_ROW:
                 problems.append(f"line {number}: {sizes[-1][0]} tokens, and {MOST_TOKENS_PER_ROW} is the most")
     if len(sizes) < FEWEST_ROWS:
@@ -168,61 +170,16 @@ def check_finetuning_file(
 
 
 def _written(message: Message) -> dict[str, Any]:
-    return {key: value for key, value in message.items() if key in _FIELDS and (value is not None or key == "content")}
+    return {key: value for key, value in message.items() if key in FIELDS and (value is not None or key == "content")}
 
 
-def _read_row(line: bytes) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return a row's messages, as far as they can be counted, and what is wrong with the row."""
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        return [], [f"no JSON ({error})"]
-    messages = row.get("messages") if isinstance(row, dict) else None
-    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-        return [], ["expected an object with 'messages', a list of objects"]
-    problems = [f"unknown field {name!r}" for name in sorted(set(row) - _ROW_FIELDS)]
-    for number, message in enumerate(messages):
-        problems += [f"messages[{number}]: {problem}" for problem in _wrong_with(message)]
-    if not problems:
-        problems += _wrong_with_order(messages)
-    return messages, problems
-
-
-def _wrong_with(message: Mapping[str, Any]) -> Iterable[str]:
-    role, content = message.get("role"), message.get("content")
-    if role not in _ROLES:
-        yield f"role {role!r}, expected one of {', '.join(_ROLES)}"
-    if not (isinstance(content, str) and content.strip()) and not (role == "assistant" and message.get("tool_calls")):
-        yield "'content' must be text that isn't empty"
-    if "weight" in message and role != "assistant":
-        yield f"'weight' is for the assistant's messages, not for {role}'s"
-    elif isinstance(message.get("weight"), bool) or message.get("weight", 1) not in (0, 1):
-        yield f"weight {message['weight']!r}, expected 0 or 1"
-    if "name" in message and not (isinstance(message["name"], str) and _NAME.fullmatch(message["name"])):
-        yield f"name {message['name']!r}, expected at most 64 letters, digits, '_' and '-'"
-    for field in sorted(set(message) - _FIELDS):
-        yield f"unknown field {field!r}"
-
-
-def _wrong_with_order(messages: Sequence[Mapping[str, Any]]) -> Iterable[str]:
-    plain: Any = [{**message, "role": message["role"].replace("developer", "system")} for message in messages]
-    try:
-        check_order(plain)
-    except RowError as error:
-        yield str(error)
-        return
-    if messages[-1]["role"] != "assistant":
-        yield "the last message must be the assistant's"
-    elif all(message.get("weight") == 0 for message in messages if message["role"] == "assistant"):
-        yield "every answer has weight 0: there is nothing to learn"
-
-
-def _sizes(messages: Iterable[Mapping[str, Any]], count_tokens: Callable[[str], int]) -> tuple[int, int]:
+def _sizes(row: Mapping[str, Any], count_tokens: Callable[[str], int]) -> tuple[int, int]:
     """Tokens of a row, and those of them that are learnt."""
-    total = learnt = 0
-    for message in messages:
+    total = count_tokens(json.dumps(row["tools"])) if row.get("tools") else 0
+    learnt = 0
+    for message in row.get("messages", ()):
         calls = json.dumps(message["tool_calls"]) if message.get("tool_calls") else ""
-        tokens = count_tokens(f"{message.get('content') or ''}{calls}")
+        tokens = count_tokens(f"{text_of(message.get('content')) or ''}{calls}")
         total += tokens + _TOKENS_PER_MESSAGE
         if message.get("role") == "assistant" and message.get("weight") != 0:
             learnt += tokens

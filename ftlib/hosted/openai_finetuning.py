@@ -19,6 +19,7 @@ from ftlib.hosted.asking import run_apart
 from ftlib.hosted.calls import openai_client, openai_errors
 from ftlib.hosted.failures import CallFailedError, persist, unreadable
 from ftlib.hosted.finetuning_file import check_finetuning_file
+from ftlib.hosted.job_refusals import refusals_of_job, refusals_of_start, refusals_of_upload
 from ftlib.hosted.providers import Endpoint, find_endpoint, hidden
 
 _T = TypeVar("_T")
@@ -110,7 +111,8 @@ class OpenAIJobs:
             more = f"\n... and {len(problems) - 20} more" if len(problems) > 20 else ""
             raise DataError(f"{place}: not sent; mend this first:\n" + "\n".join(problems[:20]) + more)
         content = (place.name, place.read_bytes())
-        sent = self._once(lambda client: client.files.create(file=content, purpose="fine-tune"), patience=10)
+        means = refusals_of_upload(self._endpoint)
+        sent = self._once(lambda client: client.files.create(file=content, purpose="fine-tune"), means, patience=10)
         return str(_named(sent, self._endpoint).id)
 
     def start(
@@ -144,7 +146,8 @@ class OpenAIJobs:
         method = {"type": "supervised", "supervised": {"hyperparameters": _given(numbers)}}
         body = _given({"validation_file": validation_file, "suffix": suffix, "seed": seed})
         body |= {"training_file": training_file, "model": base_model, "method": method}
-        return _job(self._once(lambda client: client.fine_tuning.jobs.create(**body)), self._endpoint)
+        means = refusals_of_start(self._endpoint, base_model, training_file)
+        return _job(self._once(lambda client: client.fine_tuning.jobs.create(**body), means), self._endpoint)
 
     def get(self, job_id: str) -> Job:
         """Ask how a job is doing.
@@ -152,7 +155,8 @@ class OpenAIJobs:
         Raises:
             ProviderError: There is no answer.
         """
-        return _job(self._again(lambda client: client.fine_tuning.jobs.retrieve(job_id)), self._endpoint)
+        means = refusals_of_job(self._endpoint, job_id)
+        return _job(self._again(lambda client: client.fine_tuning.jobs.retrieve(job_id), means), self._endpoint)
 
     def cancel(self, job_id: str) -> Job:
         """End a job.
@@ -160,7 +164,8 @@ class OpenAIJobs:
         Raises:
             ProviderError: There is no answer.
         """
-        return _job(self._again(lambda client: client.fine_tuning.jobs.cancel(job_id)), self._endpoint)
+        means = refusals_of_job(self._endpoint, job_id)
+        return _job(self._again(lambda client: client.fine_tuning.jobs.cancel(job_id), means), self._endpoint)
 
     def follow(self, job_id: str, *, poll_seconds: float = 10.0) -> Iterator[JobEvent]:
         """Report a job's events, the oldest first, until it has ended; then :meth:`get` names the new model.
@@ -176,7 +181,8 @@ class OpenAIJobs:
         while True:
             # The state before the events: then none that it brought about is missed.
             job = self.get(job_id)
-            for event in self._again(lambda client: _new_events(client, job_id, seen)):
+            means = refusals_of_job(self._endpoint, job_id)
+            for event in self._again(lambda client: _new_events(client, job_id, seen), means):
                 seen.add(event.id)
                 yield event
             if job.status in _ENDED:
@@ -186,17 +192,19 @@ class OpenAIJobs:
             told = job.problem or f"the job was {job.status}"
             raise ProviderError(told, provider="openai", remedy=f"see the events of {job_id}, and start another job")
 
-    def _once(self, act: Callable[[Any], Awaitable[_T]], *, patience: int = 1) -> _T:
-        return self._run(act, retries=0, timeout_seconds=patience * self._timeout_seconds)
+    def _once(self, act: Callable[[Any], Awaitable[_T]], means: Mapping[int, str], *, patience: int = 1) -> _T:
+        return self._run(act, means, retries=0, timeout_seconds=patience * self._timeout_seconds)
 
-    def _again(self, act: Callable[[Any], Awaitable[_T]]) -> _T:
-        return self._run(act, retries=self._retries, timeout_seconds=self._timeout_seconds)
+    def _again(self, act: Callable[[Any], Awaitable[_T]], means: Mapping[int, str]) -> _T:
+        return self._run(act, means, retries=self._retries, timeout_seconds=self._timeout_seconds)
 
-    def _run(self, act: Callable[[Any], Awaitable[_T]], *, retries: int, timeout_seconds: float) -> _T:
+    def _run(
+        self, act: Callable[[Any], Awaitable[_T]], means: Mapping[int, str], *, retries: int, timeout_seconds: float
+    ) -> _T:
         patience = {"retries": retries, "timeout_seconds": timeout_seconds, "backoff_seconds": 0.5}
         done = run_apart(_outcome(self._endpoint, act, patience))
         if isinstance(done, CallFailedError):
-            raise job_error(self._endpoint, done)
+            raise job_error(self._endpoint, done, means)
         return done
 
 
@@ -239,10 +247,16 @@ def _named(told: Any, endpoint: Endpoint) -> Any:
     return told
 
 
-def job_error(endpoint: Endpoint, failure: CallFailedError) -> ProviderError:
-    """Put a failure into the error that the caller gets."""
-    name = endpoint.provider.name
-    return ProviderError(failure.problem, provider=name, status=failure.status, remedy=failure.remedy)
+def job_error(endpoint: Endpoint, failure: CallFailedError, means: Mapping[int, str] | None = None) -> ProviderError:
+    """Put a failure into the error that the caller gets.
+
+    Args:
+        endpoint: Who failed.
+        failure: How.
+        means: What to do about a status, where jobs mean something else by it than questions do.
+    """
+    name, remedy = endpoint.provider.name, (means or {}).get(failure.status or 0, failure.remedy)
+    return ProviderError(failure.problem, provider=name, status=failure.status, remedy=remedy)
 
 
 def _given(fields: Mapping[str, Any]) -> dict[str, Any]:

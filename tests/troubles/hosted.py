@@ -208,6 +208,28 @@ HOSTED = (
         holds="(folder / 'tokenizer.json').is_file()",
     ),
     Trouble(
+        "may not start fine-tuning jobs: OpenAI is closing this service",
+        "ProviderError: openai: Your organization may not create jobs (status 403): this account may not start "
+        "fine-tuning jobs, or the key may not: ...OpenAI is closing this service: it takes jobs only from "
+        "organisations that fine-tuned before 2026-05-07 and still ask their models, and none from 2027-01-06 "
+        "(https://developers.openai.com/api/docs/deprecations): train on your own machine (ftlib train), or at another "
+        "service (base_url=)",
+        cause="The key is valid, and questions to a model would be answered: it is fine-tuning that is refused.",
+        cure="Train an open model yourself. The rows are the same:",
+        provoke="""
+            from ftlib.hosted.openai_finetuning import OpenAIJobs
+            from tests.troubles.hosted import serve
+            serve(stack, lambda request, number: (403, "Your organization may not create jobs"))
+            OpenAIJobs().start("file-1")
+        """,
+        fix="""
+            from ftlib import finetune
+
+            history = finetune(model, rows, pad_token_id=tokenizer.pad_token_id, max_steps=2)
+        """,
+        holds="len(history) == 2",
+    ),
+    Trouble(
         "not sent; mend this first (a file for fine-tuning)",
         "DataError: train.jsonl: not sent; mend this first:\nline 1: expected an object with 'messages', a list of "
         "objects\nthe file has 1 rows, and 10 is the least",

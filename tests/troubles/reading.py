@@ -45,6 +45,64 @@ READING = (
         files={"data.jsonl": _GOOD + '{"question": "And then?", "reply": "Nothing."}\n'},
     ),
     Trouble(
+        "ColumnWarning: left out, here and in further rows",
+        "ColumnWarning: data.jsonl, line 1 (byte 0): left out, here and in further rows: 'score' (every row counts the "
+        "same: leave bad rows out beforehand, or give their messages a weight of 0)",
+        cause="A column may change what should be learnt, and has no place in a conversation. What is learnt doesn't "
+        "depend on it.",
+        cure="Use it before the rows are read, and hand on only what is to be learnt:",
+        provoke=_LOAD.format("data.jsonl"),
+        fix="""
+            import json
+            from pathlib import Path
+
+            from ftlib.data import to_conversations
+
+            rows = [json.loads(line) for line in Path("data.jsonl").read_text(encoding="utf-8").splitlines()]
+            good = [{"question": row["question"], "answer": row["answer"]} for row in rows if row["score"] >= 0.5]
+            conversations = to_conversations(good)
+        """,
+        holds="len(conversations) == 1",
+        files={
+            "data.jsonl": '{"question": "Why?", "answer": "Because.", "score": 0.9}\n'
+            '{"question": "How?", "answer": "No idea.", "score": 0.1}\n'
+        },
+    ),
+    Trouble(
+        "the answer is a bad one, and training would teach it",
+        "DataError: data.jsonl, line 2 (byte ...): 'label' is False: the answer is a bad one, and training would teach "
+        "it: delete the row, or keep it for a method that learns from both (KTO, DPO)",
+        cause="The file was made for KTO: each answer has a thumb, up or down. Supervised training would learn the bad "
+        "answers too.",
+        cure="Leave the rows with a thumb down out, with a warning for each:",
+        provoke=_LOAD.format("data.jsonl"),
+        fix="""
+            import warnings
+
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                conversations = load_conversations("data.jsonl", on_error="skip")
+        """,
+        holds="len(conversations) == 1",
+        files={
+            "data.jsonl": '{"prompt": "Why?", "completion": "Because.", "label": true}\n'
+            '{"prompt": "How?", "completion": "No idea.", "label": false}\n'
+        },
+    ),
+    Trouble(
+        "the rows hold a better and a worse answer",
+        "DataError: data.jsonl, line 1 (byte 0): the rows hold a better and a worse answer, as DPO takes them: to "
+        "learn the better one, rename 'chosen' to 'completion' (or to 'messages', if it holds the whole conversation); "
+        "found the fields 'prompt', 'chosen', 'rejected'",
+        cause="Preference training holds two answers against each other; supervised training learns one.",
+        cure="Name the better one as the answer, and leave the other out:",
+        provoke=_LOAD.format("data.jsonl"),
+        fix='{"prompt": "Why?", "completion": "Because."}',
+        language="json",
+        holds="len(found) == 1",
+        files={"data.jsonl": '{"prompt": "Why?", "chosen": "Because.", "rejected": "No."}\n'},
+    ),
+    Trouble(
         "no known format has these fields",
         "DataError: data.jsonl, line 1 (byte 0): no known format has these fields: 'ask', 'reply'; choose one with "
         "format= (question-answer, alpaca, ...)",
