@@ -36,6 +36,7 @@ __all__ = [
     "dtype_argument",
     "enable_checkpointing",
     "floating_point_ops",
+    "gguf_arguments",
     "is_before",
     "load_best",
     "make_trainer",
@@ -92,6 +93,16 @@ def dtype_argument(dtype: torch.dtype) -> dict[str, torch.dtype]:
     the file holds. Can go when 4.55 is no longer supported.
     """
     return {"torch_dtype" if is_before("4.56") else "dtype": dtype}
+
+
+def gguf_arguments(file: str) -> dict[str, Any]:
+    """Name a GGUF file for ``from_pretrained``, whose weights are to be numbers and not blocks of bits.
+
+    Releases that have ``GgufConfig`` (5.23, say) may leave the blocks as they are on some devices, unless it says
+    otherwise; earlier ones never do. Can go when every release has it.
+    """
+    config = getattr(transformers, "GgufConfig", None)
+    return {"gguf_file": file} | ({} if config is None else {"quantization_config": config(dequantize=True)})
 
 
 @contextlib.contextmanager
