@@ -139,6 +139,9 @@ def enable_checkpointing(model: Any, **options: Any) -> None:
     """
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False, **options})
+    if getattr(model, "_require_grads_hook", None) is not None:
+        # For the other variant's sake the embeddings' output would need gradients now, and with it every frozen block.
+        model.disable_input_require_grads()
 
 
 def trainer_arguments(trainer_class: type = transformers.Trainer, *, warn: bool = True, **names: Any) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from ftlib import precision
+from ftlib.data import save_conversations
+from ftlib.models import save_model
 from ftlib.precision import best_precision
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.run import CARD, SUMMARY, train
@@ -65,10 +67,9 @@ def test_what_the_processor_says_is_asked():
 
 
 @pytest.mark.parametrize(("instructions", "name"), [([], "float32"), (["AMX"], "bfloat16")])
-def test_a_run_with_auto_says_what_it_took_and_why(machine, instructions, name, tmp_path, conversations, tiny_model, tiny_tokenizer):
-    from ftlib.data import save_conversations
-    from ftlib.models import save_model
-
+def test_a_run_with_auto_says_what_it_took_and_why(
+    machine, instructions, name, tmp_path, conversations, tiny_model, tiny_tokenizer
+):
     machine(*instructions)
     save_model(tiny_model, tiny_tokenizer, tmp_path / "model")
     save_conversations(conversations, tmp_path / "rows.jsonl", format="openai")
@@ -83,4 +84,5 @@ def test_a_run_with_auto_says_what_it_took_and_why(machine, instructions, name, 
     summary = json.loads((run.folder / SUMMARY).read_text(encoding="utf-8"))
     assert summary["precision"] == name
     assert summary["precision_reason"] == best_precision("cpu").reason
-    assert f"| computed in | {name}, chosen by itself: this processor" in (run.folder / CARD).read_text(encoding="utf-8")
+    card = (run.folder / CARD).read_text(encoding="utf-8")
+    assert f"| computed in | {name}, chosen by itself: this processor" in card
