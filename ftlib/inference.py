@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ftlib.chat_template import template_of
 from ftlib.decoding import Sampling, decode
 from ftlib.ends import end_ids
 from ftlib.errors import ConfigError, PromptTooLongError
@@ -76,7 +77,7 @@ def answer(
     tokenizer: PreTrainedTokenizerBase,
     questions: Sequence[str | Sequence[Message]],
     *,
-    template: Template = QUESTION_ANSWER,
+    template: Template | None = None,
     max_new_tokens: int = 64,
     batch_size: int = 64,
     temperature: float = 0.0,
@@ -88,7 +89,8 @@ def answer(
 ) -> list[str]:
     """Ask questions in the frame that training used; otherwise as :func:`generate`.
 
-    A question is a text, or a conversation that ends with what the user says. A row ends where the template taught the
+    The frame is ``template``, or else what the tokenizer tells (:func:`ftlib.chat_template.template_of`). A question is
+    a text, or a conversation that ends with what the user says. A row ends where the template taught the
     model to end its turn, and what the template writes behind an answer is taken off.
 
     Raises:
@@ -97,6 +99,7 @@ def answer(
     Taught in: chapters/07_training_pythia_70m.ipynb
     """
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
+    template = template or template_of(tokenizer)
     rendered = [template.render_prompt(_conversation(question)) for question in questions]
     encoded = [_joined(row) for row in encode_rows(rendered, tokenizer)]
     ends = _end_ids(model, tokenizer, template)
@@ -109,7 +112,7 @@ def stream(
     tokenizer: PreTrainedTokenizerBase,
     messages: str | Sequence[Message],
     *,
-    template: Template = QUESTION_ANSWER,
+    template: Template | None = None,
     max_new_tokens: int = 64,
     temperature: float = 0.0,
     top_k: int = 0,
@@ -128,7 +131,7 @@ def stream(
         model: As for :func:`generate`, like the arguments that are not named here.
         tokenizer: The model's tokenizer.
         messages: A question, or a conversation that ends with what the user says.
-        template: The frame that training used.
+        template: The frame that training used; default: what the tokenizer tells.
         max_new_tokens: The most tokens to write.
         temperature: 0: greedy; above, tokens are drawn.
         top_k: Draw from so many likeliest tokens; 0: from all.
@@ -143,6 +146,7 @@ def stream(
         DataError: The template has no place for a message of the conversation.
     """
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
+    template = template or template_of(tokenizer)
     ids = encode_segments(template.render_prompt(_conversation(messages)), tokenizer)
     check_lengths([ids], context_length(model), max_new_tokens)
     ends = _end_ids(model, tokenizer, template)
@@ -151,17 +155,18 @@ def stream(
 
 
 def count_prompt_tokens(
-    messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, *, template: Template = QUESTION_ANSWER
+    messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, *, template: Template | None = None
 ) -> int:
     """Tokens of a conversation that waits for its next answer, the template's own included."""
-    return len(encode_segments(template.render_prompt(messages), tokenizer))
+    frame = template or template_of(tokenizer)
+    return len(encode_segments(frame.render_prompt(messages), tokenizer))
 
 
 def fit_history(
     messages: Sequence[Message],
     tokenizer: PreTrainedTokenizerBase,
     *,
-    template: Template = QUESTION_ANSWER,
+    template: Template | None = None,
     context: int,
     max_new_tokens: int,
 ) -> tuple[list[Message], int]:
@@ -172,7 +177,7 @@ def fit_history(
     Args:
         messages: A conversation that ends with what the user says.
         tokenizer: The model's tokenizer.
-        template: The frame that training used.
+        template: The frame that training used; default: what the tokenizer tells.
         context: Tokens that the model can see at once (:func:`ftlib.models.context_length`).
         max_new_tokens: Tokens that the answer may have.
 

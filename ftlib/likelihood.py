@@ -13,7 +13,7 @@ from datasets import Dataset
 from ftlib.batches import padded_batches
 from ftlib.intervals import Array
 from ftlib.target_logits import target_logits
-from ftlib.templates import QUESTION_ANSWER, Template
+from ftlib.templates import Template
 from ftlib.tokenization import IGNORED, tokenize_measured
 
 
@@ -22,7 +22,7 @@ def answer_statistics(
     tokenizer: PreTrainedTokenizerBase,
     conversations: Dataset,
     *,
-    template: Template = QUESTION_ANSWER,
+    template: Template | None = None,
     max_length: int | None = None,
     batch_size: int = 16,
 ) -> Array:
@@ -35,8 +35,8 @@ def answer_statistics(
         model: A causal language model; its training mode is restored afterwards.
         tokenizer: The model's tokenizer.
         conversations: A data set with the column ``messages``.
-        template: The frame around questions and answers.
-        max_length: As for :func:`ftlib.tokenize`.
+        template: As for :func:`ftlib.tokenize`, like the next one.
+        max_length: The most tokens of a row.
         batch_size: Rows of one forward pass.
 
     Returns:

@@ -1,4 +1,4 @@
-"""One name, one model: nano, a model of the Hugging Face Hub, or a folder of yours."""
+"""One name, one model: nano, smollm2, a model of the Hugging Face Hub, or a folder of yours."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ from ftlib.errors import DataError, ModelError
 from ftlib.files import check_folder
 from ftlib.locales import why_unreadable
 from ftlib.places import nano_folder
+from ftlib.smollm2 import NAME as SMOLLM2
+from ftlib.smollm2 import is_smollm2, smollm2_folder
 
 MODEL_VARIABLE = "FTLIB_MODEL"
 # Models from the early days of the Hub, whose id has no owner in front of a slash.
@@ -48,10 +50,10 @@ def load_model(
     """Load a causal language model and its tokenizer.
 
     Args:
-        name: ``"auto"`` (the environment variable FTLIB_MODEL, or else nano), ``"nano"``, a Hub id such
-            as ``"EleutherAI/pythia-70m"``, or a folder: one that ``save_pretrained`` wrote, also of an adapter
-            (it is put on its base model), or that of a run (its best checkpoint). Only a Hub id can cause a
-            download, and HF_HUB_OFFLINE=1 forbids even that.
+        name: ``"auto"`` (the environment variable FTLIB_MODEL, or else nano), ``"nano"``, ``"smollm2"`` (whose first
+            use unpacks it: :mod:`ftlib.smollm2`), a Hub id such as ``"EleutherAI/pythia-70m"``, or a folder: one that
+            ``save_pretrained`` wrote, also of an adapter (it is put on its base model), or that of a run (its best
+            checkpoint). Only a Hub id can cause a download, and HF_HUB_OFFLINE=1 forbids even that.
         device: ``"cpu"``, ``"cuda"`` or ``"mps"``; default: the best one that is there.
         dtype: Precision of the weights in memory.
         trainable: Whether an adapter's weights can be trained further.
@@ -61,6 +63,7 @@ def load_model(
 
     Raises:
         ModelError: The name is unknown, the folder holds no model, or the Hub can't be reached.
+        MissingExtraError: It is smollm2, whose packages aren't installed.
 
     >>> model, tokenizer = load_model("nano")
     >>> model.config.vocab_size, tokenizer.pad_token
@@ -153,8 +156,7 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
 def save_quietly(model: PreTrainedModel, folder: Path) -> None:
     """Write a model's configuration and weights without a progress bar."""
     for adapter in getattr(model, "peft_config", {}).values():
-        if adapter.base_model_name_or_path == str(nano_folder()):  # where that is differs from machine to machine
-            adapter.base_model_name_or_path = "nano"
+        adapter.base_model_name_or_path = _portable(adapter.base_model_name_or_path)
     # Left to itself, peft would look for the base model on the Hub.
     options: dict[str, Any] = {}
     if hasattr(model, "peft_config"):
@@ -163,6 +165,13 @@ def save_quietly(model: PreTrainedModel, folder: Path) -> None:
         model.save_pretrained(folder, **options)
     if hasattr(model, "peft_config"):  # peft leaves it out; the ends that training taught are in it
         model.generation_config.save_pretrained(folder)
+
+
+def _portable(place: str) -> str:
+    """Return the name of a model that comes with the course: where it lies differs from machine to machine."""
+    if place == str(nano_folder()):
+        return "nano"
+    return SMOLLM2 if place and is_smollm2(place) else place
 
 
 def _embeddings_grew(model: Any) -> bool:
@@ -222,6 +231,8 @@ def resolve_name(name: str | Path) -> str:
         text = os.environ.get(MODEL_VARIABLE) or "nano"
     if text == "nano":
         return str(nano_folder())
+    if text == SMOLLM2:
+        return str(smollm2_folder())
     folder = Path(text).expanduser()
     if text and folder.is_dir():
         folder = best_checkpoint(folder) or folder
@@ -230,10 +241,11 @@ def resolve_name(name: str | Path) -> str:
         return str(folder)
     if text in _HUB_IDS_WITHOUT_OWNER or (text.count("/") == 1 and text[0] not in "./~" and not text.endswith("/")):
         return text
-    near = difflib.get_close_matches(text, ["nano", "auto", *_HUB_IDS_WITHOUT_OWNER], n=1)
+    near = difflib.get_close_matches(text, ["nano", SMOLLM2, "auto", *_HUB_IDS_WITHOUT_OWNER], n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ModelError(
-        f"unknown model {text!r}.{hint} Give 'nano', a Hub id such as 'EleutherAI/pythia-70m', or an existing folder"
+        f"unknown model {text!r}.{hint} Give 'nano', 'smollm2', a Hub id such as 'EleutherAI/pythia-70m', or an "
+        "existing folder"
     )
 
 

@@ -135,6 +135,7 @@ def add_lora(
     alpha: float | None = None,
     dropout: float = 0.0,
     targets: Literal["attention", "blocks"] | Sequence[str] = "attention",
+    upper_layers: int | None = None,
     seed: int = 0,
 ) -> Any:
     """Freeze a model and put a trainable low-rank pair of matrices beside some of its own (Hu et al., 2021).
@@ -148,6 +149,8 @@ def add_lora(
         alpha: Scale; default: twice the rank.
         dropout: Share of the inputs to A that are dropped in training.
         targets: ``"attention"``, ``"blocks"`` (attention and feed-forward), or names of modules.
+        upper_layers: Adapters in so many of the last blocks only, so that no backward pass goes below them; default:
+            in all.
         seed: Of A's random start.
 
     Returns:
@@ -157,17 +160,20 @@ def add_lora(
         AdapterWarning: The blocks hold matrices that can't have an adapter: a mixture's experts, all in one tensor.
 
     Raises:
-        ModelError: The rank is below 1, no module has one of the names, or the model has no such matrices.
+        ModelError: The rank is below 1, no module has one of the names, or the model has no such matrices or fewer
+            blocks.
     """
     from peft import LoraConfig, get_peft_model
 
     if rank < 1:
         raise ModelError(f"the rank must be at least 1, not {rank}")
     chosen = linear_layers(model, targets) if isinstance(targets, str) else _named_linear(model, targets)  # type: ignore[arg-type]
+    chosen = _in_upper(model, chosen, upper_layers)
     if not chosen:
         there = sorted({name.rsplit(".", 1)[1] for name in linear_layers(model, "blocks")})
         raise ModelError(f"{type(model).__name__} has no linear layers in its {targets}; it has {', '.join(there)}")
     wanted = _sizes(model, chosen, with_experts=targets == "blocks")
+    wanted = {name: wanted[name] for name in _in_upper(model, list(wanted), upper_layers)}
     transposed = isinstance(model.get_submodule(chosen[0]), Conv1D)
     config = LoraConfig(
         r=rank,
@@ -187,6 +193,17 @@ def add_lora(
             ) from error
     _say_what_is_left_out(model, wanted)
     return adapted
+
+
+def _in_upper(model: nn.Module, names: list[str], count: int | None) -> list[str]:
+    """Leave out what is not inside the last so many blocks."""
+    if count is None:
+        return names
+    prefix, there = blocks(model)
+    if not 1 <= count <= there:
+        raise ModelError(f"upper_layers must be at least 1 and at most the model's {there} blocks, not {count}")
+    allowed = tuple(f"{prefix}.{number}." for number in range(there - count, there))
+    return [name for name in names if name.startswith(allowed)]
 
 
 def _sizes(model: nn.Module, chosen: Sequence[str], *, with_experts: bool) -> dict[str, int]:

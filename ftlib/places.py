@@ -1,9 +1,11 @@
-"""Where the files are that travel with the course."""
+"""Where the files are that travel with the course, and where it keeps what took a while to make."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+CACHE_VARIABLE = "FTLIB_CACHE"
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -27,3 +29,16 @@ def shipped(folder: str) -> Path:
     """
     installed = _PACKAGE / "shipped" / folder
     return installed if installed.is_dir() else _PACKAGE.parent / folder
+
+
+def cache_folder() -> Path:
+    r"""Return the folder for what can be made again: that of FTLIB_CACHE, or else the system's usual place.
+
+    The usual place is ``$XDG_CACHE_HOME/ftlib`` or ``~/.cache/ftlib`` on Linux, ``~/Library/Caches/ftlib`` on macOS and
+    ``%LOCALAPPDATA%\ftlib\Cache`` on Windows. Nothing is made here.
+    """
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named).expanduser().absolute()
+    import platformdirs
+
+    return platformdirs.user_cache_path("ftlib", appauthor=False)

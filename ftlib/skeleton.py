@@ -39,7 +39,12 @@ def make_skeleton(config: PretrainedConfig, dtype: torch.dtype = torch.float32) 
 
 
 def choose_trained(
-    skeleton: Any, *, lora_rank: int | None = None, lora_targets: Sequence[str] = (), frozen: Sequence[str] = ()
+    skeleton: Any,
+    *,
+    lora_rank: int | None = None,
+    lora_targets: Sequence[str] = (),
+    lora_layers: Sequence[int] | None = None,
+    frozen: Sequence[str] = (),
 ) -> None:
     """Add adapters and freeze parameters, in place.
 
@@ -47,13 +52,14 @@ def choose_trained(
         skeleton: A model on the meta device.
         lora_rank: Rank of the adapters; everything else is frozen then. Default: none are added.
         lora_targets: Names of the modules that get one; default: PEFT's choice for the architecture.
+        lora_layers: Numbers of the blocks that get them; default: all.
         frozen: Patterns of names of parameters to freeze.
 
     Raises:
         ModelError: A name or pattern fits nothing, or nothing is left to train.
     """
     if lora_rank is not None:
-        _add_adapters(skeleton, lora_rank, lora_targets)
+        _add_adapters(skeleton, lora_rank, lora_targets, lora_layers)
     for pattern in frozen:
         names = fnmatch.filter((name for name, _ in skeleton.named_parameters()), pattern)
         if not names:
@@ -65,7 +71,7 @@ def choose_trained(
         raise ModelError("every parameter is frozen, nothing is left to train: freeze fewer")
 
 
-def _add_adapters(skeleton: Any, rank: int, targets: Sequence[str]) -> None:
+def _add_adapters(skeleton: Any, rank: int, targets: Sequence[str], layers: Sequence[int] | None) -> None:
     from peft import LoraConfig, inject_adapter_in_model
     from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 
@@ -73,7 +79,8 @@ def _add_adapters(skeleton: Any, rank: int, targets: Sequence[str]) -> None:
     transposed = any(isinstance(module, Conv1D) for module in skeleton.modules())
     usual = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(skeleton.config.model_type, ())
     names = list(targets) or list(usual) or "all-linear"
-    config = LoraConfig(r=rank, target_modules=names, fan_in_fan_out=transposed)
+    which = None if layers is None else list(layers)
+    config = LoraConfig(r=rank, target_modules=names, layers_to_transform=which, fan_in_fan_out=transposed)
     try:
         with torch.device("meta"):
             inject_adapter_in_model(config, skeleton)

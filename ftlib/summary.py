@@ -14,6 +14,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from ftlib.batches import length_batches
+from ftlib.chat_template import template_of
 from ftlib.errors import DataError
 from ftlib.frames import FrameFinder
 from ftlib.messages import EXTRAS, Message
@@ -123,7 +124,7 @@ def summarize(
     *,
     format: str = "",
     tokenizer: PreTrainedTokenizerBase | None = None,
-    template: Template = QUESTION_ANSWER,
+    template: Template | None = None,
     context: int | None = None,
     batch_size: int = 8,
 ) -> DataSummary:
@@ -133,7 +134,7 @@ def summarize(
         conversations: Lists of messages; read once.
         format: Name to keep in the summary.
         tokenizer: Counts tokens; without one there are no token counts.
-        template: The frame that rows are laid out in before they are counted.
+        template: The frame that rows are laid out in before they are counted; default: what the tokenizer tells.
         context: Tokens that a row may have; default: the tokenizer's ``model_max_length``, if it has one.
         batch_size: Rows of a batch, to say how much of it would be padding.
 
@@ -144,6 +145,7 @@ def summarize(
 
     Taught in: chapters/05_instruction_dataset.ipynb
     """
+    template = template or (QUESTION_ANSWER if tokenizer is None else template_of(tokenizer))
     counts, lengths, frames = _Counts(), array("l"), FrameFinder(template)
     limit = context or (known_limit(tokenizer) if tokenizer else None)
     rows = iter(conversations)

@@ -78,6 +78,7 @@ def print_run(folder: str, summary: Mapping[str, Any]) -> None:
     table.add_row("parameters trained", trained)
     table.add_row("steps", f"{summary['steps']:,}")
     table.add_row("tokens (no padding)", f"{summary['tokens']:,}")
+    table.add_row("computed in", summary["precision"])
     if summary["tokens_per_second"] is None:
         table.add_row("tokens a second", "not measured")
     else:
@@ -88,6 +89,8 @@ def print_run(folder: str, summary: Mapping[str, Any]) -> None:
     if summary["best_eval_loss"] is not None:
         table.add_row(f"best evaluation loss (step {summary['best_step']})", f"{summary['best_eval_loss']:.4f}")
     console.print(table)
+    if reason := summary.get("precision_reason"):
+        console.print(f"train.precision auto took {summary['precision']}: {reason}.", soft_wrap=True)
     console.print(f"Written to {_shown(folder)}: README.md there says how to load the model.", soft_wrap=True)
 
 

@@ -18,6 +18,7 @@ from datasets.utils import are_progress_bars_disabled, disable_progress_bars, en
 from transformers import PreTrainedTokenizerBase
 
 from datasets import Dataset
+from ftlib.chat_template import template_of
 from ftlib.data import clean_message, load_conversations
 from ftlib.encoding import Encoder
 from ftlib.encoding import encode_prompts as encode_prompts
@@ -27,7 +28,7 @@ from ftlib.errors import DataError, FrameWarning, LeakWarning, SkippedRowWarning
 from ftlib.frames import FrameFinder
 from ftlib.leakage import same_prompts
 from ftlib.messages import Message
-from ftlib.templates import QUESTION_ANSWER, Segment, Template
+from ftlib.templates import Segment, Template
 
 IGNORED = -100
 NO_LIMIT = 2**31
@@ -56,7 +57,7 @@ def tokenize(
     conversations: Dataset,
     tokenizer: PreTrainedTokenizerBase,
     *,
-    template: Template = QUESTION_ANSWER,
+    template: Template | None = None,
     max_length: int | None = None,
     truncation_side: Side = "left",
     on_error: Literal["raise", "skip"] = "raise",
@@ -71,7 +72,8 @@ def tokenize(
     Args:
         conversations: A data set with the column ``messages``.
         tokenizer: Any tokenizer with an end-of-sequence token; it is not changed.
-        template: The frame around questions and answers.
+        template: The frame around questions and answers; default: what the tokenizer tells
+            (:func:`ftlib.chat_template.template_of`).
         max_length: The most tokens a row may have; default: the tokenizer's ``model_max_length``,
             if it has one.
         truncation_side: Side that is cut.
@@ -87,6 +89,7 @@ def tokenize(
 
     Taught in: chapters/04_tokens_padding_truncation.ipynb
     """
+    template = template or template_of(tokenizer)
     row_maker = _RowMaker(Encoder(tokenizer), template, _limit(tokenizer, max_length), truncation_side, on_error)
     dataset, cut = _tokenize(conversations, row_maker)
     _warn_of(cut, len(dataset))
@@ -97,10 +100,11 @@ def tokenize_measured(
     conversations: Dataset,
     tokenizer: PreTrainedTokenizerBase,
     *,
-    template: Template = QUESTION_ANSWER,
+    template: Template | None = None,
     max_length: int | None = None,
 ) -> tuple[Dataset, list[float]]:
     """As :func:`tokenize`; and the UTF-8 bytes of each row's answers, as much of them as is left in the row."""
+    template = template or template_of(tokenizer)
     row_maker = _RowMaker(Encoder(tokenizer), template, _limit(tokenizer, max_length), "left")
     found: list[float] = []
     row_maker.answer_bytes = found
@@ -115,7 +119,7 @@ def tokenize_and_split(
     *,
     test_size: float = 0.1,
     seed: int = 123,
-    template: Template = QUESTION_ANSWER,
+    template: Template | None = None,
     max_length: int | None = None,
     truncation_side: Side = "left",
     on_leak: Literal["warn", "raise"] = "warn",
@@ -132,7 +136,8 @@ def tokenize_and_split(
         tokenizer: Any tokenizer with an end-of-sequence token; it is not changed.
         test_size: Share of the rows that go to the test set, between 0 and 1.
         seed: Seed of the shuffle.
-        template: The frame around questions and answers.
+        template: The frame around questions and answers; default: what the tokenizer tells
+            (:func:`ftlib.chat_template.template_of`).
         max_length: The most tokens a row may have.
         truncation_side: As in :func:`tokenize`.
         on_leak: ``"warn"`` or ``"raise"`` when a test row's prompt is also in the training rows.
@@ -154,7 +159,7 @@ def tokenize_and_split(
     conversations = load_conversations(data) if isinstance(data, str) else data
     if not 0 < test_size * len(conversations) < len(conversations) or len(conversations) < 2:
         raise DataError(f"test_size {test_size} of {len(conversations)} rows leaves a side empty: choose 0.1, say")
-    limit = _limit(tokenizer, max_length)
+    limit, template = _limit(tokenizer, max_length), template or template_of(tokenizer)
     dataset, cut = _tokenize(conversations, _RowMaker(Encoder(tokenizer), template, limit, truncation_side))
     _warn_of(cut, len(dataset))
     if as_pairs:

@@ -91,8 +91,8 @@ FLOORS = [
         "hosted.providers",
     },
     {"measures", "metrics", "models", "skeleton"},
-    {"target_logits", "training.randomness"},
-    {"compat"},
+    {"smollm2", "target_logits", "training.randomness"},
+    {"compat", "precision"},
     {"arguments", "intervals", "ledger", "throughput"},
     {
         "chat_template",

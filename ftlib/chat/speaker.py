@@ -37,7 +37,7 @@ def load_speaker(name: str, *, device: str | None = None, dtype: Precision = "fl
     """Load a model to talk to, with the frame that it was trained in.
 
     Args:
-        name: As for :func:`ftlib.load_model`: nano, a Hub id, a folder, that of an adapter or of a run.
+        name: As for :func:`ftlib.load_model`: nano, smollm2, a Hub id, a folder, that of an adapter or of a run.
         device: As there.
         dtype: As there.
 

@@ -24,7 +24,7 @@ def chat(
         list[str] | None,
         typer.Argument(
             metavar="MODEL",
-            help="nano, a Hub id, the folder of a run, of an adapter or of a model; default: nano.",
+            help="nano, smollm2, a Hub id, the folder of a run, of an adapter or of a model; default: nano.",
             autocompletion=completion.models,
         ),
     ] = None,

@@ -55,14 +55,14 @@ def templates() -> list[str]:
 
 
 def models() -> list[str]:
-    """Name nano, and the runs and models below ``runs/``."""
-    return ["nano", *(str(path.parent) for path in sorted(Path("runs").glob("*/config.*")))]
+    """Name nano, smollm2, and the runs and models below ``runs/``."""
+    return ["nano", "smollm2", *(str(path.parent) for path in sorted(Path("runs").glob("*/config.*")))]
 
 
 def architectures() -> list[str]:
-    """Name nano and the models of the Hub whose architecture is shipped."""
+    """Name nano, smollm2 and the models of the Hub whose architecture is shipped."""
     known = Path(__file__).resolve().parent.parent / "assets" / "architectures.json"
-    return ["nano", *json.loads(known.read_text(encoding="utf-8"))]
+    return ["nano", "smollm2", *json.loads(known.read_text(encoding="utf-8"))]
 
 
 def _configs() -> list[str]:

@@ -13,6 +13,7 @@ from ftlib.cli import completion
 EXAMPLES = (
     "ftlib estimate EleutherAI/pythia-1b --batch 8 --length 512",
     "ftlib estimate EleutherAI/pythia-1b --lora-rank 8 --gpu T4",
+    "ftlib estimate smollm2 --lora-rank 8 --upper-layers 15 --batch 8 --length 64",
     "ftlib estimate nano --batch 16 --json",
 )
 STATUSES = {0: "worked out, whether it fits or not"}
@@ -23,7 +24,7 @@ def estimate(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="A Hub id such as EleutherAI/pythia-1b, nano, or a folder.",
+            help="A Hub id such as EleutherAI/pythia-1b, nano, smollm2, or a folder.",
             autocompletion=completion.architectures,
         ),
     ],
@@ -45,6 +46,9 @@ def estimate(
     ] = "adamw",
     lora_rank: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Train adapters of this rank instead.")
+    ] = None,
+    upper_layers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Adapters in so many of the last blocks only; default: all.")
     ] = None,
     checkpointing: Annotated[bool, typer.Option("--checkpointing", help="Compute activations twice.")] = False,
     gpu: Annotated[
@@ -68,6 +72,7 @@ def estimate(
 
     arguments: dict[str, Any] = {"batch_size": batch, "length": length, "accumulation_steps": accumulation}
     arguments |= {"steps": steps, "precision": precision, "optimizer": optimizer, "lora_rank": lora_rank}
+    arguments["lora_upper_layers"] = upper_layers
     arguments["gradient_checkpointing"] = checkpointing
     config = architecture(model)
     need = work_out(config, **arguments)

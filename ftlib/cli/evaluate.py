@@ -46,7 +46,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="nano, a Hub id, or the folder of a run or a model; may be repeated. Default: auto.",
+            help="nano, smollm2, a Hub id, or the folder of a run or a model; may be repeated. Default: auto.",
             autocompletion=completion.models,
         ),
     ] = None,

@@ -30,7 +30,9 @@ def generate(
     model: Annotated[
         str,
         typer.Option(
-            metavar="NAME", help="nano, a Hub id, or the folder of a run or a model.", autocompletion=completion.models
+            metavar="NAME",
+            help="nano, smollm2, a Hub id, or the folder of a run or a model.",
+            autocompletion=completion.models,
         ),
     ] = "auto",
     file: Annotated[

@@ -23,7 +23,7 @@ def serve(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="nano, a Hub id, or the folder of a run or a model.",
+            help="nano, smollm2, a Hub id, or the folder of a run or a model.",
             autocompletion=completion.models,
         ),
     ] = "auto",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ftlib.errors import TrainingError
-from ftlib.files import flush
+from ftlib.files import whole_folder
 from ftlib.models import best_checkpoint, save_quietly
 from ftlib.training.randomness import random_states, set_random_states
 
@@ -87,7 +85,7 @@ def save_checkpoint(
     if place.exists():
         return checkpoint
     try:
-        with _whole_folder(place) as folder:
+        with whole_folder(place) as folder:
             save_quietly(model, folder)
             tokenizer.save_pretrained(folder)
             tensors, numbers = _flat(optimizer)
@@ -153,21 +151,6 @@ def prune(run_folder: Path, keep: int) -> None:
             doomed = checkpoint.folder.with_name(f".{checkpoint.folder.name}.partial")
             checkpoint.folder.rename(doomed)
             shutil.rmtree(doomed)
-
-
-@contextlib.contextmanager
-def _whole_folder(place: Path) -> Iterator[Path]:
-    partial = place.with_name(f".{place.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        for path in [*partial.rglob("*"), partial]:
-            flush(path)
-        partial.rename(place)
-        flush(place.parent)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _flat(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:

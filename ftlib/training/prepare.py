@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -19,6 +19,7 @@ from ftlib.errors import ConfigError
 from ftlib.metrics import answer_loss, corpus_bleu
 from ftlib.models import load_model
 from ftlib.parts import add_lora, freeze
+from ftlib.precision import best_precision
 from ftlib.training.checkpoints import Checkpoint, checkpoints
 from ftlib.training.checks import check_fit
 from ftlib.training.config import FinetuneConfig
@@ -215,7 +216,9 @@ def _batches(config: FinetuneConfig, rows: Dataset, tokenizer: Any, **steps: int
     )
 
 
-def _precision(wanted: Precision, device: torch.device) -> Precision:
+def _precision(wanted: Precision | Literal["auto"], device: torch.device) -> Precision:
+    if wanted == "auto":
+        return best_precision(device).name
     if wanted == "float16" and device.type == "cpu":
         message = "train.precision float16 needs a graphics card: on this processor it becomes bfloat16"
         warnings.warn(message, UserWarning, stacklevel=4)

@@ -26,7 +26,7 @@ def summarize(
     config: FinetuneConfig,
     counts: dict[str, PartCount],
     speed: Speed,
-    **numbers: Any,
+    **facts: Any,
 ) -> dict[str, Any]:
     """Return the numbers of a run, ready for JSON.
 
@@ -36,7 +36,7 @@ def summarize(
         config: Its configuration.
         counts: Weights of each part of its model.
         speed: Turns tokens and seconds into figures.
-        numbers: Further ones: of rows, say.
+        facts: Further ones: the number of rows, the precision.
     """
     seconds, tokens = sum(s.seconds for s in history), sum(s.tokens for s in history)
     return {
@@ -44,7 +44,7 @@ def summarize(
         "engine": config.engine,
         "parameters": counts["all"].total,
         "trainable_parameters": counts["all"].trainable,
-        **numbers,
+        **facts,
         "steps": history[-1].number,
         "tokens": tokens,
         "training_seconds": round(seconds, 2),
@@ -81,7 +81,7 @@ def model_card(
     """
     measured = "not measured" if best.eval_loss is None else f"{best.eval_loss:.4f} nats per token"
     trained = f"{summary['trainable_parameters']:,} of {summary['parameters']:,}"
-    frame = "frame of `config.yaml`" if config.data.frame else f"template `{config.data.template}`"
+    frame = "frame of `config.yaml`" if config.data.frame else f"template `{summary['template']}`"
     return f"""# {name}
 
 {config.model.name}, fine-tuned on {config.data.source} ({summary["rows"]:,} rows) by the engine `{config.engine}`.
@@ -91,6 +91,7 @@ def model_card(
 | parameters trained | {trained} |
 | steps | {summary["steps"]:,} |
 | tokens, padding not counted | {summary["tokens"]:,} |
+| computed in | {_computed_in(summary)} |
 | tokens a second, model FLOPs utilisation | {_rate(summary)} |
 | loss of the first and the last step | {summary["first_loss"]:.4f}, {summary["last_loss"]:.4f} |
 | best evaluation loss | {measured} at step {best.step} |
@@ -113,6 +114,12 @@ ftlib train {name}/config.yaml --out another-folder
 
 ![Loss of each step](loss.png)
 """
+
+
+def _computed_in(summary: dict[str, Any]) -> str:
+    """Say what was computed in; where `train.precision` is auto, with the reason."""
+    reason = summary.get("precision_reason")
+    return f"{summary['precision']}, chosen by itself: {reason}" if reason else str(summary["precision"])
 
 
 def _rate(summary: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from datasets import Dataset
-from ftlib.chat_template import ChatTemplate
+from ftlib.chat_template import ChatTemplate, template_of
 from ftlib.data import load_conversations
 from ftlib.errors import DataError, LeakWarning, TruncationWarning
 from ftlib.leakage import same_prompts
@@ -123,6 +123,8 @@ def run_template(config: FinetuneConfig, tokenizer: Any) -> Template:
     if config.data.frame is not None:
         return config.data.frame.template()
     name = config.data.template
+    if name == "auto":
+        return template_of(tokenizer)
     return ChatTemplate(tokenizer) if name == "tokenizer" else get_template(name)
 
 

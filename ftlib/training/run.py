@@ -17,6 +17,7 @@ from ftlib.errors import ConfigError, DataError, TrainingError
 from ftlib.files import check_folder, write_whole
 from ftlib.models import context_length
 from ftlib.parts import count_parameters
+from ftlib.precision import best_precision
 from ftlib.training.checkpoints import Checkpoint, best_of, checkpoints, load_state, prune
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.job import Job, Step
@@ -102,7 +103,15 @@ def train(
         _make_folder(place, config, data)
     speed = measure_speed(model, rows, job.precision)
     _take_steps(job, config, place, evaluation, speed, on_step)
-    return _finish(place, config, model, speed, counts)
+    return _finish(place, config, model, speed, {**counts, "template": template.name, **_precision_told(config, job)})
+
+
+def _precision_told(config: FinetuneConfig, job: Job) -> dict[str, str]:
+    """Return what was computed in, and why where the machine decided."""
+    told: dict[str, str] = {"precision": job.precision}
+    if config.train.precision == "auto":
+        told["precision_reason"] = best_precision(job.model.device).reason
+    return told
 
 
 def _take_steps(
@@ -188,7 +197,7 @@ def _check_same_data(place: Path, data: dict[str, Any]) -> None:
         )
 
 
-def _finish(place: Path, config: FinetuneConfig, model: Any, speed: Speed, numbers: dict[str, int]) -> Run:
+def _finish(place: Path, config: FinetuneConfig, model: Any, speed: Speed, facts: dict[str, Any]) -> Run:
     found, history = checkpoints(place), read_metrics(place)
     best = best_of(found)
     assert best  # noqa: S101 (the last step is always saved)
@@ -196,7 +205,7 @@ def _finish(place: Path, config: FinetuneConfig, model: Any, speed: Speed, numbe
     losses = {step.number: step.eval_loss for step in history}
     best, last = (replace(one, eval_loss=losses.get(one.step)) for one in (best, found[-1]))
     if is_main_process():
-        summary = summarize(history, best, config, count_parameters(model), speed, **numbers)
+        summary = summarize(history, best, config, count_parameters(model), speed, **facts)
         write_whole(place / SUMMARY, json.dumps(summary, indent=1) + "\n")
         write_whole(place / CARD, model_card(place.name, config, summary, best=best, last=last))
         plot_losses(history, place / PLOT)

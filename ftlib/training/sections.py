@@ -33,13 +33,15 @@ class LoraSection(Section):
     """Share of the inputs that are dropped in training."""
     targets: Literal["attention", "blocks"] | tuple[str, ...] = "attention"
     """Which matrices get an adapter: those of the attention, all inside the blocks, or these names."""
+    upper_layers: int | None = Field(None, ge=1)
+    """Adapters in so many of the last blocks only: no backward pass goes below them. Default: in all."""
 
 
 class ModelSection(Section):
     """What is trained."""
 
     name: str = "auto"
-    """nano, a Hub id, or a folder; auto reads FTLIB_MODEL and falls back to nano."""
+    """nano, smollm2, a Hub id, or a folder; auto reads FTLIB_MODEL and falls back to nano."""
     device: str | None = None
     """cpu, cuda or mps; default: the best that is there."""
     freeze: tuple[Part, ...] = ()
@@ -92,8 +94,9 @@ class DataSection(Section):
     """Which split of it."""
     validation_share: float = Field(0.1, ge=0, lt=1)
     """Share of the rows that is held back for evaluation when `validation` is not given (0 to 1)."""
-    template: str = "question-answer"
-    """The frame around the messages; `tokenizer`: the tokenizer's own chat template."""
+    template: str = "auto"
+    """The frame around the messages; `tokenizer`: the tokenizer's own chat template; `auto`: that one if it has
+    one, and else `question-answer`."""
     frame: FrameSection | None = None
     """A frame of your own, instead of `template`."""
     max_length: int | None = Field(None, ge=2)
@@ -143,9 +146,9 @@ class TrainSection(Section):
     """The same as a share of all steps (0 to 1); instead of `warmup_steps`."""
     max_gradient_norm: float = Field(1.0, gt=0)
     """Longer gradients are shortened to this length; `.inf`: never."""
-    precision: Precision = "float32"
+    precision: Precision | Literal["auto"] = "float32"
     """What is computed in: float32, bfloat16, or float16 (a graphics card's; a processor takes bfloat16 instead);
-    weights stay float32."""
+    `auto`: bfloat16 where the device has instructions for it, and else float32. Weights stay float32."""
     batch_order: BatchOrder = "by_length"
     """by_length, shuffled or as_given."""
     seed: int = 0

@@ -102,7 +102,7 @@ class SftTestFile(Section):
     test_params: SftTestParams
     generate_params: SftGenerateParams = Field(default_factory=SftGenerateParams)
     model_name: str = "auto"
-    """nano, a Hub id, or a folder."""
+    """nano, smollm2, a Hub id, or a folder."""
     cuda: bool = False
     """Compute on a graphics card, or else on the processor."""
     seed: int = 0
