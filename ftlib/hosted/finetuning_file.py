@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ftlib.errors import DataError
+from ftlib.files import check_target, write_checked
 from ftlib.leakage import same_prompts
 from ftlib.messages import Message, RowError, check_order
 
@@ -102,14 +103,16 @@ def write_finetuning_file(conversations: Iterable[Sequence[Message]], path: str 
     Returns:
         The path.
 
+    Raises:
+        DataError: The file can't be written.
+
     Taught in: chapters/13_best_practices_and_scale.ipynb
     """
-    place = Path(path).expanduser()
+    place = check_target(path)
     lines = [
         json.dumps({"messages": [_written(m) for m in messages]}, ensure_ascii=False) for messages in conversations
     ]
-    place.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    return place
+    return write_checked(place, "".join(f"{line}\n" for line in lines))
 
 
 def check_finetuning_file(
