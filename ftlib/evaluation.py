@@ -82,7 +82,7 @@ def evaluate(
     asked = _questions(rows)
     frames = {name: _frame(template, name) for name, source in answers_of.items() if isinstance(source, tuple | list)}
     for name, frame in frames.items():
-        _check_room(name, *answers_of[name], asked, frame, max_new_tokens)
+        _check_room(name, answers_of[name], asked, frame, max_new_tokens)
     tables, notes = [], {}
     for name, source in answers_of.items():
         if isinstance(source, str):
@@ -178,9 +178,8 @@ def write_csv(evaluation: Evaluation, path: str | Path) -> Path:
     return write_checked(path, evaluation.table.to_csv(index=False))
 
 
-def _check_room(
-    name: str, model: Any, tokenizer: Any, asked: pd.DataFrame, template: Template, max_new_tokens: int
-) -> None:
+def _check_room(name: str, source: Any, asked: pd.DataFrame, template: Template, max_new_tokens: int) -> None:
+    model, tokenizer = source
     try:
         check_questions(model, tokenizer, list(asked["question"]), template=template, max_new_tokens=max_new_tokens)
     except PromptTooLongError as error:
