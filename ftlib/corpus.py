@@ -103,7 +103,7 @@ def package_names(constraints: Path) -> list[str]:
         DataError: The file is missing, a line can't be understood, or the file pins nothing.
     """
     try:
-        lines = constraints.read_text(encoding="utf-8").splitlines()
+        lines = constraints.read_text(encoding="utf-8").split("\n")
     except OSError as error:
         raise DataError(
             f"{constraints}: can't be read ({error.strerror}): give a file of name==version lines"

@@ -284,8 +284,8 @@ def _written(
 
 def _writable(path: Path, *, packed: bool) -> TextIO:
     if packed:
-        return gzip.open(path, "wt", encoding="utf-8")
-    return path.open("w", encoding="utf-8")
+        return gzip.open(path, "wt", encoding="utf-8", errors="backslashreplace")
+    return path.open("w", encoding="utf-8", errors="backslashreplace")
 
 
 def _write_rows(file: TextIO, rows: Iterator[dict[str, Any]], *, as_list: bool) -> int:

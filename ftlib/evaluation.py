@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,9 @@ import pandas as pd
 
 from datasets import Dataset
 from ftlib.chat_template import template_of
-from ftlib.errors import DataError
+from ftlib.errors import DataError, PromptTooLongError, ProviderError
 from ftlib.files import write_checked
-from ftlib.inference import answer
+from ftlib.inference import answer, check_questions
 from ftlib.intervals import Interval, PairedTest, bootstrap, paired_test
 from ftlib.likelihood import answer_statistics
 from ftlib.measures import LOSS_COLUMNS, LOSS_MEASURES, MEASURES, LossMeasure, Measure
@@ -26,6 +27,8 @@ from ftlib.templates import Template
 
 Answers = Callable[[Sequence[str]], list[str]]
 OFF_TOPIC = "off-topic"
+FAILED = "failed"
+"""What a note begins with of a provider that gave no answers."""
 _REFUSALS = {"refuses": False, "refuses_off_topic": True}
 
 
@@ -68,6 +71,9 @@ def evaluate(
         batch_size: Questions computed at once.
         on_done: Called with a model's name, the questions that it has answered, and how many there are.
 
+    A provider that fails is noted in the summary, so that what others answered isn't lost. Whether there is room for
+    every question and its answer is found out before the first one is asked.
+
     Raises:
         DataError: There are no rows, a row lacks a question or an answer, a model has no template, or a function gives
             too few answers.
@@ -78,6 +84,8 @@ def evaluate(
     asked = _questions(rows)
     asking = {name: source for name, source in answers_of.items() if isinstance(source, tuple | list)}
     frames = {name: _frame(template, name, tokenizer) for name, (_, tokenizer) in asking.items()}
+    for name, frame in frames.items():
+        _check_room(name, answers_of[name], asked, frame, max_new_tokens)
     tables, notes = [], {}
     for name, source in answers_of.items():
         if isinstance(source, str):
@@ -85,7 +93,11 @@ def evaluate(
             continue
         report = functools.partial(on_done, name) if on_done else None
         if callable(source):
-            texts = source(list(asked["question"]))
+            try:
+                texts = source(list(asked["question"]))
+            except ProviderError as error:  # what the others answered is not lost with it
+                notes[name] = f"{FAILED}: {error}"
+                continue
         else:
             model, tokenizer = source
             options: dict[str, Any] = {"template": frames[name], "batch_size": batch_size, "on_done": report}
@@ -169,6 +181,14 @@ def write_csv(evaluation: Evaluation, path: str | Path) -> Path:
     return write_checked(path, evaluation.table.to_csv(index=False))
 
 
+def _check_room(name: str, source: Any, asked: pd.DataFrame, template: Template, max_new_tokens: int) -> None:
+    model, tokenizer = source
+    try:
+        check_questions(model, tokenizer, list(asked["question"]), template=template, max_new_tokens=max_new_tokens)
+    except PromptTooLongError as error:
+        raise PromptTooLongError(f"{name}: {error}") from error
+
+
 def _frame(template: Any, name: str, tokenizer: Any) -> Template:
     if template is None:
         return template_of(tokenizer)
@@ -191,8 +211,16 @@ def _questions(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         missing = [name for name in ("question", "answer") if not isinstance(row.get(name), str)]
         if missing:
             raise DataError(f"row {number}: no {missing[0]!r}; found {', '.join(map(repr, row))}: add or rename it")
-    columns = {"question": [row["question"] for row in rows], "reference": [row["answer"] for row in rows]}
+    columns = {
+        "question": [_whole(row["question"]) for row in rows],
+        "reference": [_whole(row["answer"]) for row in rows],
+    }
     return pd.DataFrame({**columns, "off_topic": [row.get("topic") == OFF_TOPIC for row in rows]})
+
+
+def _whole(text: str) -> str:
+    """Replace halves of surrogate pairs, which a reply may hold: no table and no model takes them."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 def _loss(model: Any, tokenizer: Any, asked: pd.DataFrame, template: Template) -> np.ndarray[Any, Any]:
@@ -208,11 +236,11 @@ def _columns() -> list[str]:
 def _scored(asked: pd.DataFrame, name: str, texts: Sequence[str], losses: Any) -> pd.DataFrame:
     if len(texts) != len(asked):
         raise DataError(f"{name!r} gave {len(texts)} answers to {len(asked)} questions: it must give one for each")
-    references = list(asked["reference"])
+    texts, references = list(map(_whole, texts)), list(asked["reference"])
     scores = {measure.name: measure.each(texts, references) for measure in MEASURES.values()}
     values = losses if losses is not None else np.full((len(asked), len(LOSS_COLUMNS)), np.nan)
     columns = {column: values[:, place] for place, column in enumerate(LOSS_COLUMNS)}
-    return asked.assign(model=name, answer=list(texts), **scores, **columns)[_columns()]
+    return asked.assign(model=name, answer=texts, **scores, **columns)[_columns()]
 
 
 def _summary(table: pd.DataFrame, names: Sequence[str], notes: Mapping[str, str]) -> pd.DataFrame:

@@ -62,15 +62,22 @@ def check_folder(path: str | Path) -> Path:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that a crash leaves the old one or the new one; a link stays a link."""
+    """Write a text file so that a crash leaves the old one or the new one; a link stays a link.
+
+    Half of a surrogate pair, which a file from elsewhere or a reply may hold, is no letter that UTF-8 knows: it is
+    written as the escape that JSON has for it.
+    """
     target = path.resolve()
     if target.exists() and not target.is_file():  # a device or a pipe can't be replaced
-        target.write_text(text, encoding="utf-8")
+        target.write_text(text, encoding="utf-8", errors="backslashreplace")
         return
     partial = target.with_name(f".{target.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    flush(partial)
-    partial.replace(target)
+    try:
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+        flush(partial)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
     flush(target.parent)
 
 

@@ -100,11 +100,29 @@ def answer(
     """
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
     template = template or template_of(tokenizer)
-    rendered = [template.render_prompt(_conversation(question)) for question in questions]
-    encoded = [_joined(row) for row in encode_rows(rendered, tokenizer)]
+    encoded = _asked(questions, tokenizer, template)
     ends = _end_ids(model, tokenizer, template)
     texts = _texts(model, tokenizer, encoded, sampling, ends=ends, limit=max_new_tokens, size=batch_size, told=on_done)
     return [answer_in(text, template.end_marker) for text in texts]
+
+
+def check_questions(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Sequence[str | Sequence[Message]],
+    *,
+    template: Template | None = None,
+    max_new_tokens: int = 64,
+) -> None:
+    """See that :func:`answer` could answer, before anything is computed.
+
+    Raises:
+        PromptTooLongError: A prompt and its answer don't fit into the model's context.
+        ConfigError: ``max_new_tokens`` is below 1.
+        DataError: The template has no place for a message of a conversation.
+    """
+    asked = _asked(questions, tokenizer, template or template_of(tokenizer))
+    check_lengths(asked, context_length(model), max_new_tokens)
 
 
 def stream(
@@ -237,8 +255,11 @@ def _conversation(question: str | Sequence[Message]) -> Sequence[Message]:
     return [user(question)] if isinstance(question, str) else question
 
 
-def _joined(pieces: Sequence[list[int]]) -> list[int]:
-    return [token for piece in pieces for token in piece]
+def _asked(
+    questions: Sequence[str | Sequence[Message]], tokenizer: PreTrainedTokenizerBase, template: Template
+) -> list[list[int]]:
+    rendered = [template.render_prompt(_conversation(question)) for question in questions]
+    return [[token for piece in pieces for token in piece] for pieces in encode_rows(rendered, tokenizer)]
 
 
 def _end_ids(model: Any, tokenizer: PreTrainedTokenizerBase, template: Template | None = None) -> frozenset[int]:

@@ -42,14 +42,14 @@ class Muon(torch.optim.Optimizer):
     """Optimizer for the two-dimensional weights inside a network; leave embeddings and head to AdamW.
 
     Args:
-        parameters: Matrices, each ``(rows, columns)``.
+        parameters: Matrices, each ``(rows, columns)``; or groups of them, which may be empty.
         learning_rate: Step size; a matrix with more rows than columns steps further by the root of their ratio.
         momentum: Decay of the running sum of gradients (Nesterov style).
         weight_decay: Decoupled: a step first shrinks the weights by ``learning_rate * weight_decay``.
     """
 
     def __init__(
-        self, parameters: Iterable[Tensor], *, learning_rate: float, momentum: float = 0.95, weight_decay: float = 0.0
+        self, parameters: Iterable[Any], *, learning_rate: float, momentum: float = 0.95, weight_decay: float = 0.0
     ) -> None:
         """Keep the settings of each parameter group; the momentum appears with the first step."""
         super().__init__(parameters, {"lr": learning_rate, "momentum": momentum, "weight_decay": weight_decay})
@@ -105,6 +105,6 @@ def muon_and_adamw(
         vectors = {"params": [p for p in others if p.ndim < 2], "weight_decay": vector_weight_decay}
         others = [{"params": [p for p in others if p.ndim >= 2]}, vectors]
     return [
-        Muon(matrices, learning_rate=matrix_learning_rate, weight_decay=weight_decay),
+        Muon([{"params": matrices}], learning_rate=matrix_learning_rate, weight_decay=weight_decay),
         torch.optim.AdamW(others, lr=other_learning_rate, betas=betas, weight_decay=weight_decay, fused=True),
     ]

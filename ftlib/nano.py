@@ -23,7 +23,7 @@ from ftlib.corpus import (
     split_documents,
     train_tokenizer,
 )
-from ftlib.files import check_folder
+from ftlib.files import check_folder, write_whole
 from ftlib.metrics import bits_per_byte, perplexity
 from ftlib.models import load_model, save_quietly
 from ftlib.pretrain import Recipe, held_out_loss, last_step, pretrain
@@ -177,10 +177,12 @@ def _corpus(packages: Sequence[str], run_folder: Path) -> Corpus:
 def _tokenizer(train: Sequence[str], recipe: Recipe, run_folder: Path) -> PreTrainedTokenizerFast:
     folder = run_folder / "tokenizer"
     if not folder.is_dir():
-        save_tokenizer(train_tokenizer(train, recipe.vocabulary_size, recipe.context), folder)
+        partial = run_folder / "tokenizer-partial"
+        save_tokenizer(train_tokenizer(train, recipe.vocabulary_size, recipe.context), partial)
+        partial.rename(folder)
     tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
     return tokenizer
 
 
 def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(content, indent=1) + "\n")

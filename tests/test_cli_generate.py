@@ -1,5 +1,6 @@
 """``ftlib generate``, ``chat`` and ``serve``: what they hand on, and what they print."""
 
+import csv
 import json
 import os
 import select
@@ -13,9 +14,15 @@ import pytest
 from typer.testing import CliRunner
 
 from ftlib import cli
+from ftlib.chat.feedback import FeedbackFile
+from ftlib.cli.generate import _read
 from ftlib.cli.group import WrongUsage
+from ftlib.corpus import package_names
+from ftlib.data import load_conversations, save_conversations
 from ftlib.errors import DataError, PromptTooLongError
+from ftlib.hosted.finetuning_file import check_finetuning_file, write_finetuning_file
 from ftlib.inference import answer, generate
+from ftlib.messages import assistant, user
 from ftlib.models import load_model
 from ftlib.templates import get_template
 from tests.waiting import HUNG_SECONDS
@@ -203,3 +210,37 @@ def test_a_served_model_answers_until_ctrl_c():
 
 def test_wrong_usage_is_what_typer_calls_it():
     assert WrongUsage.__name__ == "UsageError"
+
+
+NO_LINE_ENDS = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"  # str.splitlines() would end a line at each
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("letter", NO_LINE_ENDS)
+def test_only_a_line_end_ends_a_prompt(tmp_path, letter, end):
+    prompts = [f"first{letter}still the first", "second"]
+    (tmp_path / "prompts.txt").write_bytes((end.join(prompts) + end).encode())
+    with (tmp_path / "prompts.txt").open(encoding="utf-8") as file:
+        assert _read([], file) == prompts
+
+
+@pytest.mark.parametrize("letter", NO_LINE_ENDS)
+def test_only_a_line_end_ends_a_row(tmp_path, letter):
+    """Wherever rows are read line by line: data files, ratings, files for a hosted job, lists of packages."""
+    text = f"a{letter}b"
+    row = {"messages": [user(text), assistant(text)]}
+    for name in ("rows.jsonl", "rows.json"):
+        save_conversations([row] * 2, tmp_path / name)
+        assert load_conversations(tmp_path / name)["messages"] == [row["messages"]] * 2
+    with (tmp_path / "rows.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["question", "answer"], [text, text]])
+    assert load_conversations(tmp_path / "rows.csv")["messages"] == [row["messages"]]
+    ratings = FeedbackFile(tmp_path / "ratings.jsonl")
+    for model in ("one", "two"):
+        ratings.rate(row["messages"], model=model, is_good=True)
+    assert len(load_conversations(tmp_path / "ratings.jsonl")) == 2
+    write_finetuning_file([row["messages"]] * 10, tmp_path / "tune.jsonl")
+    report = check_finetuning_file(tmp_path / "tune.jsonl")
+    assert (report.rows, report.problems) == (10, ())
+    (tmp_path / "packages.txt").write_text(f"# not{letter}this==1\nnumpy==2.0\n", encoding="utf-8")
+    assert package_names(tmp_path / "packages.txt") == ["numpy"]

@@ -1,5 +1,6 @@
 """Nothing that was computed is lost: whatever a command is to write, it sees first that it can."""
 
+import contextlib
 import importlib
 import json
 import os
@@ -11,10 +12,11 @@ from typer.testing import CliRunner
 from ftlib import cli
 from ftlib.chat.feedback import FeedbackFile
 from ftlib.data import save_conversations
-from ftlib.errors import DataError, FtlibError
-from ftlib.evaluation import evaluate, write_csv, write_json
+from ftlib.errors import DataError, FtlibError, PromptTooLongError, ProviderError
+from ftlib.evaluation import evaluate, read_json, write_csv, write_json
 from ftlib.evaluation_page import write_html
 from ftlib.files import check_folder, check_target, write_checked, write_whole
+from ftlib.hosted.finetuning_file import write_finetuning_file
 
 ROWS = [{"question": f"Why {number}?", "answer": "So."} for number in range(3)]
 PACKAGES = "numpy==2.0\n"
@@ -207,3 +209,94 @@ def test_a_check_leaves_nothing_behind(place):
     check_target("new.json")
     check_folder("new/deep")
     assert everything(place) == before
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """A disk with room for nothing: a file is begun, and can't be finished."""
+
+    def no_room(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ftlib.files.flush", no_room)
+
+
+@pytest.mark.parametrize("name", ["new", "file"])
+def test_a_disk_without_room_leaves_the_old_file_and_nothing_half(place, full, name):
+    before = everything(place)
+    with pytest.raises(DataError, match=r"can't be written \(No space left on device\)"):
+        write_checked(name, "text")
+    assert everything(place) == before
+
+
+QUESTIONS = [{"question": "Why?", "answer": "So."}]
+
+
+def evaluated(monkeypatch, *options, answers=("So.",), error=None):
+    """Run ``ftlib evaluate`` with somebody who answers without a model."""
+
+    def sources(*args):
+        def fail(questions):
+            raise error
+
+        asked = {"it": lambda questions: list(answers)}
+        return (asked | {"openai": fail} if error else asked), {}
+
+    monkeypatch.undo()
+    monkeypatch.setattr("ftlib.cli.evaluate._sources", sources)
+    return CliRunner().invoke(cli.app, ["evaluate", "rows.jsonl", *options])
+
+
+@pytest.fixture
+def questions(tmp_path):
+    (tmp_path / "rows.jsonl").write_text(json.dumps(QUESTIONS[0]) + "\n", encoding="utf-8")
+    with contextlib.chdir(tmp_path):
+        yield tmp_path
+
+
+def test_what_cannot_be_written_is_shown_and_the_other_files_are_written(questions, monkeypatch):
+    def write(found, path):
+        raise DataError(f"{path}: can't be written (No space left on device)")
+
+    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ftlib.evaluation.write_json", write)
+        shown = evaluated(monkeypatch, "--out", "x.json", "--csv", "x.csv")
+    assert isinstance(shown.exception, DataError)
+    assert "x.json: can't be written" in str(shown.exception)
+    assert "1 questions" in shown.stdout
+    assert "So." in (questions / "x.csv").read_text(encoding="utf-8")
+
+
+def test_a_provider_that_fails_costs_nobody_elses_answers(questions, monkeypatch):
+    error = ProviderError("refused", provider="openai", remedy="try again later", status=503)
+    shown = evaluated(monkeypatch, "--out", "x.json", error=error)
+    assert shown.exit_code == 1
+    assert "openai: failed: openai: refused (status 503): try again later" in " ".join(shown.stdout.split())
+    found = read_json(questions / "x.json")
+    assert list(found.table["answer"]) == ["So."]
+    assert list(found.summary["note"]) == ["", "failed: openai: refused (status 503): try again later"]
+
+
+def test_whether_there_is_room_is_found_out_before_anybody_is_asked(tiny_model, tiny_tokenizer):
+    asked = []
+    rows = [{"question": "Why?", "answer": "So."}, {"question": "word " * 90, "answer": "So."}]
+    models = {"first": lambda questions: asked.append(questions), "second": (tiny_model, tiny_tokenizer)}
+    with pytest.raises(PromptTooLongError, match=r"second: prompt 1 has \d+ tokens"):
+        evaluate(models, rows, max_new_tokens=2)
+    assert asked == []
+
+
+HALF = "half a pair \ud83d"
+
+
+def test_half_of_a_surrogate_pair_costs_no_answers(tmp_path, questions, monkeypatch):
+    """A reply may hold one, and no encoding takes it. Where text is kept as it is, it stands there as JSON's escape."""
+    shown = evaluated(monkeypatch, *("--out", "x.json", "--csv", "x.csv", "--html", "x.html"), answers=[HALF])
+    assert shown.exit_code == 0, shown.exception
+    assert list(read_json("x.json").table["answer"]) == [HALF.replace("\ud83d", "\ufffd")]
+    row = {"messages": [{"role": "user", "content": HALF}, {"role": "assistant", "content": HALF}]}
+    save_conversations([row], tmp_path / "saved.jsonl")
+    assert json.loads((tmp_path / "saved.jsonl").read_text(encoding="utf-8")) == row
+    write_finetuning_file([row["messages"]], tmp_path / "tune.jsonl")
+    assert json.loads((tmp_path / "tune.jsonl").read_text(encoding="utf-8"))["messages"][0]["content"] == HALF

@@ -7,7 +7,7 @@ import torch
 
 from ftlib.data import to_conversations
 from ftlib.errors import ConfigError, DataError
-from ftlib.parts import add_lora
+from ftlib.parts import PARTS, add_lora, freeze, part_of
 from ftlib.tokenization import tokenize
 from ftlib.training.loop import finetune, schedule
 from ftlib.training.optimizers import OptimizerName, make_optimizer
@@ -114,6 +114,19 @@ def test_weight_decay_pulls_matrices_and_leaves_norms_and_biases(name, tiny_mode
             assert torch.equal(parameter, before[key]), key
         else:
             assert parameter.norm() < 0.99 * before[key].norm(), key
+
+
+@pytest.mark.parametrize("name", get_args(OptimizerName))
+@pytest.mark.parametrize("part", ["norms", "embeddings", "feed_forward"])
+def test_a_single_part_can_be_trained_by_every_optimizer(name, part, tiny_model, tiny_tokenizer, conversations):
+    """Muon has no matrices then, or AdamW nothing else."""
+    freeze(tiny_model, [other for other in PARTS if other != part])
+    before = {key: parameter.clone() for key, parameter in tiny_model.named_parameters()}
+    rows = tokenize(conversations, tiny_tokenizer)
+    finetune(tiny_model, rows, pad_token_id=1, max_steps=2, optimizer=name, learning_rate=1e-2)
+    moved = {key for key, parameter in tiny_model.named_parameters() if not torch.equal(parameter, before[key])}
+    assert moved
+    assert {part_of(tiny_model, key) for key in moved} == {part}
 
 
 @pytest.mark.parametrize("name", get_args(OptimizerName))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,11 +15,15 @@ from hypothesis import strategies as st
 
 from ftlib import cli
 from ftlib.chat.console import talk
+from ftlib.chat.server import launch
 from ftlib.chat.session import Progress
 from ftlib.chat.speaker import Speaker
 from ftlib.cli import progress
+from ftlib.cli.evaluate import _run_file
+from ftlib.cli.pretrain import pretrain
 from ftlib.doctor import Check
 from ftlib.errors import DataError, SkippedRowWarning
+from ftlib.estimate import estimate
 from ftlib.evaluation import compare, evaluate, side_by_side, write_json
 from ftlib.locales import printable
 from ftlib.messages import assistant, user
@@ -27,6 +32,7 @@ from ftlib.templates import QUESTION_ANSWER
 from ftlib.terminal import (
     print_comparison,
     print_doctor,
+    print_estimate,
     print_evaluation,
     print_run,
     print_server,
@@ -34,6 +40,7 @@ from ftlib.terminal import (
     print_texts,
     print_upgrade,
 )
+from ftlib.training.sft_testing import SftTest
 from ftlib.upgrade import FileReport, Finding
 from tests.test_terminal import SUMMARY
 
@@ -112,9 +119,50 @@ def show_error(text):
             cli.main()
 
 
-def show_warning(text):
+def show_warning(text, kind=SkippedRowWarning):
     with cli._plain_warnings():
-        sys.stderr.write(warnings.formatwarning(SkippedRowWarning(text), SkippedRowWarning, "rows.py", 1))
+        sys.stderr.write(warnings.formatwarning(kind(text), kind, "rows.py", 1))
+
+
+def show_traceback(text):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["ftlib", "--debug", "doctor"])
+        patch.setattr("ftlib.doctor.examine", lambda: fail(DataError(text)))
+        with pytest.raises(SystemExit):
+            cli.main()
+
+
+def show_estimate(text):
+    need = estimate("nano", batch_size=1, length=16)
+    print_estimate(text, need, {"a card": True}, None, None)
+
+
+def show_pretraining(text):
+    for report in (None, {"held_out_loss_nats_per_token": 3.0}):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("ftlib.corpus.package_names", lambda file: [])
+            patch.setattr("ftlib.nano.make_nano", lambda *args, report=report, **options: report)
+            place = Path(text.replace("\0", ""))
+            pretrain(run_folder=place, out=place, packages=place, total_tokens=1, checkpoint_every=1)
+
+
+def show_testing_file(text):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ftlib.training.config.read_yaml", lambda config: {})
+        done = SftTest(Path(text.replace("\0", "")), 1, {"bleu": 1.0})
+        patch.setattr("ftlib.training.sft_testing.run_sft_test", lambda values, source: done)
+        _run_file("test.yaml", as_json=False)
+
+
+def show_page(text):
+    page = SimpleNamespace(speakers=[text, text], blocks=SimpleNamespace(close=lambda **options: None))
+    stopped = SimpleNamespace(wait=lambda: fail(KeyboardInterrupt()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delitem(sys.modules, "ipykernel", raising=False)
+        patch.setattr("ftlib.chat.server._page", lambda *args, **options: page)
+        patch.setattr("ftlib.chat.server._start", lambda *args, **options: "http://127.0.0.1:1")
+        patch.setattr("ftlib.chat.server.threading", SimpleNamespace(Event=lambda: stopped))
+        launch()
 
 
 def fail(error):
@@ -152,6 +200,12 @@ SHOWN = {
     "skipped rows": show_skipped,
     "an error": show_error,
     "a warning": show_warning,
+    "somebody else's warning": lambda text: show_warning(text, UserWarning),
+    "a traceback": show_traceback,
+    "estimate": show_estimate,
+    "chat's page": show_page,
+    "pretrain": show_pretraining,
+    "evaluate FILE.yaml": show_testing_file,
 }
 
 

@@ -141,7 +141,7 @@ class _Chat:
         if not name or not text:
             raise DataError("/save FILE writes a conversation with at least one answer: name a file, and ask first")
         try:
-            with Path(name).expanduser().open("x", encoding="utf-8") as file:
+            with Path(name).expanduser().open("x", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text)
         except OSError as error:
             raise DataError(f"{name}: can't be written ({error.strerror}): name another file") from error

@@ -79,7 +79,8 @@ def _plain_warnings() -> Iterator[None]:
         message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
     ) -> str:
         own = category.__module__ == "ftlib.errors"
-        return f"ftlib: {_line(str(message))}\n" if own else usual(message, category, filename, lineno, line)
+        told = f"ftlib: {_line(str(message))}\n" if own else usual(message, category, filename, lineno, line)
+        return printable(told)
 
     warnings.formatwarning = plain
     try:

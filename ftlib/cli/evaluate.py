@@ -30,7 +30,10 @@ EXAMPLES = (
     "ftlib evaluate --compare first.json second.json",
     "ftlib evaluate sft_freezing_test",
 )
-STATUSES = {0: "evaluated, also where a provider without a key was left out"}
+STATUSES = {
+    0: "evaluated, also where a provider without a key was left out",
+    1: "an error, or a provider failed; what the others answered is written and shown",
+}
 
 
 def evaluate(
@@ -104,8 +107,11 @@ def evaluate(
         rows = _rows(questions, split, limit, "skip" if skip_bad_rows else "raise")
         sources, frames = _sources(names or ["auto"], provider or [], max_new_tokens, device)
         found = _evaluate(sources, rows, frames, max_new_tokens)
-        _write(found, written)
-        _print(found, show, as_json=as_json)
+        try:
+            _write(found, written)
+        finally:  # it is shown all the same
+            _print(found, show, as_json=as_json)
+        _check_answered(found)
 
 
 def _rows(
@@ -184,9 +190,22 @@ def _write(found: Evaluation, written: dict[str, Path | None]) -> None:
     from ftlib import evaluation, evaluation_page
 
     writers = {"json": evaluation.write_json, "csv": evaluation.write_csv, "html": evaluation_page.write_html}
+    failed: list[DataError] = []
     for kind, path in written.items():
-        if path is not None:
-            writers[kind](found, path)
+        try:
+            if path is not None:
+                writers[kind](found, path)
+        except DataError as error:  # the other files are written all the same
+            failed.append(error)
+    if failed:
+        raise DataError("; ".join(map(str, failed)))
+
+
+def _check_answered(found: Evaluation) -> None:
+    from ftlib.evaluation import FAILED
+
+    if any(str(note).startswith(FAILED) for note in found.summary["note"]):
+        raise typer.Exit(1)
 
 
 def _print(found: Evaluation, show: int, *, as_json: bool) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from ftlib.locales import printable
 
 COMMANDS = {
     "data": "Look into an instruction file of any format; convert it.",
@@ -80,7 +83,7 @@ class CourseGroup(TyperGroup):
             raise
         except Exception:
             if ctx.meta.get("ftlib.debug"):
-                traceback.print_exc()
+                sys.stderr.write(printable(traceback.format_exc()))
             raise
 
 

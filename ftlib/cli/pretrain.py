@@ -31,6 +31,7 @@ def pretrain(
     Harvests docstrings, trains the tokenizer, pretrains and writes the model with its card. It takes hours.
     """
     from ftlib.corpus import STANDARD_LIBRARY, package_names
+    from ftlib.locales import printable
     from ftlib.nano import make_nano
     from ftlib.pretrain import Recipe
 
@@ -44,6 +45,7 @@ def pretrain(
         device=device,
     )
     if report is None:
-        typer.echo(f"Not finished. The same command goes on from the last checkpoint in {run_folder}.")
+        said = f"Not finished. The same command goes on from the last checkpoint in {run_folder}."
     else:
-        typer.echo(f"Written to {out}: {report['held_out_loss_nats_per_token']} nats per token held out.")
+        said = f"Written to {out}: {report['held_out_loss_nats_per_token']} nats per token held out."
+    typer.echo(printable(said))

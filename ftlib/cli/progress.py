@@ -32,7 +32,7 @@ def reading(total_bytes: int | None) -> Iterator[tuple[Callable[[int], None], An
         What to call with the bytes that were read; what to put around the rows; and the reasons, each printed as it
         comes, why rows were skipped.
     """
-    console = Console(stderr=True, emoji=False)
+    console = Console(stderr=True, emoji=False, highlight=False)
     columns = (BarColumn(), DownloadColumn(), TextColumn("{task.fields[rows]}"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=total_bytes, rows="")
@@ -75,7 +75,7 @@ def training(*, shown: bool) -> Iterator[Callable[[Step, int], None]]:
     Args:
         shown: Whether to show it at all: one process of several does.
     """
-    console = Console(stderr=True, emoji=False)
+    console = Console(stderr=True, emoji=False, highlight=False)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"), TimeRemainingColumn())
     visible = shown and console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=not visible) as progress:
@@ -95,10 +95,10 @@ def counting(what: str) -> Iterator[Callable[..., None]]:
     Args:
         what: The word in front of the bar.
     """
-    console = Console(stderr=True, emoji=False)
+    console = Console(stderr=True, emoji=False, highlight=False)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=None)
+        task = progress.add_task(printable(what), total=None)
 
         def on_done(done: int, total: int, word: str = what) -> None:
             progress.update(task, completed=done, total=total, description=printable(word))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ftlib.errors import DataError
-from ftlib.files import write_checked
+from ftlib.files import check_target, write_checked
 from ftlib.hosted.finetuning_row import FIELDS, read_row, text_of
 from ftlib.leakage import same_prompts
 from ftlib.messages import Message
@@ -104,13 +104,14 @@ def write_finetuning_file(conversations: Iterable[Sequence[Message]], path: str 
 
     Taught in: chapters/13_best_practices_and_scale.ipynb
     """
+    place = check_target(path)
     lines = [
         json.dumps({"messages": [_written(m) for m in messages]}, ensure_ascii=False) for messages in conversations
     ]
     for number, line in enumerate(lines):
         if any("\ud800" <= sign <= "\udfff" for sign in line):
             raise DataError(f"conversation {number} holds half of a surrogate pair: write the whole character")
-    return write_checked(path, "".join(f"{line}\n" for line in lines))
+    return write_checked(place, "".join(f"{line}\n" for line in lines))
 
 
 def check_finetuning_file(

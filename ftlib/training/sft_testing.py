@@ -278,7 +278,7 @@ class _Log:
             self._write()
 
     def _write(self) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
+        with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.writelines(self.lines)
         self.lines.clear()
 
