@@ -194,7 +194,11 @@ def check_device() -> list[Check]:
         Check(f"matrix product in {name}", "ok", f"{speed / 1e9:,.0f} GFLOP/s ({size} x {size})", value=speed)
         for name, speed in speeds.items()
     ]
-    return [Check("device", "ok", _describe(device)), *rates, _precision(speeds["bfloat16"] / speeds["float32"])]
+    return [
+        Check("device", "ok", _describe(device)),
+        *rates,
+        _precision(speeds["bfloat16"] / speeds["float32"], device),
+    ]
 
 
 def _describe(device: str) -> str:
@@ -206,17 +210,22 @@ def _describe(device: str) -> str:
     return f"{device}: {torch.get_num_threads()} of {os.cpu_count()} processors used"
 
 
-def _precision(gain: float) -> Check:
+def _precision(gain: float, device: str = "cpu") -> Check:
     """Say what is computed in, and whether bfloat16 would be faster.
 
     Args:
         gain: Speed of a product in bfloat16, as a multiple of that in float32.
+        device: What computes.
     """
+    from ftlib.precision import best_precision
+
+    auto = best_precision(device)
     if gain > 1:
         remedy = f"bfloat16 is {gain:.1f} times as fast here: --set train.precision=bfloat16"
     else:
         remedy = f"stay with float32: bfloat16 has {gain:.2f} of its speed here"
-    return Check("precision", "ok", "float32, unless a configuration says otherwise", remedy)
+    found = f"float32, unless a configuration says otherwise; auto takes {auto.name}: {auto.reason}"
+    return Check("precision", "ok", found, remedy)
 
 
 def check_hub(environment: Mapping[str, str], open_url: OpenUrl, *, limit_seconds: float) -> Check:

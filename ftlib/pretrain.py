@@ -20,6 +20,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerF
 
 from ftlib.errors import DataError, ModelError
 from ftlib.muon import muon_and_adamw
+from ftlib.precision import best_precision
 
 
 @dataclass(frozen=True)
@@ -229,17 +230,10 @@ def _train_step(
 
 
 def _next_token_loss(model: nn.Module, windows: Tensor) -> Tensor:
-    with torch.autocast(windows.device.type, torch.bfloat16, enabled=_bf16_is_fast(windows.device)):
+    half = best_precision(windows.device).name == "bfloat16"
+    with torch.autocast(windows.device.type, torch.bfloat16, enabled=half):
         logits = model(input_ids=windows[:, :-1], use_cache=False).logits
     return nn.functional.cross_entropy(logits.float().flatten(0, 1), windows[:, 1:].flatten())
-
-
-def _bf16_is_fast(device: torch.device) -> bool:
-    if device.type == "cpu":
-        return (
-            bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and "AVX512" in torch.backends.cpu.get_cpu_capability()
-        )
-    return bool(torch.cuda.is_bf16_supported())
 
 
 _orders: dict[tuple[int, int, int], np.ndarray] = {}

@@ -28,7 +28,7 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[1]
 LISTS = ROOT / "tests" / "matrix"
 PINNED = "pinned"
-TESTS = ("arguments", "compat", "throughput", "utilities", "engines", "loop")
+TESTS = ("arguments", "compat", "throughput", "utilities", "engines", "loop", "smollm2")
 CHAPTER = "chapters/07_training_pythia_70m.ipynb"
 # Warnings of old releases can't be mended here, so they are no errors here.
 PYTEST = ("-m", "pytest", "-q", "-o", "addopts=", "-o", "filterwarnings=default", "-p", "no:cacheprovider")

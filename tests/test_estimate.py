@@ -27,6 +27,7 @@ PUBLISHED = {
     "EleutherAI/gpt-neo-125m": 125_198_592,
     "EleutherAI/gpt-neo-1.3B": 1_315_575_808,
     "EleutherAI/gpt-neo-2.7B": 2_651_307_520,
+    "HuggingFaceTB/SmolLM2-135M-Instruct": 134_515_008,
     "meta-llama/Llama-2-7b-hf": 6_738_415_616,
     "meta-llama/Llama-2-13b-hf": 13_015_864_320,
     "meta-llama/Meta-Llama-3-8B": 8_030_261_248,

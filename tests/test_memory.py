@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoConfig, GPTNeoX
 from transformers.optimization import Adafactor
 
 from benchmarks.memory import in_a_process
+from ftlib.compat import enable_checkpointing
 from ftlib.estimate import estimate
 from ftlib.ledger import Ledger
 from ftlib.metrics import summed_target_loss
@@ -69,7 +70,7 @@ def build(config, precision, gradient_checkpointing, lora_rank):
         transposed = config.model_type == "gpt2"
         model = get_peft_model(model, LoraConfig(r=lora_rank, fan_in_fan_out=transposed)).get_base_model()
     if gradient_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
+        enable_checkpointing(model)
     return model
 
 

@@ -344,6 +344,7 @@ def test_the_wheel_carries_data_and_library(tmp_path):
         "ftlib/assets/nano/model.safetensors",
         "ftlib/assets/nano/tokenizer.json",
         "ftlib/assets/nano/README.md",
+        "ftlib/assets/smollm2_card.md",
         "ftlib/training/loop.py",
     ):
         assert wanted in names, wanted
