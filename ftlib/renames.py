@@ -179,7 +179,7 @@ TRAINING_ARGUMENTS = (
     _dropped("jit_mode_eval", "5.0", "TorchScript is no longer developed: torch_compile=True took its place"),
     _dropped("mp_parameters", "5.0", "SageMaker sets it by itself"),
     _dropped("past_index", "5.0", "only Transformer-XL and XLNet handed on such a state, and they are gone"),
-    _dropped("ray_scope", "5.0", "Ray's settings are given to hyperparameter_search"),
+    _dropped("ray_scope", "5.0", "Ray's search reads it from the environment", variable="RAY_SCOPE"),
     _dropped("tp_size", "4.56", "tensor parallelism is asked for when a model is loaded: tp_plan='auto'"),
     _dropped("tpu_num_cores", "5.0", "the launcher counts the cores"),
     _dropped("use_legacy_prediction_loop", "5.0", "one evaluation loop is left"),

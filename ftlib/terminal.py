@@ -140,13 +140,21 @@ def print_upgrade(reports: Sequence[FileReport], *, fix: bool) -> None:
             said = f"[{colours[found.level]}]{found.level}[/] {_shown(found.rule)}: {_shown(found.explanation)}"
             console.print(f"{place}: {said}", soft_wrap=True)
         if report.diff:
-            console.print(Syntax(printable(report.diff), "diff", background_color="default"))
+            _print_diff(console, report.diff)
     changed = sum(report.written for report in reports)
     left = sum(report.needs_attention for report in reports)
     done = (
         f"{changed} rewritten" if fix else f"{sum(bool(report.diff) for report in reports)} could be rewritten (--fix)"
     )
     console.print(f"{len(reports)} files: {done}, {left} with something left to do")
+
+
+def _print_diff(console: Console, diff: str) -> None:
+    # A terminal gets colours and wraps long lines; a file or a pipe gets every line whole, as patch reads it.
+    if console.is_terminal:
+        console.print(Syntax(printable(diff), "diff", background_color="default", word_wrap=True))
+    else:
+        console.print(printable(diff), markup=False, emoji=False, soft_wrap=True)
 
 
 def print_texts(prompts: Sequence[str], texts: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 import tokenize
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -21,11 +21,14 @@ import libcst as cst
 
 from ftlib.errors import DataError
 from ftlib.upgrade.calls import check_call
-from ftlib.upgrade.cells import Cell, is_python, join, mask, read_cells, split, unmask, write_cells
-from ftlib.upgrade.installed import check_installed, due_rules, installed_versions
+from ftlib.upgrade.cells import Cell, is_python, join, mask, read_cells, shell_lines, split, unmask, write_cells
+from ftlib.upgrade.commands import check_options, check_shell
+from ftlib.upgrade.fields import check_fields
+from ftlib.upgrade.installed import check_installed, due_rules, installed_versions, look_up
 from ftlib.upgrade.methods import check_methods
 from ftlib.upgrade.names import check_classes, check_names, find_names
 from ftlib.upgrade.rule import PACKAGES
+from ftlib.upgrade.settings import check_settings
 from ftlib.upgrade.syntax import CELL_MARK
 from ftlib.upgrade.tree import Found, Level, Tree
 
@@ -187,10 +190,13 @@ def _rewritten(code: str, versions: Mapping[str, str] | None) -> tuple[str, list
     dues = due_rules(installed_versions() if versions is None else versions)
     for call in tree.all(cst.Call):
         check_call(tree, call, dues)
+        check_settings(tree, call, dues)
+    check_fields(tree, dues)
     names = find_names(tree)
-    check_names(tree, names, dues)
+    check_names(tree, names, dues, lambda name: versions is None and look_up(name).value is not None)
     check_classes(tree, dues)
     check_methods(tree, dues)
+    check_options(tree, dues)
     if versions is None:
         check_installed(tree, names, dues)
     return tree.edited(), sorted(tree.found, key=lambda each: each.line)
@@ -211,12 +217,21 @@ def _upgrade_notebook(text: str, name: str, versions: Mapping[str, str] | None) 
     program = join([(number, source) for number, (source, _) in masked.items()])
     new, found = _rewritten(program, versions)
     findings += [_in_cell(each, program) for each in found]
+    findings += _in_shells(cells, versions)
     sources = {number: unmask(source, masked[number][1]) for number, source in split(new).items()}
     changed = {
         cell.number: sources[cell.number] for cell in cells if sources.get(cell.number, cell.source) != cell.source
     }
     findings.sort(key=lambda each: (each.cell or 0, each.line))
     return Upgrade(write_cells(text, cells, changed), tuple(findings), _cell_diffs(cells, changed, name))
+
+
+def _in_shells(cells: Sequence[Cell], versions: Mapping[str, str] | None) -> Iterator[Finding]:
+    dues = due_rules(installed_versions() if versions is None else versions)
+    own = "\n".join(cell.source for cell in cells)
+    for cell in cells:
+        for each in check_shell(shell_lines(cell.source), dues, own=own):
+            yield Finding(each.line, each.rule, each.explanation, each.level, each.fixed, cell.number)
 
 
 def _syntax_error(source: str) -> Finding | None:

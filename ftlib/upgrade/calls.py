@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import libcst as cst
 import libcst.matchers as m
 
-from ftlib.upgrade.rule import Rule, short_name
-from ftlib.upgrade.syntax import (
-    add_arguments,
-    code_of,
+from ftlib.upgrade.arguments import (
     find_argument,
     name_arguments,
     remove_argument,
     rename_argument,
     replace_argument,
 )
-from ftlib.upgrade.tree import Edit, Level, Target, Tree
+from ftlib.upgrade.editor import Edit
+from ftlib.upgrade.kinds import kind_of
+from ftlib.upgrade.rule import Rule, is_ours
+from ftlib.upgrade.syntax import code_of
+from ftlib.upgrade.tree import Level, Target, Tree
+from ftlib.upgrade.unpacked import Unpacked, unpacked, uses_of
 
-_TRAINING_ARGUMENTS = ("transformers.TrainingArguments", "transformers.Seq2SeqTrainingArguments")
-_KEYWORDS = ("rename", "remove", "value", "setting", "say")
-# What makes a value more than a look at what is there: it can't be dropped or computed earlier.
-_DOES_SOMETHING = m.Call() | m.Await() | m.Yield() | m.NamedExpr() | m.Lambda() | m.ListComp() | m.GeneratorExp()
+KEYWORDS = ("rename", "remove", "value", "setting", "say")
+"""Kinds of rules about one argument of a call."""
+_BY_RELEASE = re.compile(r"version|Version|hasattr|signature|_fields\b")
+DOES_SOMETHING = m.Call() | m.Await() | m.Yield() | m.NamedExpr() | m.Lambda() | m.ListComp() | m.GeneratorExp()
+"""What makes a value more than a look at what is there: it can't be dropped or computed earlier."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +79,12 @@ def settle(
 
 def check_call(tree: Tree, call: cst.Call, dues: Sequence[Due]) -> None:
     """Hold one call against the rules about arguments."""
-    target = tree.target(call)
-    here = [due for due in dues if target is not None and due.rule.applies_to(target.name)]
-    if target is None or not here:
+    target = reached(tree, call)
+    here = [due for due in dues if target is not None and _applies(tree, call, target, due.rule)]
+    if target is None or not here or is_guarded(tree, call):
         return
-    if hidden_keywords(tree, call) is None:
+    brought = unpacked(tree, call)
+    if not brought.complete and not target.name.startswith("."):
         tree.say(
             call, "hidden arguments", f"what ** unpacks into {code_of(call.func)} can't be seen here", level="note"
         )
@@ -89,42 +93,48 @@ def check_call(tree: Tree, call: cst.Call, dues: Sequence[Due]) -> None:
             _check_task(tree, call, due)
         elif due.rule.kind == "order":
             _check_order(tree, call, target, due)
-        elif due.rule.kind == "config":
-            _check_config(tree, call, target, due)
-        elif due.rule.kind in _KEYWORDS and due.rule.old not in target.own:
-            _check_keyword(tree, call, due)
+        elif due.rule.kind in KEYWORDS and due.rule.old not in target.own:
+            if find_argument(call, due.rule.old) is not None:
+                _check_keyword(tree, call, due)
+            elif due.rule.old in brought.keys:
+                _check_unpacked(tree, call, due, brought)
 
 
-def hidden_keywords(tree: Tree, call: cst.Call) -> set[str] | None:
-    """Keywords that come out of ``**dictionaries``; ``None`` if one of them can't be seen.
+def reached(tree: Tree, call: cst.Call) -> Target | None:
+    """What a call reaches: also the class of an object that ``dataclasses.replace`` makes anew."""
+    if tree.imported(call.func) == "dataclasses.replace" and call.args:
+        kind = kind_of(tree, call.args[0].value)
+        return Target(kind) if is_ours(kind) else None
+    return tree.target(call)
 
-    Only a dictionary written down in the call, or assigned once, can be.
-    """
-    found: set[str] = set()
-    for each in call.args:
-        if each.star != "**":
-            continue
-        value = each.value if isinstance(each.value, cst.Dict | cst.Call) else tree.value_of(each.value)
-        if isinstance(value, cst.Dict) and all(isinstance(item, cst.DictElement) for item in value.elements):
-            keys = [item.key for item in value.elements if isinstance(item, cst.DictElement)]
-            found |= {str(key.evaluated_value) for key in keys if isinstance(key, cst.SimpleString)}
-        elif isinstance(value, cst.Call) and m.matches(value.func, m.Name("dict")):
-            found |= {item.keyword.value for item in value.args if item.keyword is not None}
-        else:
-            return None
-    return found
+
+def is_guarded(tree: Tree, node: cst.CSTNode) -> bool:
+    """Does the program choose between releases here, by a version, a look at a signature or a caught TypeError?"""
+    while node is not tree.module:
+        above = tree.parent(node)
+        if isinstance(above, cst.If | cst.IfExp) and node is not above.test and _BY_RELEASE.search(code_of(above.test)):
+            return True
+        handlers = above.handlers if isinstance(above, cst.Try) else [above]
+        caught = [each.type for each in handlers if isinstance(each, cst.ExceptHandler) and each.type is not None]
+        if any(name in code_of(each) for each in caught for name in ("TypeError", "AttributeError")):
+            return True
+        node = above
+    return False
+
+
+def _applies(tree: Tree, call: cst.Call, target: Target, rule: Rule) -> bool:
+    if not rule.applies_to(target.name) or not isinstance(call.func, cst.Attribute) or target.name[0] != ".":
+        return rule.applies_to(target.name)
+    kind = kind_of(tree, call.func.value)
+    return not kind or kind.partition(".")[0] == rule.package
 
 
 def _check_keyword(tree: Tree, call: cst.Call, due: Due) -> None:
     rule = due.rule
     given = find_argument(call, rule.old)
-    if given is None:
-        if rule.old in (hidden_keywords(tree, call) or ()):
-            settle(tree, due, call, remark="it stands in a dictionary that is unpacked here: change it there")
+    if given is None or not concerns(rule, given.value):
         return
     value = code_of(given.value)
-    if rule.kind == "setting" and value.replace("'", '"') not in rule.values:
-        return
     change, argument, problem = _keyword_change(rule, given)
     taken = argument.partition("=")[0]
     if taken not in ("", rule.old) and (
@@ -143,15 +153,60 @@ def _keyword_change(rule: Rule, given: cst.Arg) -> tuple[Edit | None, str, str]:
     if rule.kind == "rename":
         return (lambda call: rename_argument(call, rule.old, rule.new)), f"{rule.new}={value}", ""
     if rule.kind == "remove":
-        busy = bool(m.findall(given.value, _DOES_SOMETHING))
+        busy = bool(m.findall(given.value, DOES_SOMETHING))
         problem = "its value does something: see whether you need that" if busy else ""
         return (lambda call: remove_argument(call, rule.old)), "", problem
     text = rule.values.get(value.replace("'", '"'))
+    if rule.kind == "setting" and not text:
+        return None, "", ""
     if text is None and rule.otherwise and isinstance(given.value, cst.Name | cst.Attribute):
         text = f"{rule.new} if {value} else {rule.otherwise}"
     if text is not None:
         return (lambda call: replace_argument(call, rule.old, text)), text, ""
     return None, "", f"the value {value} is not one that can be translated" if rule.kind == "value" else ""
+
+
+def concerns(rule: Rule, value: cst.BaseExpression) -> bool:
+    """Is a rule about this value? Only a setting looks at it."""
+    return rule.kind != "setting" or code_of(value).replace("'", '"') in rule.values
+
+
+def _check_unpacked(tree: Tree, call: cst.Call, due: Due, brought: Unpacked) -> None:
+    rule, place = due.rule, brought.keys[due.rule.old]
+    value = place.value if isinstance(place, cst.DictElement | cst.Arg) else None
+    if (value is not None and not concerns(rule, value)) or not tree.is_news(place, rule):
+        return
+    edits: list[tuple[cst.CSTNode, Edit]] = []
+    taken = find_argument(call, rule.new) is not None or rule.new in brought.keys
+    other = rule.unless and (value is None or re.fullmatch(rule.unless, code_of(value)))
+    if rule.kind == "rename" and not taken and not other and _is_only_unpacked(tree, place, rule):
+        edits = renamed_key(tree, place, rule)
+    remark = f"it goes by ** into {code_of(call.func)} on line {tree.line(call)}"
+    settle(tree, due, place, edits, remark=remark if tree.line(place) != tree.line(call) else "")
+
+
+def _is_only_unpacked(tree: Tree, place: cst.CSTNode, rule: Rule) -> bool:
+    # Is the dictionary used for nothing but calls that the rule is about?
+    holder = tree.parent(tree.parent(place))
+    if isinstance(holder, cst.Arg):
+        return holder.star == "**"
+    target = holder.targets[0].target if isinstance(holder, cst.Assign) and len(holder.targets) == 1 else None
+    if not isinstance(target, cst.Name):
+        return False
+    arguments = [tree.parent(use) for use in uses_of(tree, target) if use is not target]
+    calls = [tree.parent(each) for each in arguments if isinstance(each, cst.Arg) and each.star == "**"]
+    reach = [reached(tree, each) for each in calls if isinstance(each, cst.Call)]
+    return len(calls) == len(arguments) and all(each is not None and rule.applies_to(each.name) for each in reach)
+
+
+def renamed_key(tree: Tree, place: cst.CSTNode, rule: Rule) -> list[tuple[cst.CSTNode, Edit]]:
+    """The edit that gives a key of a dictionary the new name: in a literal, or in a call of ``dict``."""
+    if isinstance(place, cst.DictElement) and isinstance(place.key, cst.SimpleString):
+        quote = place.key.quote
+        return [(place.key, lambda key: key.with_changes(value=f"{quote}{rule.new}{quote}"))]
+    if isinstance(place, cst.Arg):
+        return [(tree.parent(place), lambda call: rename_argument(call, rule.old, rule.new))]
+    return []
 
 
 def _check_task(tree: Tree, call: cst.Call, due: Due) -> None:
@@ -179,101 +234,3 @@ def _check_order(tree: Tree, call: cst.Call, target: Target, due: Due) -> None:
         settle(tree, due, call, [(call, lambda node: name_arguments(node, order, first))])
     else:
         settle(tree, due, call, remark="it can't be told whether this call has the old order or the new one")
-
-
-def _check_config(tree: Tree, call: cst.Call, target: Target, due: Due) -> None:
-    rule = due.rule
-    named = {each.keyword.value: each.value for each in call.args if each.keyword is not None}
-    moved = {name: value for name, value in named.items() if name in rule.values and name not in target.own}
-    if not moved:
-        return
-    gone = [name for name in moved if not rule.values[name]]
-    here = "here " + ", ".join(moved) + (f"; of these gone: {', '.join(gone)}" if gone else "")
-    config, problem = _config_call(tree, call, rule)
-    # None stood for the default, which the configuration has anyway; there it would mean no limit.
-    told = {name: value for name, value in moved.items() if not _is_none(tree, value)}
-    obstacles = (_obstacle(tree, call, config, (name, rule.values[name], value)) for name, value in told.items())
-    problem = problem or next((text for text in obstacles if text), "")
-    if problem:
-        settle(tree, due, call, remark=f"{here}; {problem}")
-        return
-    fields = {rule.values[name]: code_of(value) for name, value in told.items() if name not in gone}
-    new = [f"{name}={value}" for name, value in fields.items() if config is None or not find_argument(config, name)]
-    arguments = ", ".join([*new, *_kept(tree, config, rule, fields)])
-    user = None if config is not None and _makes(tree, config, rule.new) else config or call
-    settle(tree, due, call, _config_edits(call, config, rule, moved, arguments), remark=here, user=user)
-
-
-def _is_none(tree: Tree, value: cst.BaseExpression) -> bool:
-    return "None" in (code_of(value), code_of(tree.value_of(value) or value))
-
-
-def _config_call(tree: Tree, call: cst.Call, rule: Rule) -> tuple[cst.Call | None, str]:
-    # The call that makes the configuration; None where the trainer is given none.
-    by_place = [each for each in call.args if each.keyword is None]
-    given = find_argument(call, "args") or (by_place[1] if len(by_place) > 1 and rule.new == "trl.SFTConfig" else None)
-    if any(each.star for each in call.args) or (given is None and len(by_place) > 1):
-        return None, "the configuration may be among the arguments that can't be seen"
-    if given is None:
-        return None, ""
-    value = given.value if isinstance(given.value, cst.Call) else tree.value_of(given.value)
-    if isinstance(value, cst.Call) and any(_makes(tree, value, name) for name in (*_TRAINING_ARGUMENTS, rule.new)):
-        return value, ""
-    return None, f"it can't be seen where {code_of(given.value)} is made"
-
-
-def _obstacle(tree: Tree, call: cst.Call, config: cst.Call | None, moved: tuple[str, str, cst.BaseExpression]) -> str:
-    # Why an argument (its old name, its new one, its value) can't move from the trainer to its configuration.
-    old, field, expression = moved
-    value, does_something = code_of(expression), bool(m.findall(expression, _DOES_SOMETHING))
-    if not field:
-        return "its value does something" if does_something else ""
-    if config is None:
-        return ""
-    there = [each for name in (field, old) if (each := find_argument(config, name))]
-    if any(code_of(each.value) != value for each in there) or not tree.claim(config, field, value):
-        return f"{field} is given there with another value"
-    if tree.around(config, cst.Call) is call:
-        return ""
-    if does_something:
-        return f"{value} can't be computed earlier"
-    for name in m.findall(expression, m.Name()):
-        places = tree.bindings(name) if isinstance(name, cst.Name) else []
-        known = len(places) == 1 and tree.line(places[0]) < tree.line(config)
-        if not known and code_of(name) not in ("True", "False"):
-            return f"{code_of(name)} may not be known yet where the configuration is made"
-    return ""
-
-
-def _kept(tree: Tree, config: cst.Call | None, rule: Rule, fields: Iterable[str]) -> list[str]:
-    if config is not None and _makes(tree, config, rule.new):
-        return []
-    hidden = hidden_keywords(tree, config) if config is not None else set()
-    if hidden is None:  # what is there can't be seen, and an argument given twice is an error
-        return []
-    given = {*fields, *hidden}
-    given |= {each.keyword.value for each in config.args if each.keyword is not None} if config is not None else set()
-    return [each for each in rule.keeps if each.partition("=")[0] not in given]
-
-
-def _makes(tree: Tree, call: cst.Call, name: str) -> bool:
-    return short_name(tree.imported(call.func) or "") == name
-
-
-def _config_edits(
-    call: cst.Call, config: cst.Call | None, rule: Rule, names: Iterable[str], arguments: str
-) -> list[tuple[cst.CSTNode, Edit]]:
-    name = rule.new.rpartition(".")[2]
-
-    def strip(node: cst.Call) -> cst.Call:
-        for each in names:
-            node = remove_argument(node, each)
-        return node
-
-    def fill(node: cst.Call) -> cst.Call:
-        renamed = node if code_of(node.func).endswith(name) else node.with_changes(func=cst.Name(name))
-        return add_arguments(renamed, arguments)
-
-    if config is not None:
-        return [(call, strip), (config, fill)]
-    return [(call, strip), (call, lambda node: add_arguments(node, f"args={name}({arguments})"))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tokenize
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -96,11 +97,13 @@ def mask(source: str) -> tuple[str, list[str]]:
     lines = source.split("\n")
     continued = False
     for at, line in enumerate(lines):
-        before, magic = _magic_in(line, first=not any(each.strip() for each in lines[:at]), continued=continued)
-        if magic:
+        before, magic = _magic_in(line, continued=continued)
+        if magic and (continued or not _is_open(lines[:at])):
             lines[at] = f"{before}{'# ' if continued else ''}{_MAGIC}{len(hidden)}__"
             hidden.append(magic)
-        continued = bool(magic) and magic.rstrip().endswith("\\")
+            continued = magic.rstrip().endswith("\\")
+        else:
+            continued = False
     return "\n".join(lines), hidden
 
 
@@ -112,6 +115,21 @@ def unmask(source: str, hidden: Sequence[str]) -> str:
     """
     pattern = rf"(?:# )?{_MAGIC}(\d+)__"
     return re.sub(pattern, lambda found: hidden[int(found[1])], source)
+
+
+def shell_lines(source: str) -> list[tuple[int, str]]:
+    r"""The lines of a cell that a shell reads, with their numbers.
+
+    >>> shell_lines("x = 1\n!ls \\\n  -l"), shell_lines("%%bash\nls")
+    ([(2, '!ls \\'), (3, '-l')], [(2, 'ls')])
+    """
+    if not is_python(source):
+        shell = re.search(r"^\s*%%(bash|sh|shell|script|cmd|system|sx)\b", source, flags=re.MULTILINE)
+        lines = [*enumerate(source.split("\n"), start=1)] if shell is not None else []
+        return [(number, line) for number, line in lines if line.strip() and not line.lstrip().startswith(("%%", "#"))]
+    masked, hidden = mask(source)
+    found = [(at, re.search(rf"{_MAGIC}(\d+)__", line)) for at, line in enumerate(masked.split("\n"), start=1)]
+    return [(at, hidden[int(number[1])]) for at, number in found if number is not None]
 
 
 def join(cells: Sequence[tuple[int, str]]) -> str:
@@ -130,9 +148,20 @@ def split(program: str) -> dict[int, str]:
 
 
 def is_python(source: str) -> bool:
-    """Is a cell Python, magics aside? A cell magic such as ``%%bash`` hands it to something else."""
-    found = re.match(r"\s*%%(\w+)", source)
-    return found is None or found[1] in _PYTHON_CELLS
+    r"""Is a cell Python, magics aside? A cell magic such as ``%%bash`` hands it to something else.
+
+    Comments may stand above the cell magic (``#@title`` in Colab), and one cell magic above another.
+
+    >>> is_python("#@title Install\n%%capture\nx = 1"), is_python("#@title Install\n%%bash\nls")
+    (True, False)
+    """
+    for line in source.split("\n"):
+        found = re.match(r"\s*%%(\w+)", line)
+        if found is None and line.strip() and not line.lstrip().startswith("#"):
+            return True
+        if found is not None and found[1] not in _PYTHON_CELLS:
+            return False
+    return True
 
 
 def _parses(source: str) -> bool:
@@ -143,13 +172,23 @@ def _parses(source: str) -> bool:
     return True
 
 
-def _magic_in(line: str, *, first: bool, continued: bool) -> tuple[str, str]:
+def _is_open(lines: Sequence[str]) -> bool:
+    # Do these lines end within brackets or a string, so that the next one begins nothing of its own?
+    try:
+        for _ in tokenize.generate_tokens(iter([f"{line}\n" for line in lines]).__next__):
+            pass
+    except tokenize.TokenError as error:
+        return any(words in str(error) for words in ("multi-line", "triple-quoted"))
+    except SyntaxError:
+        return False
+    return False
+
+
+def _magic_in(line: str, *, continued: bool) -> tuple[str, str]:
     # What stands in front of a magic, and the magic; nothing where the line has none.
     bare = line.lstrip()
-    indent = line[: len(line) - len(bare)]
-    starts = bare.startswith(("!", "%")) and (first or not bare.startswith("%%"))
-    if starts or _HELP.fullmatch(line) or (continued and bare):
-        return indent, bare
+    if bare.startswith(("!", "%")) or _HELP.fullmatch(line) or (continued and bare):
+        return line[: len(line) - len(bare)], bare
     assigned = _ASSIGNED.fullmatch(line)
     return (assigned[1], assigned[2]) if assigned else ("", "")
 

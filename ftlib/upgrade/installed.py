@@ -9,7 +9,7 @@ import importlib.metadata
 import inspect
 import re
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from types import ModuleType
@@ -17,12 +17,13 @@ from typing import Any
 
 import libcst as cst
 
-from ftlib.upgrade.calls import Due, hidden_keywords
+from ftlib.upgrade.calls import Due, is_guarded
 from ftlib.upgrade.names import Names
 from ftlib.upgrade.rule import PACKAGES, is_ours, short_name
 from ftlib.upgrade.rules import RULES
 from ftlib.upgrade.syntax import code_of
 from ftlib.upgrade.tree import Tree
+from ftlib.upgrade.unpacked import unpacked
 
 
 def installed_versions() -> dict[str, str]:
@@ -59,7 +60,7 @@ def check_installed(tree: Tree, names: Names, dues: Collection[Due]) -> None:
             tree.say(place, "no rule", f"{name}: {looked_up.reason}", level="decide" if looked_up.gone else "note")
     for call in tree.all(cst.Call):
         called = tree.imported(call.func)
-        if called is not None and is_ours(called):
+        if called is not None and is_ours(called) and not is_guarded(tree, call):
             _check_keywords(tree, call, called, dues)
 
 
@@ -102,11 +103,17 @@ def _descend(value: Any, path: str, rest: list[str]) -> LookUp:
         if inner is None and isinstance(value, ModuleType):
             inner = _submodule(f"{path}.{part}")
         if inner is None:
-            near = difflib.get_close_matches(part, dir(value), n=1, cutoff=0.75)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            near = _meant(part, dir(value))
+            hint = f"; did you mean {near}?" if near else ""
             return LookUp(gone=True, reason=f"the installed {path} has no {part}{hint}")
         value, path = inner, f"{path}.{part}"
     return LookUp(value)
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    # What a slip of the keyboard was to be. Another number or another word makes it something else, however alike.
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.9)
+    return near[0] if near and re.findall(r"\d", near[0]) == re.findall(r"\d", name) else ""
 
 
 def _submodule(name: str) -> ModuleType | None:
@@ -130,16 +137,18 @@ def _check_keywords(tree: Tree, call: cst.Call, name: str, dues: Collection[Due]
     rules = [due.rule for due in dues if due.rule.applies_to(target.name)]
     covered = {each for rule in rules for each in (rule.old, *(rule.values if rule.kind == "config" else ()))}
     given = {each.keyword.value: each for each in call.args if each.keyword is not None}
-    for keyword in [*given, *sorted((hidden_keywords(tree, call) or set()) - set(given))]:
+    brought = unpacked(tree, call).keys
+    for keyword in [*given, *sorted(set(brought) - set(given))]:
         if keyword not in accepted and keyword not in covered:
-            near = difflib.get_close_matches(keyword, accepted, n=1)
-            hint = f": did you mean {near[0]}?" if near else ", and nothing of a similar name"
-            text = f"the installed {code_of(call.func)} has no argument {keyword}{hint}"
-            tree.say(given.get(keyword, call), "no rule", text)
+            near = _meant(keyword, accepted)
+            text = f"the installed {code_of(call.func)} has no argument {keyword}"
+            tree.say(given.get(keyword, call), "no rule", text + (f": did you mean {near}?" if near else ""))
 
 
 def _keywords(value: Any) -> list[str] | None:
     # None where any keyword is taken, or where that can't be told.
+    if inspect.isclass(value) and hasattr(value.__init__, "__wrapped__"):
+        return None  # what stands around it may take more: a model's configuration takes any keyword
     try:
         parameters = inspect.signature(value).parameters.values()
     except (TypeError, ValueError):

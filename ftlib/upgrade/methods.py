@@ -7,25 +7,57 @@ from collections.abc import Callable, Sequence
 import libcst as cst
 import libcst.matchers as m
 
-from ftlib.upgrade.calls import Due, settle
-from ftlib.upgrade.syntax import code_of, find_argument, rename_argument
-from ftlib.upgrade.tree import Edit, Tree
+from ftlib.upgrade.arguments import find_argument, rename_argument
+from ftlib.upgrade.caches import check_legacy_caches
+from ftlib.upgrade.calls import Due, is_guarded, settle
+from ftlib.upgrade.editor import Edit
+from ftlib.upgrade.kinds import ELSEWHERE, is_model, kind_of
+from ftlib.upgrade.rule import Rule, is_ours, short_name
+from ftlib.upgrade.syntax import code_of, leftmost
+from ftlib.upgrade.tree import Tree
 
-_MAKE_MODELS = (".from_pretrained", ".from_config")
-_SAME_OBJECT = ("to", "cuda", "cpu", "eval", "train", "half", "float", "bfloat16")
-_TRAINERS = ("transformers.Trainer", "transformers.Seq2SeqTrainer", "trl.SFTTrainer", "trl.DPOTrainer")
 _HARMLESS = m.OneOf(*map(m.Name, ("len", "list", "print", "range", "str", "zip", "enumerate", "dict")))
 
 
 def check_methods(tree: Tree, dues: Sequence[Due]) -> None:
-    """Hold calls of methods against the rules about them, in a program that imports one of the libraries."""
+    """Hold methods and attributes of objects against the rules, in a program that imports one of the libraries."""
+    if not tree.uses_libraries:
+        return
     own = {each.name.value for each in tree.all(cst.FunctionDef)}
-    by_name = {f".{due.rule.old}": due for due in dues if due.rule.kind == "method" and due.rule.old not in own}
-    for call in tree.all(cst.Call):
-        target = tree.target(call)
-        due = by_name.get(target.name) if target is not None else None
-        if due is not None:
-            _CHECKS[due.rule.old](tree, due, call)
+    methods = {due.rule.old: due for due in dues if due.rule.kind == "method" and due.rule.old not in own}
+    members = {due.rule.old: due for due in dues if due.rule.kind == "member" and due.rule.old not in own}
+    for node in tree.all(cst.Attribute):
+        name, above = node.attr.value, tree.parent(node)
+        called = above if isinstance(above, cst.Call) and above.func is node else None
+        if name in members and _may_have(tree, node, members[name].rule) and not is_guarded(tree, node):
+            _check_member(tree, members[name], node)
+        elif called is not None and name in methods and name in _CHECKS and _may_have(tree, node, methods[name].rule):
+            _CHECKS[name](tree, methods[name], called)
+    if "past_key_values" in methods:
+        check_legacy_caches(tree, methods["past_key_values"])
+
+
+def _may_have(tree: Tree, node: cst.Attribute, rule: Rule) -> bool:
+    # Nothing speaks against it: the object may be of one of the rule's kinds, and the program defines nothing itself.
+    if tree.imported(leftmost(node)) and not tree.imported(node):
+        return False
+    kind = tree_kind(tree, node)
+    if rule.where and rule.where[0].endswith("Config"):  # what others have as well, under the same name
+        return rule.applies_to(kind)
+    return kind != ELSEWHERE and (not kind or not rule.where or rule.applies_to(kind))
+
+
+def tree_kind(tree: Tree, node: cst.Attribute) -> str:
+    """Kind of the object in front of the dot: an imported class stands for its objects."""
+    name = tree.imported(node.value)
+    return (short_name(name) if is_ours(name) else ELSEWHERE) if name else kind_of(tree, node.value)
+
+
+def _check_member(tree: Tree, due: Due, node: cst.Attribute) -> None:
+    edits: list[tuple[cst.CSTNode, Edit]] = []
+    if due.rule.new:
+        edits = [(node, lambda old: old.with_changes(attr=cst.Name(due.rule.new)))]
+    settle(tree, due, node, edits)
 
 
 def _receiver(call: cst.Call) -> cst.BaseExpression:
@@ -98,11 +130,11 @@ def _is_read_by_key(tree: Tree, node: cst.CSTNode) -> bool:
 
 def _check_flops(tree: Tree, due: Due, call: cst.Call) -> None:
     receiver = _receiver(call)
-    kind = _kind_of(tree, receiver)
-    if kind == "trainer":
+    kind = kind_of(tree, receiver)
+    if kind.endswith("Trainer"):
         return
     known = [each.keyword is None or each.keyword.value == "exclude_embeddings" for each in call.args]
-    if kind != "model" or known != [True] * len(known) or call.args[0].keyword is not None:
+    if not is_model(kind) or known != [True] * len(known) or call.args[0].keyword is not None:
         settle(tree, due, call, remark=f"it can't be seen that {code_of(receiver)} is a model; a trainer still has it")
         return
     model = cst.Arg(receiver, comma=cst.Comma(whitespace_after=cst.SimpleWhitespace(" ")))
@@ -111,19 +143,6 @@ def _check_flops(tree: Tree, due: Due, call: cst.Call) -> None:
         return old.with_changes(func=cst.Name("floating_point_ops"), args=[model, *old.args])
 
     settle(tree, due, call, [(call, change)], user=call)
-
-
-def _kind_of(tree: Tree, node: cst.BaseExpression, depth: int = 8) -> str:
-    class_ = tree.around(node, cst.ClassDef)
-    if class_ is not None and tree.base_of(class_) in _TRAINERS and code_of(node) in ("self", "self.model"):
-        return "trainer" if code_of(node) == "self" else "model"
-    value = node if isinstance(node, cst.Call) else tree.value_of(node)
-    target = tree.target(value) if isinstance(value, cst.Call) else None
-    if not isinstance(value, cst.Call) or target is None or not depth:
-        return ""
-    if target.name.removeprefix(".") in _SAME_OBJECT:
-        return _kind_of(tree, _receiver(value), depth - 1)
-    return "model" if target.name.endswith(_MAKE_MODELS) else "trainer" if target.name in _TRAINERS else ""
 
 
 _CHECKS: dict[str, Callable[[Tree, Due, cst.Call], None]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -10,10 +10,13 @@ from typing import Any
 import libcst as cst
 import libcst.matchers as m
 
+from ftlib.upgrade.arguments import add_arguments, append_item, find_argument
 from ftlib.upgrade.calls import Due, settle
+from ftlib.upgrade.editor import Edit
+from ftlib.upgrade.kinds import kind_of
 from ftlib.upgrade.rule import is_ours, short_name
-from ftlib.upgrade.syntax import add_arguments, append_item, code_of, find_argument, find_method, flattened, module_of
-from ftlib.upgrade.tree import Edit, Tree
+from ftlib.upgrade.syntax import code_of, find_method, flattened, module_of
+from ftlib.upgrade.tree import Tree
 
 _IMPORT_ERRORS = ("ImportError", "ModuleNotFoundError", "Exception", "BaseException")
 
@@ -62,16 +65,27 @@ def _is_label(tree: Tree, node: cst.CSTNode) -> bool:
     return isinstance(above, cst.ImportAlias | cst.ImportFrom | cst.AsName | cst.Param | cst.AssignTarget)
 
 
-def check_names(tree: Tree, names: Names, dues: Sequence[Due]) -> None:
-    """Hold imports and uses of names against the rules about them."""
+def check_names(tree: Tree, names: Names, dues: Sequence[Due], is_there: Callable[[str], bool]) -> None:
+    """Hold imports and uses of names against the rules about them.
+
+    Args:
+        tree: The program.
+        names: Its names.
+        dues: The rules.
+        is_there: Does a library have this full name? Then it isn't gone, wherever in the library it lives.
+    """
+    gone = Names(
+        [each for each in names.imported if not is_there(each[2])],
+        [each for each in names.used if not is_there(each[1])],
+    )
     for node in tree.all(cst.ImportFrom):
         if isinstance(node.names, cst.ImportStar) and is_ours(module_of(node)):
             tree.say(node, "star import", f"{code_of(node)}: names from here can't be traced: import them by name")
     for due in dues:
         if due.rule.kind == "moved":
-            _check_moved(tree, names, due)
+            _check_moved(tree, names if due.works else gone, due)
         elif due.rule.kind == "gone":
-            for place, name in names.needed:
+            for place, name in gone.needed:
                 if fnmatchcase(short_name(name), due.rule.old):
                     settle(tree, due, place, remark="" if short_name(name) == due.rule.old else short_name(name))
 
@@ -197,6 +211,4 @@ def _is_trainer(tree: Tree, node: cst.BaseExpression, due: Due) -> bool:
         own = m.findall(class_, m.AssignTarget(target=m.Attribute(m.Name("self"), m.Name(due.rule.old))))
         base = tree.base_of(class_)
         return base is not None and due.rule.applies_to(base) and not own
-    value = tree.value_of(node)
-    target = tree.target(value) if isinstance(value, cst.Call) else None
-    return target is not None and target.direct and due.rule.applies_to(target.name)
+    return due.rule.applies_to(kind_of(tree, node))

@@ -15,14 +15,14 @@ from ftlib.upgrade.rules import RULES
 
 _BEGIN, _END = "<!-- rules: begin -->", "<!-- rules: end -->"
 _DONE_BY_A_PERSON = ("say", "task", "gone")
-_REPORTED_ONLY = ("prepare_seq2seq_batch", "apply_chat_template")
+_REPORTED_ONLY = ("prepare_seq2seq_batch", "apply_chat_template", "past_key_values")
 
 
 def render_rules() -> str:
     """The rules as Markdown: a table for each group of callables, in the order of the rules.
 
     >>> print(render_rules().splitlines()[0])
-    ### `TrainingArguments`, `Seq2SeqTrainingArguments`, `SFTConfig`, `DPOConfig`
+    ### `TrainingArguments`, `Seq2SeqTrainingArguments`, `trl.*Config`
     """
     groups: dict[tuple[str, ...], list[Rule]] = {}
     for rule in RULES:
@@ -30,7 +30,7 @@ def render_rules() -> str:
     heading = "| old | now | gone by | `--fix` | why |\n|---|---|---|---|---|"
     sections = []
     for where, rules in groups.items():
-        names = ", ".join(_code(re.sub(r"^\w+\.", "", name)) for name in where) or "Names and methods"
+        names = ", ".join(_code(_shown(name)) for name in where) or "Names and methods"
         sections.append("\n".join([f"### {names}\n", heading, *map(_row, rules)]))
     return "\n\n".join(sections)
 
@@ -47,8 +47,15 @@ def refreshed(page: str) -> str:
     return f"{before}{_BEGIN}\n\n{render_rules()}\n\n{_END}{rest.split(_END)[1]}"
 
 
+def _shown(name: str) -> str:
+    # Without the package, unless that is all that is said.
+    return name if re.fullmatch(r"\w+\.\*\w+", name) else re.sub(r"^\w+\.", "", name)
+
+
 def _row(rule: Rule) -> str:
-    fix = "no" if rule.kind in _DONE_BY_A_PERSON or rule.old in _REPORTED_ONLY else "yes"
+    reported = rule.kind in _DONE_BY_A_PERSON or rule.old in _REPORTED_ONLY
+    told = rule.kind in ("setting", "member") and not rule.new
+    fix = "no" if reported or told else "yes"
     olds = [f"{rule.old}={value}" for value in rule.values] if rule.kind == "setting" else [rule.old]
     old = ", ".join(map(_code, rule.values if rule.kind in ("config", "task") else olds))
     release = rule.release if rule.gone_by else "still accepted"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal
 
-PACKAGES = ("transformers", "trl", "peft", "datasets")
+PACKAGES = ("transformers", "trl", "peft", "datasets", "accelerate", "huggingface_hub")
 
 Kind = Literal[
     "rename",  # a keyword has another name
@@ -21,6 +21,7 @@ Kind = Literal[
     "moved",  # an importable name lives elsewhere
     "gone",  # an importable name is gone
     "method",  # a method of an object is gone, or gives something else
+    "member",  # a method or attribute of an object is gone, or has another name
     "attribute",  # an attribute of a trainer has another name
     "parameter",  # a method that subclasses override is passed one more argument
 ]
@@ -40,7 +41,8 @@ class Rule:
         new: The new one; empty where nothing takes its place.
         why: One line for the reader.
         since: Release by which the new spelling was there, where that isn't the one by which the old was gone.
-        values: For ``value`` and ``setting``: source of a value -> the argument that replaces it (empty: none). For
+        values: For ``value``: source of a value -> the argument that replaces it (empty: none). For ``setting``: the
+            same, and empty means that a person has to decide. For
             ``config``: keyword -> field of the configuration (empty: gone). For ``task``: the values that are gone.
         otherwise: For ``value``: what the new argument is where the old one was false.
         unless: Regular expression; a value that it matches is left to a person.
@@ -71,7 +73,8 @@ class Rule:
         'Trainer.tokenizer'
         """
         brackets = "()" if self.kind == "attribute" else ""  # of an object, not an argument of the call
-        return f"{self.where[0].rpartition('.')[2]}{brackets}.{self.old}" if self.where else self.old
+        of = self.where[0].rpartition(".")[2].replace("*", "") if self.where else ""
+        return f"{of}{brackets}.{self.old}" if of else self.old
 
     @property
     def package(self) -> str:
@@ -104,10 +107,10 @@ def gone(release: str, names: str, why: str) -> list[Rule]:
     return [Rule("gone", release, (), f"{package}.{name}", why=why) for name in names.split()]
 
 
-def moved(release: str, old: str, new: str, why: str) -> Rule:
+def moved(release: str, old: str, new: str, why: str, *, since: str = "") -> Rule:
     """An importable name that lives elsewhere."""
     home, _, name = new.rpartition(".")
-    return Rule("moved", release, (), old, new, why, needs=f"from {home} import {name}")
+    return Rule("moved", release, (), old, new, why, since, needs=f"from {home} import {name}")
 
 
 def switch(

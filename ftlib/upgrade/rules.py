@@ -5,27 +5,17 @@ To teach the command a change, add a row. ``tests/test_upgrade.py`` holds the ro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from ftlib.upgrade.rule import Rule, fields, gone, moved, removed, said, switch
+from ftlib.upgrade.rule import Rule, gone, moved, removed, said, switch
+from ftlib.upgrade.training_rules import DEPRECATED_BY_TRL, TRAINER_RULES, TRAINING_RULES
 
 _TF5 = "transformers 5.0"
-_TRAINING = (
-    "transformers.TrainingArguments",
-    "transformers.Seq2SeqTrainingArguments",
-    "trl.SFTConfig",
-    "trl.DPOConfig",
-)
-_TRAINERS = ("transformers.Trainer", "transformers.Seq2SeqTrainer")
-_TRL_TRAINERS = ("trl.SFTTrainer", "trl.DPOTrainer", "trl.RewardTrainer")
-_ALL_TRAINERS = _TRAINERS + _TRL_TRAINERS
 _FROM_PRETRAINED = ("transformers.*.from_pretrained", "peft.AutoPeft*.from_pretrained")
 _LOADERS = (*_FROM_PRETRAINED, "transformers.pipeline")
 _LOAD_DATASET = ("datasets.load_dataset", "datasets.load_dataset_builder")
-_SFT_CONFIG = ("trl.SFTConfig",)
+_DOWNLOADS = ("huggingface_hub.hf_hub_download", "huggingface_hub.snapshot_download")
+_ACCELERATOR = ("accelerate.Accelerator",)
 _ADAMW = ("transformers.AdamW",)
 _SHARED = "one name in all libraries"
-_TARGETS = "the number of targets in the whole step, to divide by"
 
 
 def _quantised(bits: str) -> Rule:
@@ -39,165 +29,6 @@ def _task(release: str, names: str) -> Rule:
     why = "take text-generation with a chat model, or the model's own class"
     return Rule("task", release, ("transformers.pipeline",), names.replace(" ", ", "), why=why, values=values)
 
-
-def _parameter(release: str, method: str, order: str, why: str) -> Rule:
-    names = tuple(order.split())
-    new = f"{method}(..., {names[-1]}=None)"
-    return Rule("parameter", release, _ALL_TRAINERS, method, new, f"the trainer also passes {why}", order=names)
-
-
-def _config(trainer: str, config: str, settings: Mapping[str, str]) -> Rule:
-    why = f"they belong to {config}; where its defaults differ, those that the code relied on are written out"
-    # The defaults of TrainingArguments, which the trainers took before they had a configuration of their own.
-    keeps = ("learning_rate=5e-5", "logging_steps=500", "gradient_checkpointing=False", "bf16=False")
-    needs = f"from trl import {config}"
-    where, new = (f"trl.{trainer}",), f"trl.{config}"
-    return Rule("config", "trl 0.13", where, "settings", new, why, "0.16", settings, keeps=keeps, needs=needs)
-
-
-_TRAINING_RULES = (
-    Rule("rename", "transformers 4.51", _TRAINING, "evaluation_strategy", "eval_strategy", "named like eval_steps"),
-    Rule("rename", _TF5, _TRAINING, "no_cuda", "use_cpu", "it keeps out every accelerator, not only CUDA"),
-    Rule("rename", _TF5, _TRAINING, "per_gpu_train_batch_size", "per_device_train_batch_size", "a CPU is a device too"),
-    Rule("rename", _TF5, _TRAINING, "per_gpu_eval_batch_size", "per_device_eval_batch_size", "a CPU is a device too"),
-    Rule("rename", _TF5, _TRAINING, "push_to_hub_token", "hub_token", "named like hub_strategy"),
-    Rule("rename", _TF5, _TRAINING, "push_to_hub_model_id", "hub_model_id", "named like hub_strategy"),
-    Rule(
-        "rename",
-        "transformers 5.15",
-        _TRAINING,
-        "warmup_ratio",
-        "warmup_steps",
-        "below 1 it is a share of all steps",
-        unless=r"[1-9][\d.]*|None",
-    ),
-    switch(
-        "transformers 5.2",
-        _TRAINING,
-        "group_by_length",
-        'train_sampling_strategy="group_by_length"',
-        "one argument chooses the sampler",
-        otherwise='"random"',
-    ),
-    switch(
-        _TF5,
-        _TRAINING,
-        "adafactor",
-        'optim="adafactor"',
-        "one argument chooses the optimizer",
-        otherwise='"adamw_torch"',
-    ),
-    switch(
-        _TF5,
-        _TRAINING,
-        "include_tokens_per_second",
-        "include_num_input_tokens_seen=True",
-        "counting the tokens reports their rate too",
-        otherwise='"no"',
-    ),
-    switch(
-        _TF5,
-        _TRAINING,
-        "include_inputs_for_metrics",
-        'include_for_metrics=["inputs"]',
-        "a list says what compute_metrics is given",
-        otherwise="[]",
-    ),
-    Rule(
-        "setting",
-        _TF5,
-        _TRAINING,
-        "optim",
-        "adamw_torch",
-        "transformers' own AdamW is gone",
-        values={'"adamw_hf"': 'optim="adamw_torch"'},
-    ),
-    Rule(
-        "setting",
-        _TF5,
-        _TRAINING,
-        "report_to",
-        "none",
-        "None once stood for every tracker that is installed; with None the trainer can't be made",
-        values={"None": 'report_to="none"'},
-    ),
-    *removed(_TF5, _TRAINING, "overwrite_output_dir", "the trainer never read it"),
-    *removed(_TF5, _TRAINING, "use_mps_device", "Apple's GPU is used wherever there is one"),
-    *removed(_TF5, _TRAINING, "save_safetensors", "weights are always saved as safetensors"),
-    *removed(_TF5, _TRAINING, "use_legacy_prediction_loop", "there is one evaluation loop"),
-    *removed(
-        _TF5,
-        _TRAINING,
-        "fp16_backend half_precision_backend fp16_opt_level",
-        "PyTorch's own mixed precision is the only one",
-    ),
-    *said("transformers 5.15", _TRAINING, "logging_dir", "set the environment variable TENSORBOARD_LOGGING_DIR"),
-    *said(_TF5, _TRAINING, "tpu_num_cores", "set the environment variable TPU_NUM_CORES"),
-    *said(_TF5, _TRAINING, "ray_scope", "set the environment variable RAY_SCOPE"),
-    *said(_TF5, _TRAINING, "jit_mode_eval", "TorchScript is no longer supported: try torch_compile=True"),
-    *said(_TF5, _TRAINING, "past_index", "states are no longer carried from one batch to the next"),
-    *said(_TF5, _TRAINING, "fsdp_min_num_params", 'give it in fsdp_config, as "min_num_params"'),
-    *said(
-        _TF5,
-        _TRAINING,
-        "fsdp_transformer_layer_cls_to_wrap",
-        'give it in fsdp_config, as "transformer_layer_cls_to_wrap"',
-    ),
-)
-
-_TRAINER_RULES = (
-    Rule("rename", _TF5, _TRAINERS, "tokenizer", "processing_class", "it may be the processor of images or sound too"),
-    Rule("rename", "trl 0.16", _TRL_TRAINERS, "tokenizer", "processing_class", "it may be the processor of images too"),
-    Rule("attribute", _TF5, _ALL_TRAINERS, "tokenizer", "processing_class", "the attribute is named like the argument"),
-    Rule(
-        "order",
-        "transformers 4.46",
-        _TRAINERS,
-        "arguments by position",
-        "arguments by name",
-        "compute_loss_func came in at the eighth place, and those from there on moved",
-        order=(
-            *("model", "args", "data_collator", "train_dataset", "eval_dataset", "processing_class", "model_init"),
-            *("compute_metrics", "callbacks", "optimizers", "preprocess_logits_for_metrics"),
-        ),
-    ),
-    _parameter("transformers 4.46", "compute_loss", "self model inputs return_outputs num_items_in_batch", _TARGETS),
-    _parameter("transformers 4.46", "training_step", "self model inputs num_items_in_batch", _TARGETS),
-    _parameter("transformers 4.47", "log", "self logs start_time", "the time at which training began"),
-    _parameter("transformers 4.52", "_get_train_sampler", "self train_dataset", "the data set that is to be sampled"),
-    _config(
-        "SFTTrainer",
-        "SFTConfig",
-        fields(
-            "dataset_text_field packing dataset_num_proc dataset_kwargs eval_packing model_init_kwargs "
-            "neftune_noise_alpha",
-            "dataset_batch_size num_of_sequences chars_per_token infinite",
-            max_seq_length="max_length",
-        ),
-    ),
-    _config(
-        "DPOTrainer",
-        "DPOConfig",
-        fields(
-            "beta loss_type max_length label_smoothing truncation_mode disable_dropout precompute_ref_log_probs "
-            "dataset_num_proc model_init_kwargs",
-            "max_prompt_length max_target_length generate_during_eval is_encoder_decoder label_pad_token_id "
-            "padding_value",
-        ),
-    ),
-    Rule(
-        "rename",
-        "trl 0.20",
-        _SFT_CONFIG,
-        "max_seq_length",
-        "max_length",
-        "one name in all configurations",
-        unless="None",
-    ),
-    Rule("rename", "trl 0.18", _SFT_CONFIG, "use_liger", "use_liger_kernel", "named as in TrainingArguments"),
-    *removed("trl 0.18", _SFT_CONFIG, "dataset_batch_size", "rows are tokenised in batches of a fixed size"),
-    *removed("trl 0.18", _SFT_CONFIG, "num_of_sequences chars_per_token", "packing no longer fills a buffer"),
-)
 
 _LOADING_RULES = (
     Rule(
@@ -238,6 +69,77 @@ _LOADING_RULES = (
         "trust_remote_code",
         "loading scripts are never run; a data set that has nothing else must be converted by its owner",
     ),
+    Rule("remove", _TF5, _LOADERS, "resume_download", why="downloads always resume"),
+    Rule("say", _TF5, _FROM_PRETRAINED, "torchscript", why="TorchScript is no longer supported: try torch.compile"),
+    *removed("huggingface_hub", _DOWNLOADS, "resume_download", "downloads always resume"),
+    *removed("huggingface_hub", _DOWNLOADS, "force_filename", "a file keeps the name that it has on the Hub"),
+    *removed("huggingface_hub", _DOWNLOADS, "local_dir_use_symlinks", "there are no links in a folder of your own"),
+    *said("huggingface_hub", _DOWNLOADS, "proxies", "set the environment variable HTTPS_PROXY"),
+    Rule("rename", "accelerate 1.15", _ACCELERATOR, "logging_dir", "project_dir", "more than logs goes there"),
+    switch("accelerate 1.15", _ACCELERATOR, "fp16", 'mixed_precision="fp16"', "one argument chooses the precision"),
+    *said(
+        "accelerate 1.15",
+        _ACCELERATOR,
+        "dispatch_batches even_batches use_seedable_sampler",
+        "give it in dataloader_config=DataLoaderConfiguration(...)",
+    ),
+)
+
+_GENERATE = (".generate", "transformers.GenerationConfig")
+_TOKENIZERS, _MODELS, _CACHES = ("transformers.*Tokenizer*",), ("transformers.*Model*",), ("transformers.*Cache",)
+_CONFIGS = ("transformers.*Config",)
+
+
+def _members(where: tuple[str, ...], names: str, why: str) -> list[Rule]:
+    return [Rule("member", _TF5, where, name, why=why) for name in names.split()]
+
+
+_MEMBER_RULES = (
+    Rule(
+        "setting",
+        _TF5,
+        (".save_pretrained", ".push_to_hub"),
+        "safe_serialization",
+        why="transformers writes safetensors only, whatever it says; models of peft still take it",
+        values={"False": ""},
+    ),
+    *said(
+        _TF5,
+        _GENERATE,
+        "num_beam_groups diversity_penalty penalty_alpha force_words_ids constraints",
+        "this way of decoding left the library: it runs only with custom_generate and trust_remote_code=True",
+    ),
+    Rule(
+        "member",
+        _TF5,
+        _TOKENIZERS,
+        "additional_special_tokens",
+        "extra_special_tokens",
+        "the special tokens that have no role",
+    ),
+    Rule(
+        "member",
+        _TF5,
+        _TOKENIZERS,
+        "additional_special_tokens_ids",
+        "extra_special_tokens_ids",
+        "the special tokens that have no role",
+    ),
+    *_members(_TOKENIZERS, "special_tokens_map_extended", "read special_tokens_map, and extra_special_tokens"),
+    *_members(_TOKENIZERS, "all_special_tokens_extended", "read all_special_tokens, which are plain strings"),
+    *_members(_TOKENIZERS, "sanitize_special_tokens", "special tokens are in the vocabulary already"),
+    *_members(
+        _TOKENIZERS,
+        "prepare_for_model build_inputs_with_special_tokens create_token_type_ids_from_sequences truncate_sequences",
+        "only tokenizers written in Python have it: give the text to the tokenizer's call",
+    ),
+    *_members(_TOKENIZERS, "max_model_input_sizes", "read model_max_length"),
+    *_members(_MODELS, "to_bettertransformer reverse_bettertransformer", 'load with attn_implementation="sdpa"'),
+    *_members(_MODELS, "prune_heads get_head_mask", "heads are no longer pruned or masked"),
+    *_members(_MODELS, "parallelize deparallelize", 'load with device_map="auto"'),
+    *_members(_CONFIGS, "rope_theta", 'read rope_parameters["rope_theta"]'),
+    *_members(_CACHES, "to_legacy_cache from_legacy_cache", "models take and return a cache, never tuples"),
+    *_members(_CACHES, "get_usable_length", "call get_seq_length"),
 )
 
 _METHOD_RULES = (
@@ -270,6 +172,14 @@ _METHOD_RULES = (
         "ftlib.compat.floating_point_ops",
         "models have lost it; the function counts the same",
         needs="from ftlib.compat import floating_point_ops",
+    ),
+    Rule(
+        "method",
+        _TF5,
+        (),
+        "past_key_values",
+        "past_key_values.layers[i].keys, .values",
+        "it is a cache and no tuple: get_seq_length() counts its tokens",
     ),
 )
 
@@ -311,7 +221,31 @@ _NAME_RULES = (
     ),
     *(
         moved("trl 1.0", f"trl.{name}", f"trl.experimental.{home}.{name}", "it may change there without notice")
-        for home, name in (("orpo", "ORPOTrainer"), ("orpo", "ORPOConfig"), ("cpo", "CPOTrainer"), ("cpo", "CPOConfig"))
+        for home, name in (
+            *(("orpo", "ORPOTrainer"), ("orpo", "ORPOConfig"), ("cpo", "CPOTrainer"), ("cpo", "CPOConfig")),
+            *(("gkd", "GKDTrainer"), ("gkd", "GKDConfig"), ("merge_model_callback", "MergeModelCallback")),
+            *(("online_dpo", "OnlineDPOTrainer"), ("online_dpo", "OnlineDPOConfig")),
+        )
+    ),
+    moved(
+        "trl",
+        "trl.create_reference_model",
+        "trl.experimental.utils.create_reference_model",
+        "the old import warns",
+        since="1.16",
+    ),
+    *(
+        moved("trl", f"trl.experimental.{name}", f"trl.{name}", "it is no experiment any more", since="1.16")
+        for name in ("KTOTrainer", "KTOConfig", "DistillationTrainer", "DistillationConfig")
+    ),
+    moved(
+        _TF5,
+        "transformers.AutoModelForVision2Seq",
+        "transformers.AutoModelForImageTextToText",
+        "named by what goes in and comes out",
+    ),
+    moved(
+        _TF5, "transformers.EvaluationStrategy", "transformers.IntervalStrategy", "one enumeration for all intervals"
     ),
     *gone(
         "trl 0.20",
@@ -320,13 +254,17 @@ _NAME_RULES = (
     ),
     *gone("trl 0.20", "ConstantLengthDataset", "use SFTConfig(packing=True)"),
     *gone("trl 0.27", "setup_chat_format", "use SFTConfig(chat_template_path=...) or trl.clone_chat_template"),
-    *gone("trl 1.0", "AutoModelForCausalLMWithValueHead PPOTrainer PPOConfig", "use GRPOTrainer or RLOOTrainer"),
+    *gone(
+        "trl 1.0",
+        "AutoModelForCausalLMWithValueHead PPOTrainer PPOConfig PPOv2Trainer PPOv2Config",
+        "use GRPOTrainer or RLOOTrainer",
+    ),
     *gone(
         _TF5,
         "AutoModelWithLMHead",
         "take AutoModelForCausalLM, AutoModelForMaskedLM or AutoModelForSeq2SeqLM, as the model is",
     ),
-    *gone(_TF5, "TFAuto* TFTrain* FlaxAuto*", "only PyTorch is left: take the class without TF or Flax in its name"),
+    *gone(_TF5, "TF[A-Z]* Flax[A-Z]*", "only PyTorch is left: take the class without TF or Flax in its name"),
     *gone(
         _TF5,
         "TextDataset LineByLineTextDataset LineByLineWithRefDataset LineByLineWithSOPTextDataset",
@@ -338,6 +276,24 @@ _NAME_RULES = (
         "datasets 3.0", "Metric list_metrics inspect_metric", "metrics are a package of their own: pip install evaluate"
     ),
     *gone("datasets 3.0", "list_datasets", "use huggingface_hub.list_datasets, whose items have an id"),
+    *gone(
+        _TF5,
+        "SummarizationPipeline TranslationPipeline Text2TextGenerationPipeline",
+        "take TextGenerationPipeline with a chat model, or the model's own class",
+    ),
+    *gone(_TF5, "SinkCache HybridCache SlidingWindowCache OffloadedCache", "DynamicCache and StaticCache are left"),
+    *gone("huggingface_hub 1.0", "Repository", "use HfApi, whose upload_folder needs no git"),
+    *gone("huggingface_hub 1.0", "cached_download", "use hf_hub_download"),
+    *gone("huggingface_hub 1.0", "HfFolder", "use get_token and login"),
+    *gone("huggingface_hub 1.0", "InferenceApi", "use InferenceClient"),
 )
 
-RULES: tuple[Rule, ...] = _TRAINING_RULES + _TRAINER_RULES + _LOADING_RULES + _METHOD_RULES + _NAME_RULES
+RULES: tuple[Rule, ...] = (
+    *TRAINING_RULES,
+    *TRAINER_RULES,
+    *DEPRECATED_BY_TRL,
+    *_LOADING_RULES,
+    *_MEMBER_RULES,
+    *_METHOD_RULES,
+    *_NAME_RULES,
+)

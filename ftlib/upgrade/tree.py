@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -17,6 +16,8 @@ from libcst.metadata import (
     ScopeProvider,
 )
 
+from ftlib.upgrade.arguments import with_imported_name
+from ftlib.upgrade.editor import Edit, edited
 from ftlib.upgrade.rule import PACKAGES, Rule, is_ours, short_name
 from ftlib.upgrade.syntax import (
     brings,
@@ -31,11 +32,9 @@ from ftlib.upgrade.syntax import (
     plain_import,
     together,
     walk,
-    with_imported_name,
 )
 
 Level = Literal["change", "decide", "note"]
-Edit = Callable[[Any], Any]
 _Node = TypeVar("_Node", bound=cst.CSTNode)
 
 
@@ -102,6 +101,7 @@ class Tree:
             self._by_kind.setdefault(type(node), []).append(node)
         self._edits: dict[cst.CSTNode, list[Edit]] = {}
         self._needed: dict[str, cst.CSTNode] = {}
+        self._told: set[tuple[cst.CSTNode, str]] = set()
         self._claims: dict[tuple[cst.CSTNode, str], str] = {}
         self.uses_libraries = any(
             import_roots(node) & set(PACKAGES) for node in [*self.all(cst.Import), *self.all(cst.ImportFrom)]
@@ -199,6 +199,12 @@ class Tree:
         """Note something that no rule is about."""
         self.found.append(Found(self.line(node), name, text, level, False))
 
+    def is_news(self, node: cst.CSTNode, rule: Rule) -> bool:
+        """Has this rule not yet been reported of this node?"""
+        known = (node, rule.name) in self._told
+        self._told.add((node, rule.name))
+        return not known
+
     def claim(self, call: cst.Call, keyword: str, value: str) -> bool:
         """Reserve a keyword of a call for one value; is it free, or reserved for the same one?"""
         return self._claims.setdefault((call, keyword), value) == value
@@ -228,8 +234,7 @@ class Tree:
         self._needed = {}
         if not self._edits:
             return self.code
-        new = self.module.visit(_Editor(self._edits))
-        return new.code if isinstance(new, cst.Module) else self.code
+        return edited(self.module, self._edits).code
 
     def _place_import(self, line: str, user: cst.CSTNode) -> None:
         statement = user
@@ -252,15 +257,3 @@ class Tree:
 
     def _scope(self, node: cst.CSTNode) -> Scope | None:
         return self._scopes.get(node)
-
-
-class _Editor(cst.CSTTransformer):
-    def __init__(self, edits: dict[cst.CSTNode, list[Edit]]) -> None:
-        super().__init__()
-        self._edits = edits
-
-    def on_leave(self, original_node: cst.CSTNodeT, updated_node: cst.CSTNodeT) -> Any:
-        node: Any = updated_node
-        for change in self._edits.get(original_node, ()):
-            node = change(node)
-        return node

@@ -6,6 +6,7 @@ from transformers import AutoTokenizer, HfArgumentParser, LineByLineTextDataset,
 from trl import DataCollatorForCompletionOnlyLM, SFTTrainer
 
 settings = {"evaluation_strategy": "steps", "output_dir": "out"}
+print(settings)
 parser = HfArgumentParser(TrainingArguments)
 (parsed,) = parser.parse_args_into_dataclasses()
 a = TrainingArguments(**settings)

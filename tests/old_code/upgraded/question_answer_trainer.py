@@ -56,6 +56,7 @@ training_args = TrainingArguments(
     max_steps=3,  # a short run
     per_device_train_batch_size=1,
     output_dir="pythia-70m-3-steps",
+    # files there are kept
     disable_tqdm=False,
     # How often
     eval_steps=120,

@@ -2,6 +2,7 @@
 # Übersetzen
 from datasets import load_dataset
 import evaluate
+# the optimizer
 from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
