@@ -118,7 +118,7 @@ def test_prompts_that_cannot_be_used(tmp_path):
 
 def test_text_cannot_command_the_terminal(monkeypatch):
     monkeypatch.setattr("ftlib.inference.generate", lambda *_, **__: ["\x1b[2Jgone [bold]"])
-    assert run("Why?").stdout == "[2Jgone [bold]\n"
+    assert run("Why?").stdout == "\\x1b[2Jgone [bold]\n"
 
 
 def chat(monkeypatch, *arguments):
