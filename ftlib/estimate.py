@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from torch import nn
 from transformers import AutoConfig, PretrainedConfig
 
 from ftlib.errors import ModelError
+from ftlib.flops import flops_per_token, multiplied, repeated_flops_per_token
 from ftlib.ledger import Memory
 from ftlib.memory import Device, Optimizer, step_memory
-from ftlib.models import context_length, resolve_name
-from ftlib.skeleton import choose_trained, make_skeleton
+from ftlib.models import NO_LIMIT, context_length, resolve_name
+from ftlib.parts import add_lora
+from ftlib.skeleton import freeze_named, make_skeleton
 
 _ARCHITECTURES = Path(__file__).resolve().parent / "assets" / "architectures.json"
 _LONGEST_BY_DEFAULT = 2048
 
-Precision = Literal["float32", "bfloat16", "mixed"]
+Dtype = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16", "mixed"]
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,11 @@ def estimate(
     length: int | None = None,
     accumulation_steps: int = 1,
     steps: int = 1,
+    dtype: Dtype = "float32",
     precision: Precision = "float32",
     optimizer: Optimizer = "adamw",
     lora_rank: int | None = None,
-    lora_targets: Sequence[str] = (),
+    lora_targets: Literal["attention", "blocks"] | Sequence[str] = "attention",
     frozen: Sequence[str] = (),
     gradient_checkpointing: bool = False,
     target_share: float | None = None,
@@ -130,7 +133,8 @@ def estimate(
 
     FLOPs follow the rule of 6 for each trained weight and token (2 forward, 4 backward; Kaplan et al., 2020,
     https://arxiv.org/abs/2001.08361). A frozen weight has no gradient of its own: 4. The rule leaves out tables
-    that are looked up, and the attention scores, which for short texts are small; it counts 4 for frozen weights
+    that are looked up, the experts of a mixture that a token doesn't go to, and the attention scores, which for short
+    texts are small; it counts 4 for frozen weights
     below the first trained one too, which need 2. What gradient checkpointing repeats counts 2 more, though
     PyTorch stops short of a layer's last product. Memory comes from one step on the meta device
     (:func:`ftlib.memory.step_memory`) and leaves out what is no tensor: the libraries' own buffers (on a GPU
@@ -142,12 +146,14 @@ def estimate(
         length: Tokens of each row, padding included; default: the model's context, 2,048 at most.
         accumulation_steps: Forward passes for one optimizer step.
         steps: Optimizer steps of the run.
-        precision: Type of weights, activations, gradients and optimizer state (adapters stay in float32 in any
-            case); ``"mixed"`` is float32 with matrices multiplied in bfloat16 (``torch.autocast``).
+        dtype: Type of the weights, as in :func:`ftlib.load_model` and `model.dtype` of a configuration; and so of their
+            gradients and of the optimizer's state. Adapters stay in float32 in any case.
+        precision: What matrices are multiplied in, as in `train.precision`: ``"float32"`` casts nothing (weights that
+            are bfloat16 are multiplied as such), the others cast to 16 bits (``torch.autocast``) and leave the weights
+            as they are; ``"mixed"`` is whichever of the two the device has.
         optimizer: As in :func:`ftlib.memory.step_memory`.
         lora_rank: Train adapters of this rank and nothing else.
-        lora_targets: Modules that get an adapter; default: PEFT's choice for the architecture (of attention, the
-            matrices that make queries and values, or all three where they are one), or else every matrix.
+        lora_targets: Which matrices get an adapter, as in :func:`ftlib.parts.add_lora`.
         frozen: Patterns such as ``"*.embed_in.*"`` of names of parameters that are not trained.
         gradient_checkpointing: Layers compute their activations a second time and don't keep them.
         target_share: Share of the tokens that are targets, if the loss makes logits for those alone, as ftlib's
@@ -156,7 +162,10 @@ def estimate(
         device: Whose attention and dropout kernels to follow.
 
     Raises:
-        ModelError: The model is unknown, or an argument can't be used.
+        ModelError: The model is unknown, can't be run without numbers, or an argument can't be used.
+
+    Warns:
+        AdapterWarning: As :func:`ftlib.parts.add_lora`.
 
     >>> need = estimate("EleutherAI/pythia-70m", batch_size=1, length=2048, accumulation_steps=4)
     >>> need.parameters, need.flops_per_step
@@ -168,14 +177,18 @@ def estimate(
     """
     rank = 1 if lora_rank is None else lora_rank
     _check(batch_size=batch_size, accumulation_steps=accumulation_steps, steps=steps, lora_rank=rank)
-    _check_choices(precision=(precision, Precision), optimizer=(optimizer, Optimizer), device=(device, Device))
+    _check_choices(dtype=(dtype, Dtype), precision=(precision, Precision))
+    _check_choices(optimizer=(optimizer, Optimizer), device=(device, Device))
     config = model if isinstance(model, PretrainedConfig) else architecture(model)
-    skeleton = make_skeleton(config, torch.bfloat16 if precision == "bfloat16" else torch.float32)
-    choose_trained(skeleton, lora_rank=lora_rank, lora_targets=lora_targets, frozen=frozen)
+    skeleton = make_skeleton(config, getattr(torch, dtype))
+    if lora_rank is not None:
+        with torch.device("meta"):
+            add_lora(skeleton, rank=lora_rank, targets=lora_targets or "attention")  # in place
+    freeze_named(skeleton, frozen)
     row, share = _row_length(skeleton, length), _share(target_share)
     tokens = batch_size * row * accumulation_steps
     flops = flops_per_token(skeleton, target_share=share)
-    per_step = tokens * (flops + (_repeated_flops_per_token(skeleton) if gradient_checkpointing else 0))
+    per_step = tokens * (flops + (repeated_flops_per_token(skeleton) if gradient_checkpointing else 0))
     peak, most = _memory(
         skeleton,
         batch_size=batch_size,
@@ -184,7 +197,7 @@ def estimate(
         accumulates=accumulation_steps > 1,
         targets=None if target_share is None else max(1, round(share * batch_size * (row - 1))),
         padded=padded,
-        autocast=precision == "mixed",
+        autocast=precision != "float32",
         gradient_checkpointing=gradient_checkpointing,
         device=device,
     )
@@ -199,21 +212,6 @@ def estimate(
         logit_bytes=most.logits,
         peak=peak,
     )
-
-
-def flops_per_token(model: Any, *, target_share: float = 1.0) -> int:
-    """Operations that training takes for each token, forward and backward, by the rule of :func:`estimate`.
-
-    Args:
-        model: A causal language model, with or without adapters or frozen parts, with or without weights.
-        target_share: Share of the tokens that get logits.
-
-    >>> flops_per_token(make_skeleton(architecture("EleutherAI/pythia-70m")))
-    268025856
-    """
-    head = model.get_output_embeddings().weight
-    shares = ((weight, target_share if weight is head else 1.0) for weight in _multiplied(model))
-    return round(sum(share * weight.numel() * (6 if weight.requires_grad else 4) for weight, share in shares))
 
 
 def _known() -> dict[str, dict[str, Any]]:
@@ -245,7 +243,8 @@ def _row_length(skeleton: Any, length: int | None) -> int:
     if length is None:
         return min(context, _LONGEST_BY_DEFAULT)
     if not 2 <= length <= context:
-        raise ModelError(f"length must be at least 2 and at most the model's context of {context} tokens, not {length}")
+        most = "" if context == NO_LIMIT else f" and at most the model's context of {context} tokens"
+        raise ModelError(f"length must be at least 2{most}, not {length}")
     return length
 
 
@@ -255,7 +254,9 @@ def _memory(skeleton: Any, **arguments: Any) -> tuple[Memory, Memory]:
     except (RuntimeError, NotImplementedError) as error:
         first_line = str(error).strip().partition("\n")[0]
         raise ModelError(
-            f"{type(skeleton).__name__} can't train on the meta device, so its memory can't be estimated: {first_line}"
+            f"the family {skeleton.config.model_type!r} ({type(skeleton).__name__}) can't be estimated, because its "
+            f"step depends on numbers, and a model on the meta device has none: {first_line} "
+            "(ftlib.training.trial.try_steps measures a few real steps)"
         ) from error
 
 
@@ -265,18 +266,7 @@ def _counts(skeleton: Any) -> dict[str, int]:
     return {
         "parameters": sum(weight.numel() for weight in weights),
         "trainable_parameters": sum(weight.numel() for weight in trained),
-        "parameters_without_embedding": sum(weight.numel() for weight in _multiplied(skeleton)),
+        "parameters_without_embedding": sum(weight.numel() for weight in multiplied(skeleton)),
         "weight_bytes": sum(weight.nbytes for weight in weights),
         "gradient_bytes": sum(weight.nbytes for weight in trained),
     }
-
-
-def _multiplied(skeleton: Any) -> list[nn.Parameter]:
-    head = skeleton.get_output_embeddings().weight
-    tables = {id(module.weight) for module in skeleton.modules() if isinstance(module, nn.Embedding)}
-    return [weight for weight in skeleton.parameters() if id(weight) not in tables or weight is head]
-
-
-def _repeated_flops_per_token(skeleton: Any) -> int:
-    head = skeleton.get_output_embeddings().weight
-    return 2 * sum(weight.numel() for weight in _multiplied(skeleton) if weight is not head)

@@ -8,6 +8,7 @@ import difflib
 import json
 import math
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,12 +38,17 @@ MODEL_VARIABLE = "FTLIB_MODEL"
 # Models from the early days of the Hub, whose id has no owner in front of a slash.
 _HUB_IDS_WITHOUT_OWNER = ("distilgpt2", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
 _PYTHIA_PADDING = "<|padding|>"
+# What configurations call it; the last two are BLOOM's and MPT's, which could read more.
+_CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "max_target_positions", "seq_length", "max_seq_len")
+NO_LIMIT = sys.maxsize
+"""The context of a model whose positions have no limit."""
 
-Precision = Literal["float32", "bfloat16", "float16"]
+Dtype = Literal["float32", "bfloat16", "float16"]
+"""Types that weights can be held in."""
 
 
 def load_model(
-    name: str | Path = "auto", *, device: str | None = None, dtype: Precision = "float32", trainable: bool = False
+    name: str | Path = "auto", *, device: str | None = None, dtype: Dtype = "float32", trainable: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a causal language model and its tokenizer.
 
@@ -52,7 +58,7 @@ def load_model(
             (it is put on its base model), or that of a run (its best checkpoint). Only a Hub id can cause a
             download, and HF_HUB_OFFLINE=1 forbids even that.
         device: ``"cpu"``, ``"cuda"`` or ``"mps"``; default: the best one that is there.
-        dtype: Precision of the weights in memory.
+        dtype: Dtype of the weights in memory.
         trainable: Whether an adapter's weights can be trained further.
 
     Returns:
@@ -85,7 +91,7 @@ def _is_adapter(place: str) -> bool:
     return (Path(place) / "adapter_config.json").is_file()
 
 
-def _load_adapter(place: str, *, device: str | None, dtype: Precision, trainable: bool) -> Any:
+def _load_adapter(place: str, *, device: str | None, dtype: Dtype, trainable: bool) -> Any:
     from peft import PeftModel
 
     told = json.loads((Path(place) / "adapter_config.json").read_text(encoding="utf-8"))
@@ -254,11 +260,14 @@ def default_device() -> str:
 
 
 def context_length(model: PreTrainedModel) -> int:
-    """Tokens that a model can see at once (prompt and answer together)."""
-    for field in ("max_position_embeddings", "n_positions"):
-        if tokens := getattr(model.config, field, None):
-            return int(tokens)
-    raise ModelError(f"{type(model).__name__}: the configuration names no context length (max_position_embeddings)")
+    """Tokens that a model can see at once (prompt and answer together).
+
+    Where positions are no table (the distances of BLOOM, the state of a Mamba) that is as many as there is memory for:
+    :data:`NO_LIMIT`, unless the configuration says how many it was trained with.
+    """
+    config = model.config.get_text_config()
+    found = (getattr(config, field, None) for field in _CONTEXT_FIELDS)
+    return next((int(tokens) for tokens in found if tokens and tokens > 0), NO_LIMIT)
 
 
 @contextlib.contextmanager

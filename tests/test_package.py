@@ -75,7 +75,7 @@ FLOORS = [
     {"benchmark", "doctor", "evaluation", "hardware", "server", "summary"},
     {"inference", "likelihood"},
     {"batches", "decoding", "encoding", "estimate", "room", "tokenization"},
-    {"corpus", "memory", "parts"},
+    {"corpus", "flops", "memory", "parts"},
     {
         "hosted",
         "hosted.asking",

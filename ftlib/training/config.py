@@ -44,6 +44,17 @@ class FinetuneConfig(Section):
     tracking: TrackingSection | None = None
 
     @model_validator(mode="after")
+    def _weights_suit_the_training(self) -> FinetuneConfig:
+        if self.model.dtype == "bfloat16" and self.train.precision == "float16":
+            raise ValueError("train.precision float16 needs weights in float32: leave model.dtype out")
+        if self.model.lora and (self.model.freeze or self.model.keep_layers or self.model.freeze_patterns):
+            raise ValueError(
+                "give model.lora or model.freeze (keep_layers, freeze_patterns), not both: beside adapters every other "
+                "weight is frozen"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _scores_are_measured(self) -> FinetuneConfig:
         if self.checkpoint.monitor not in ("eval_loss", "loss") and not self.evaluate.metrics:
             raise ValueError(f"checkpoint.monitor {self.checkpoint.monitor!r} needs evaluate.metrics: true")

@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from ftlib.measures import LOSS_MEASURES, MEASURES, LossMeasure, Measure
 from ftlib.parts import Part
 from ftlib.templates import TextTemplate
-from ftlib.training.job import BatchOrder, Precision
+from ftlib.training.job import BatchOrder
 from ftlib.training.optimizers import OptimizerName, ScheduleName
 
+Dtype = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16", "mixed"]
 Monitor = Literal["eval_loss", "loss", "token_accuracy", "bleu", "rouge_l"]
 
 
@@ -42,6 +44,9 @@ class ModelSection(Section):
     """nano, a Hub id, or a folder; auto reads FTLIB_MODEL and falls back to nano."""
     device: str | None = None
     """cpu, cuda or mps; default: the best that is there."""
+    dtype: Dtype = "float32"
+    """Type of the weights in memory, so of their gradients and of the optimizer's state; adapters stay in float32.
+    bfloat16 takes half, and rounds small updates away: it suits frozen weights under adapters."""
     freeze: tuple[Part, ...] = ()
     """Parts that are not trained: embeddings, norms, attention, feed_forward, other."""
     keep_layers: tuple[int, ...] = ()
@@ -123,8 +128,9 @@ class TrainSection(Section):
     """How often every row is read; default 1, unless `max_steps` says when to stop."""
     max_steps: int | None = Field(None, ge=1)
     """Optimizer steps; instead of `epochs`."""
-    learning_rate: float = Field(1e-3, gt=0)
-    """Peak learning rate."""
+    learning_rate: float | None = Field(None, gt=0)
+    """Peak learning rate. Default, by what is trained: in full 1e-3 below 10 million weights, 5e-5 below a billion,
+    2e-5 above; adapters ten times as much. sgd has none."""
     batch_size: int = Field(8, ge=1)
     """Rows of one forward pass."""
     accumulation_steps: int = Field(1, ge=1)
@@ -144,8 +150,8 @@ class TrainSection(Section):
     max_gradient_norm: float = Field(1.0, gt=0)
     """Longer gradients are shortened to this length; `.inf`: never."""
     precision: Precision = "float32"
-    """What is computed in: float32, bfloat16, or float16 (a graphics card's; a processor takes bfloat16 instead);
-    weights stay float32."""
+    """What matrices are multiplied in: float32 (nothing is cast), bfloat16, float16 (a graphics card's; a processor
+    takes bfloat16 instead), or mixed (whichever of the two is the device's own). The weights keep their `model.dtype`."""
     batch_order: BatchOrder = "by_length"
     """by_length, shuffled or as_given."""
     seed: int = 0
@@ -162,6 +168,8 @@ class TrainSection(Section):
             raise ValueError("give warmup_steps or warmup_share, not both")
         if self.schedule == "constant" and (self.warmup_steps or self.warmup_share):
             raise ValueError("the schedule 'constant' has no warm-up: choose 'constant_with_warmup'")
+        if self.optimizer == "sgd" and self.learning_rate is None:
+            raise ValueError("sgd has no default learning rate: give learning_rate")
         if self.betas[0] >= 1 or self.betas[1] >= 1 or min(self.betas) < 0:
             raise ValueError("betas are decays: each at least 0 and below 1")
         return self
