@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +15,13 @@ from ftlib.errors import ModelError
 from ftlib.flops import flops_per_token, multiplied, repeated_flops_per_token
 from ftlib.ledger import Memory
 from ftlib.memory import Device, Optimizer, step_memory
-from ftlib.models import NO_LIMIT, context_length, resolve_name
+from ftlib.model_names import resolve_name
+from ftlib.models import NO_LIMIT, context_length
+from ftlib.nearest import nearest, one_of
 from ftlib.parts import add_lora
+from ftlib.places import ARCHITECTURES
 from ftlib.skeleton import freeze_named, make_skeleton
 
-_ARCHITECTURES = Path(__file__).resolve().parent / "assets" / "architectures.json"
 _LONGEST_BY_DEFAULT = 2048
 
 Dtype = Literal["float32", "bfloat16"]
@@ -88,12 +89,12 @@ def architecture(name: str | Path) -> PretrainedConfig:
         config: PretrainedConfig = AutoConfig.for_model(**known[str(name)])
         return config
     shorter = {one.split("/")[-1]: one for one in known}
-    near = difflib.get_close_matches(str(name).split("/")[-1], shorter, n=1)
-    hint = f" Did you mean {shorter[near[0]]!r}?" if near else ""
+    near = nearest(str(name).split("/")[-1], shorter)
+    hint = f" Did you mean {shorter[near]!r}?" if near else ""
     try:
         config = AutoConfig.from_pretrained(resolve_name(name))
     except ModelError as error:
-        raise ModelError(f"{error}{hint and '.' + hint}") from error
+        raise ModelError(str(error) if "Did you mean" in str(error) else f"{error}{hint and '.' + hint}") from error
     except (OSError, ValueError) as error:
         raise ModelError(
             f"no configuration of {str(name)!r} is shipped, nor is one in the local cache, and the Hub can't be "
@@ -215,7 +216,7 @@ def estimate(
 
 
 def _known() -> dict[str, dict[str, Any]]:
-    known: dict[str, dict[str, Any]] = json.loads(_ARCHITECTURES.read_text(encoding="utf-8"))
+    known: dict[str, dict[str, Any]] = json.loads(ARCHITECTURES.read_text(encoding="utf-8"))
     return known
 
 
@@ -228,7 +229,7 @@ def _check(**positive: int) -> None:
 def _check_choices(**choices: tuple[str, Any]) -> None:
     for name, (value, allowed) in choices.items():
         if value not in get_args(allowed):
-            raise ModelError(f"{name} must be one of {', '.join(get_args(allowed))}, not {value!r}")
+            raise ModelError(f"unknown {name} {value!r}; {one_of(value, get_args(allowed))}")
 
 
 def _share(target_share: float | None) -> float:

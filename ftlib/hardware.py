@@ -13,6 +13,7 @@ from transformers import PretrainedConfig
 
 from ftlib.errors import ModelError
 from ftlib.estimate import Estimate, Precision, architecture, estimate
+from ftlib.nearest import one_of
 
 _GB = 10**9
 _TERA = 10**12
@@ -103,7 +104,7 @@ def gpu(name: str) -> GPU:
     """
     if card := _find(name):
         return card
-    raise ModelError(f"no card named {name!r} in the table: choose from {', '.join(card.name for card in GPUS)}")
+    raise ModelError(f"no card named {name!r} in the table: {one_of(name, [card.name for card in GPUS])}")
 
 
 def fits(need: Estimate, card: GPU) -> bool:

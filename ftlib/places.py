@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
+ARCHITECTURES = _PACKAGE / "assets" / "architectures.json"
+"""Configurations of models of the Hub, by their ids.
+
+:meta hide-value:
+"""
 
 
 def nano_folder() -> Path:

@@ -53,6 +53,7 @@ FLOORS = [
     {"pretrain"},
     {"training.run", "training.trial"},
     {
+        "training.changes",
         "training.checkpoints",
         "training.config",
         "training.hf",
@@ -87,7 +88,7 @@ FLOORS = [
         "hosted.openai_finetuning",
         "hosted.providers",
     },
-    {"measures", "metrics", "models", "skeleton"},
+    {"measures", "metrics", "model_names", "models", "skeleton"},
     {"target_logits", "training.randomness"},
     {"compat"},
     {"arguments", "intervals", "ledger", "throughput"},
@@ -123,7 +124,7 @@ FLOORS = [
     },
     {"locales", "places"},
     {"files"},
-    {"errors", "words"},
+    {"errors", "nearest", "words"},
 ]
 
 # What stands in tests/ and holds no test.

@@ -9,7 +9,8 @@ from typing import Any
 
 from ftlib.chat_template import template_of
 from ftlib.errors import ModelError
-from ftlib.models import Dtype, load_model, resolve_name
+from ftlib.model_names import resolve_name
+from ftlib.models import Dtype, load_model
 from ftlib.templates import Template
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.rows import run_template

@@ -11,6 +11,7 @@ from torch import nn
 
 from ftlib.errors import ConfigError
 from ftlib.muon import muon_and_adamw
+from ftlib.nearest import one_of
 
 OptimizerName = Literal["adamw", "muon", "adafactor", "sgd"]
 ScheduleName = Literal["linear", "cosine", "constant", "constant_with_warmup"]
@@ -44,7 +45,7 @@ def make_optimizer(
         ConfigError: The name is unknown, or every weight is frozen.
     """
     if name not in get_args(OptimizerName):
-        raise ConfigError(f"optimizer must be one of {', '.join(get_args(OptimizerName))}, not {name!r}")
+        raise ConfigError(f"unknown optimizer {name!r}; {one_of(name, get_args(OptimizerName))}")
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
         raise ConfigError("every weight is frozen: nothing is left to train")
@@ -137,7 +138,7 @@ def schedule(number: int, warmup_steps: int, max_steps: int, kind: ScheduleName 
     Taught in: chapters/07_training_pythia_70m.ipynb
     """
     if kind not in get_args(ScheduleName):
-        raise ConfigError(f"schedule must be one of {', '.join(get_args(ScheduleName))}, not {kind!r}")
+        raise ConfigError(f"unknown schedule {kind!r}; {one_of(kind, get_args(ScheduleName))}")
     if kind == "constant" and warmup_steps:
         raise ConfigError("the schedule 'constant' has no warm-up: choose 'constant_with_warmup', or warmup_steps 0")
     if number <= warmup_steps:

@@ -151,7 +151,7 @@ class TrainSection(Section):
     """Longer gradients are shortened to this length; `.inf`: never."""
     precision: Precision = "float32"
     """What matrices are multiplied in: float32 (nothing is cast), bfloat16, float16 (a graphics card's; a processor
-    takes bfloat16 instead), or mixed (whichever of the two is the device's own). The weights keep their `model.dtype`."""
+    takes bfloat16 instead), or mixed (the one that is the device's own). The weights keep their `model.dtype`."""
     batch_order: BatchOrder = "by_length"
     """by_length, shuffled or as_given."""
     seed: int = 0
