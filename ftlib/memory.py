@@ -19,7 +19,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 from transformers.optimization import Adafactor
 
-from ftlib.compat import autocast_on_meta, enable_checkpointing
+from ftlib.compat import enable_checkpointing
+from ftlib.compat_meta import autocast_on_meta
 from ftlib.ledger import Ledger, Memory
 from ftlib.muon import muon_and_adamw
 from ftlib.target_logits import given_to

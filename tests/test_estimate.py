@@ -225,10 +225,13 @@ def test_frozen_parameters():
         ({"lora_rank": 0}, "lora_rank must be at least 1, not 0"),
         ({"target_share": 0.0}, "target_share must be above 0 and at most 1, not 0.0"),
         ({"target_share": 1.1}, "target_share must be above 0 and at most 1, not 1.1"),
-        ({"precision": "bf16"}, "precision must be one of float32, bfloat16, float16, mixed, not 'bf16'"),
-        ({"dtype": "float16"}, "dtype must be one of float32, bfloat16, not 'float16'"),
-        ({"optimizer": "adam"}, "optimizer must be one of adamw, adafactor, sgd, muon, not 'adam'"),
-        ({"device": "tpu"}, "device must be one of cpu, cuda, not 'tpu'"),
+        ({"precision": "bf16"}, "unknown precision 'bf16'; expected one of float32, bfloat16, float16, mixed"),
+        ({"dtype": "float16"}, "unknown dtype 'float16'; expected one of float32, bfloat16; did you mean 'bfloat16'"),
+        (
+            {"optimizer": "adam"},
+            "unknown optimizer 'adam'; expected one of adamw, adafactor, sgd, muon; did you mean 'adamw'",
+        ),
+        ({"device": "tpu"}, "unknown device 'tpu'; expected one of cpu, cuda"),
         (
             {"frozen": ["*.wte.*"]},
             r"no parameter has a name like '\*.wte.\*'; names look like 'gpt_neox.embed_in.weight'",

@@ -35,7 +35,7 @@ def test_a_card_is_found_by_the_name_that_cuda_gives_it(reported, name):
 
 
 def test_an_unknown_card_is_an_error():
-    with pytest.raises(ModelError, match="no card named 'GTX 1060' in the table: choose from T4, V100 32 GB"):
+    with pytest.raises(ModelError, match="no card named 'GTX 1060' in the table: expected one of T4, V100 32 GB"):
         gpu("GTX 1060")
 
 

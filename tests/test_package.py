@@ -89,7 +89,7 @@ FLOORS = [
         "hosted.providers",
     },
     {"measures", "metrics", "model_names", "models", "skeleton"},
-    {"target_logits", "training.randomness"},
+    {"compat_meta", "target_logits", "training.randomness"},
     {"compat"},
     {"arguments", "intervals", "ledger", "throughput"},
     {
