@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
-import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
+from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.utils import logging as transformers_logging
 
 from ftlib.arguments import CompatError, Release, translate
@@ -32,7 +32,6 @@ __all__ = [
     "MendedTrainer",
     "ThroughputCallback",
     "as_target",
-    "autocast_on_meta",
     "dtype_argument",
     "enable_checkpointing",
     "floating_point_ops",
@@ -71,7 +70,10 @@ def training_arguments(*, arguments_class: type = TrainingArguments, warn: bool 
     'epoch'
     """
     known = {field.name for field in dataclasses.fields(arguments_class) if field.init}
-    return arguments_class(**({"report_to": "none"} | _translated(names, TRAINING_ARGUMENTS, known, warn=warn)))
+    arguments = arguments_class(**({"report_to": "none"} | _translated(names, TRAINING_ARGUMENTS, known, warn=warn)))
+    if names.get("logging_dir") and "logging_dir" not in known:  # the trainer of make_trainer looks here
+        arguments.logging_dir = str(names["logging_dir"])
+    return arguments
 
 
 def pretrained_arguments(*, warn: bool = True, **names: Any) -> dict[str, Any]:
@@ -103,28 +105,6 @@ def gguf_arguments(file: str) -> dict[str, Any]:
     """
     config = getattr(transformers, "GgufConfig", None)
     return {"gguf_file": file} | ({} if config is None else {"quantization_config": config(dequantize=True)})
-
-
-@contextlib.contextmanager
-def autocast_on_meta() -> Iterator[None]:
-    """Let a model run on the meta device though it asks there for autocast, of which torch knows nothing there.
-
-    Rotary embeddings of 4.42 to 4.57 switch it off, and those of 5.0 ask whether it is on. Can go when 5.0 is no longer
-    supported.
-    """
-    autocast, is_enabled = torch.autocast, torch.is_autocast_enabled
-
-    def autocast_elsewhere(device_type: str, *arguments: Any, **options: Any) -> Any:
-        return contextlib.nullcontext() if device_type == "meta" else autocast(device_type, *arguments, **options)
-
-    def is_enabled_elsewhere(*device_type: str) -> bool:
-        return device_type != ("meta",) and is_enabled(*device_type)
-
-    torch.autocast, torch.is_autocast_enabled = autocast_elsewhere, is_enabled_elsewhere  # type: ignore[assignment, misc]
-    try:
-        yield
-    finally:
-        torch.autocast, torch.is_autocast_enabled = autocast, is_enabled  # type: ignore[misc]
 
 
 def enable_checkpointing(model: Any, **options: Any) -> None:
@@ -231,6 +211,7 @@ class MendedTrainer:
     state: Any
     args: Any
     accelerator: Any
+    callback_handler: Any
 
     def train(self, *args: Any, **names: Any) -> Any:
         """Train as the Trainer does, with gradients of the right size."""
@@ -238,6 +219,10 @@ class MendedTrainer:
         # pass takes no num_items_in_batch. Can go when 4.47 is no longer supported.
         if not is_before("4.46") and is_before("4.48") and not getattr(self, "model_accepts_loss_kwargs", False):
             self.accelerator.gradient_accumulation_steps = self.args.gradient_accumulation_steps
+        # Since 5.15 TensorBoard's callback reads its folder from the environment, which is everybody's.
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, TensorBoardCallback) and getattr(self.args, "logging_dir", None):
+                callback.logging_dir = str(Path(self.args.logging_dir).expanduser())
         return super().train(*args, **names)  # type: ignore[misc]
 
     def _load_best_model(self) -> None:
@@ -326,8 +311,7 @@ def _translated(names: dict[str, Any], rows: Iterable[Rename], known: set[Any], 
     for name, change in changes.items():
         done = f"translated to {change.name}" if change.name else "left out"
         if name in variables and change.value is not None:
-            os.environ[variables[name]] = str(change.value)
-            done = f"set as {variables[name]} in the environment"
+            done = f"kept for the trainer of make_trainer (for another one set {variables[name]} in the environment)"
         if warn and name not in _warned:
             _warned.add(name)
             message = f"{name}: {done}, {change.reason} (transformers {transformers.__version__} is installed)"

@@ -27,6 +27,7 @@ from ftlib.formats import FORMATS, candidates, read_whole_row
 from ftlib.json_text import Record
 from ftlib.lines import Report
 from ftlib.messages import EXTRAS, Message, RowError
+from ftlib.nearest import beside, did_you_mean, one_of
 from ftlib.places import shipped
 from ftlib.records import read_records
 from ftlib.tables import without_missing
@@ -62,10 +63,16 @@ def dataset_path(path_or_name: str | Path, *, split: str | None = None) -> Path:
         chosen = folder / f"{split or 'train'}.jsonl"
         if chosen.is_file():
             return chosen
-        splits = ", ".join(sorted(file.stem for file in folder.glob("*.jsonl")))
-        raise DataError(f"data set {str(path_or_name)!r} has no split {split!r}: it has {splits}")
-    names = ", ".join(sorted(entry.name for entry in shipped_datasets().iterdir() if entry.is_dir()))
-    raise DataError(f"{path_or_name}: no such file, and no shipped data set of that name (shipped: {names})")
+        splits = sorted(file.stem for file in folder.glob("*.jsonl"))
+        raise DataError(
+            f"data set {str(path_or_name)!r} has no split {split!r}: it has {', '.join(splits)}."
+            + did_you_mean(split, splits)
+        )
+    names = sorted(entry.name for entry in shipped_datasets().iterdir() if entry.is_dir())
+    raise DataError(
+        f"{path_or_name}: no such file, and no shipped data set of that name (shipped: {', '.join(names)})."
+        + did_you_mean(path_or_name, [*names, *beside(path)])
+    )
 
 
 def source_file(source: str, *, split: str | None = None) -> Path | None:
@@ -213,7 +220,7 @@ def _chosen(
     """Return the format's name and a function that begins to read the conversations."""
     report = _report(on_error)
     if format != "auto" and format not in FORMATS:
-        raise DataError(f"unknown format {format!r}; expected 'auto' or one of {', '.join(FORMATS)}")
+        raise DataError(f"unknown format {format!r}; {one_of(format, ['auto', *FORMATS])}")
     name = _detect(_sample(_opener(source, split), report), source) if format == "auto" else format
     return name, partial(_conversations, _opener(source, split, on_bytes), name, report)
 
@@ -245,7 +252,7 @@ def save_conversations(conversations: Iterable[Mapping[str, Any]], path: str | P
     writers = {one.name: one.write for one in FORMATS.values() if one.write}
     write = writers.get(format)
     if write is None:
-        raise DataError(f"can't write the format {format!r}; expected one of {', '.join(writers)}")
+        raise DataError(f"can't write the format {format!r}; {one_of(format, writers)}")
     path = check_target(path)
     suffix = Path(path.name.removesuffix(".gz")).suffix
     if suffix not in (".jsonl", ".json"):

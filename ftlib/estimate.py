@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,22 +9,25 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from torch import nn
 from transformers import AutoConfig, PretrainedConfig
 
 from ftlib.errors import ModelError
+from ftlib.flops import flops_per_token, multiplied, repeated_flops_per_token
 from ftlib.ledger import Memory
 from ftlib.memory import Device, Optimizer, step_memory
-from ftlib.models import context_length, resolve_name
-from ftlib.parts import blocks
-from ftlib.skeleton import choose_trained, make_skeleton
+from ftlib.model_names import resolve_name
+from ftlib.models import NO_LIMIT, context_length
+from ftlib.nearest import nearest, one_of
+from ftlib.parts import add_lora
+from ftlib.places import ARCHITECTURES
+from ftlib.skeleton import freeze_named, make_skeleton
 from ftlib.smollm2 import HUB_ID as SMOLLM2_HUB_ID
 from ftlib.smollm2 import NAME as SMOLLM2
 
-_ARCHITECTURES = Path(__file__).resolve().parent / "assets" / "architectures.json"
 _LONGEST_BY_DEFAULT = 2048
 
-Precision = Literal["float32", "bfloat16", "mixed"]
+Dtype = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16", "mixed"]
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,12 @@ def architecture(name: str | Path) -> PretrainedConfig:
         config: PretrainedConfig = AutoConfig.for_model(**known[named])
         return config
     shorter = {one.split("/")[-1]: one for one in known}
-    near = difflib.get_close_matches(str(name).split("/")[-1], shorter, n=1)
-    hint = f" Did you mean {shorter[near[0]]!r}?" if near else ""
+    near = nearest(str(name).split("/")[-1], shorter)
+    hint = f" Did you mean {shorter[near]!r}?" if near else ""
     try:
         config = AutoConfig.from_pretrained(resolve_name(name))
     except ModelError as error:
-        raise ModelError(f"{error}{hint and '.' + hint}") from error
+        raise ModelError(str(error) if "Did you mean" in str(error) else f"{error}{hint and '.' + hint}") from error
     except (OSError, ValueError) as error:
         raise ModelError(
             f"no configuration of {str(name)!r} is shipped, nor is one in the local cache, and the Hub can't be "
@@ -120,10 +122,11 @@ def estimate(
     length: int | None = None,
     accumulation_steps: int = 1,
     steps: int = 1,
+    dtype: Dtype = "float32",
     precision: Precision = "float32",
     optimizer: Optimizer = "adamw",
     lora_rank: int | None = None,
-    lora_targets: Sequence[str] = (),
+    lora_targets: Literal["attention", "blocks"] | Sequence[str] = "attention",
     lora_upper_layers: int | None = None,
     frozen: Sequence[str] = (),
     gradient_checkpointing: bool = False,
@@ -135,9 +138,10 @@ def estimate(
 
     FLOPs follow the rule of 6 for each trained weight and token (2 forward, 4 backward; Kaplan et al., 2020,
     https://arxiv.org/abs/2001.08361). A frozen weight has no gradient of its own: 4; in the blocks below the first one
-    that is trained, where no backward pass comes: 2. The rule leaves out tables that are looked up, and the attention
-    scores, which for short texts are small; it counts 4 for what stands in the first trained block before its first
-    trained weight. What gradient checkpointing repeats counts 2 more, though
+    that is trained, where no backward pass comes: 2. The rule leaves out tables that are looked up, the experts of a
+    mixture that a token doesn't go to, and the attention scores, which for short texts are small; it counts 4 for what
+    stands in the first trained block before its first trained weight. What gradient checkpointing repeats counts 2
+    more, though
     PyTorch stops short of a layer's last product. Memory comes from one step on the meta device
     (:func:`ftlib.memory.step_memory`) and leaves out what is no tensor: the libraries' own buffers (on a GPU
     half a GiB or more) and gaps between tensors.
@@ -148,12 +152,14 @@ def estimate(
         length: Tokens of each row, padding included; default: the model's context, 2,048 at most.
         accumulation_steps: Forward passes for one optimizer step.
         steps: Optimizer steps of the run.
-        precision: Type of weights, activations, gradients and optimizer state (adapters stay in float32 in any
-            case); ``"mixed"`` is float32 with matrices multiplied in bfloat16 (``torch.autocast``).
+        dtype: Type of the weights, as in :func:`ftlib.load_model` and `model.dtype` of a configuration; and so of their
+            gradients and of the optimizer's state. Adapters stay in float32 in any case.
+        precision: What matrices are multiplied in, as in `train.precision`: ``"float32"`` casts nothing (weights that
+            are bfloat16 are multiplied as such), the others cast to 16 bits (``torch.autocast``) and leave the weights
+            as they are; ``"mixed"`` is whichever of the two the device has.
         optimizer: As in :func:`ftlib.memory.step_memory`.
         lora_rank: Train adapters of this rank and nothing else.
-        lora_targets: Modules that get an adapter; default: PEFT's choice for the architecture (of attention, the
-            matrices that make queries and values, or all three where they are one), or else every matrix.
+        lora_targets: Which matrices get an adapter, as in :func:`ftlib.parts.add_lora`.
         lora_upper_layers: Adapters in so many of the last blocks only; default: in all.
         frozen: Patterns such as ``"*.embed_in.*"`` of names of parameters that are not trained.
         gradient_checkpointing: Layers compute their activations a second time and don't keep them.
@@ -163,7 +169,10 @@ def estimate(
         device: Whose attention and dropout kernels to follow.
 
     Raises:
-        ModelError: The model is unknown, or an argument can't be used.
+        ModelError: The model is unknown, can't be run without numbers, or an argument can't be used.
+
+    Warns:
+        AdapterWarning: As :func:`ftlib.parts.add_lora`.
 
     >>> need = estimate("EleutherAI/pythia-70m", batch_size=1, length=2048, accumulation_steps=4)
     >>> need.parameters, need.flops_per_step
@@ -175,17 +184,21 @@ def estimate(
     """
     rank = 1 if lora_rank is None else lora_rank
     _check(batch_size=batch_size, accumulation_steps=accumulation_steps, steps=steps, lora_rank=rank)
-    _check_choices(precision=(precision, Precision), optimizer=(optimizer, Optimizer), device=(device, Device))
+    _check_choices(dtype=(dtype, Dtype), precision=(precision, Precision))
+    _check_choices(optimizer=(optimizer, Optimizer), device=(device, Device))
     config = model if isinstance(model, PretrainedConfig) else architecture(model)
-    skeleton = make_skeleton(config, torch.bfloat16 if precision == "bfloat16" else torch.float32)
+    skeleton = make_skeleton(config, getattr(torch, dtype))
     if lora_upper_layers is not None and lora_rank is None:
         raise ModelError("lora_upper_layers says which blocks get adapters, and there are none: give lora_rank, too")
-    layers = None if lora_upper_layers is None else _upper(skeleton, lora_upper_layers)
-    choose_trained(skeleton, lora_rank=lora_rank, lora_targets=lora_targets, lora_layers=layers, frozen=frozen)
+    if lora_rank is not None:
+        with torch.device("meta"):
+            targets = lora_targets or "attention"
+            add_lora(skeleton, rank=lora_rank, targets=targets, upper_layers=lora_upper_layers)  # in place
+    freeze_named(skeleton, frozen)
     row, share = _row_length(skeleton, length), _share(target_share)
     tokens = batch_size * row * accumulation_steps
     flops = flops_per_token(skeleton, target_share=share)
-    per_step = tokens * (flops + (_repeated_flops_per_token(skeleton) if gradient_checkpointing else 0))
+    per_step = tokens * (flops + (repeated_flops_per_token(skeleton) if gradient_checkpointing else 0))
     peak, most = _memory(
         skeleton,
         batch_size=batch_size,
@@ -194,7 +207,7 @@ def estimate(
         accumulates=accumulation_steps > 1,
         targets=None if target_share is None else max(1, round(share * batch_size * (row - 1))),
         padded=padded,
-        autocast=precision == "mixed",
+        autocast=precision != "float32",
         gradient_checkpointing=gradient_checkpointing,
         device=device,
     )
@@ -211,47 +224,8 @@ def estimate(
     )
 
 
-def flops_per_token(model: Any, *, target_share: float = 1.0) -> int:
-    """Operations that training takes for each token, forward and backward, by the rule of :func:`estimate`.
-
-    Args:
-        model: A causal language model, with or without adapters or frozen parts, with or without weights.
-        target_share: Share of the tokens that get logits.
-
-    >>> flops_per_token(make_skeleton(architecture("EleutherAI/pythia-70m")))
-    268025856
-    """
-    head, unreached = model.get_output_embeddings().weight, _unreached(model)
-    shares = ((weight, target_share if weight is head else 1.0) for weight in _multiplied(model))
-    times = {True: 6, False: 4}
-    return round(sum(s * w.numel() * (2 if id(w) in unreached else times[w.requires_grad]) for w, s in shares))
-
-
-def _unreached(model: Any) -> set[int]:
-    """Return the weights of the blocks below the first one that is trained: no gradient is needed there."""
-    try:
-        prefix, _ = blocks(model)
-    except ModelError:  # no list of equal blocks
-        return set()
-    in_blocks: list[tuple[str, int]] = []
-    for name, weight in model.named_parameters():
-        block = name[len(prefix) + 1 :].partition(".")[0] if name.startswith(f"{prefix}.") else ""
-        if weight.requires_grad:  # parameters stand in the order in which they are used
-            return {one for number, one in in_blocks if number != block}
-        in_blocks += [(block, id(weight))] if block else []
-    return set()
-
-
-def _upper(skeleton: Any, count: int) -> range:
-    """Return the numbers of the last so many blocks."""
-    there = blocks(skeleton)[1]
-    if not 1 <= count <= there:
-        raise ModelError(f"lora_upper_layers must be at least 1 and at most the model's {there} blocks, not {count}")
-    return range(there - count, there)
-
-
 def _known() -> dict[str, dict[str, Any]]:
-    known: dict[str, dict[str, Any]] = json.loads(_ARCHITECTURES.read_text(encoding="utf-8"))
+    known: dict[str, dict[str, Any]] = json.loads(ARCHITECTURES.read_text(encoding="utf-8"))
     return known
 
 
@@ -264,7 +238,7 @@ def _check(**positive: int) -> None:
 def _check_choices(**choices: tuple[str, Any]) -> None:
     for name, (value, allowed) in choices.items():
         if value not in get_args(allowed):
-            raise ModelError(f"{name} must be one of {', '.join(get_args(allowed))}, not {value!r}")
+            raise ModelError(f"unknown {name} {value!r}; {one_of(value, get_args(allowed))}")
 
 
 def _share(target_share: float | None) -> float:
@@ -279,7 +253,8 @@ def _row_length(skeleton: Any, length: int | None) -> int:
     if length is None:
         return min(context, _LONGEST_BY_DEFAULT)
     if not 2 <= length <= context:
-        raise ModelError(f"length must be at least 2 and at most the model's context of {context} tokens, not {length}")
+        most = "" if context == NO_LIMIT else f" and at most the model's context of {context} tokens"
+        raise ModelError(f"length must be at least 2{most}, not {length}")
     return length
 
 
@@ -289,7 +264,9 @@ def _memory(skeleton: Any, **arguments: Any) -> tuple[Memory, Memory]:
     except (RuntimeError, NotImplementedError) as error:
         first_line = str(error).strip().partition("\n")[0]
         raise ModelError(
-            f"{type(skeleton).__name__} can't train on the meta device, so its memory can't be estimated: {first_line}"
+            f"the family {skeleton.config.model_type!r} ({type(skeleton).__name__}) can't be estimated, because its "
+            f"step depends on numbers, and a model on the meta device has none: {first_line} "
+            "(ftlib.training.trial.try_steps measures a few real steps)"
         ) from error
 
 
@@ -299,18 +276,7 @@ def _counts(skeleton: Any) -> dict[str, int]:
     return {
         "parameters": sum(weight.numel() for weight in weights),
         "trainable_parameters": sum(weight.numel() for weight in trained),
-        "parameters_without_embedding": sum(weight.numel() for weight in _multiplied(skeleton)),
+        "parameters_without_embedding": sum(weight.numel() for weight in multiplied(skeleton)),
         "weight_bytes": sum(weight.nbytes for weight in weights),
         "gradient_bytes": sum(weight.nbytes for weight in trained),
     }
-
-
-def _multiplied(skeleton: Any) -> list[nn.Parameter]:
-    head = skeleton.get_output_embeddings().weight
-    tables = {id(module.weight) for module in skeleton.modules() if isinstance(module, nn.Embedding)}
-    return [weight for weight in skeleton.parameters() if id(weight) not in tables or weight is head]
-
-
-def _repeated_flops_per_token(skeleton: Any) -> int:
-    head = skeleton.get_output_embeddings().weight
-    return 2 * sum(weight.numel() for weight in _multiplied(skeleton) if weight is not head)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from transformers import PretrainedConfig
 
 from ftlib.errors import ModelError
 from ftlib.estimate import Estimate, Precision, architecture, estimate
+from ftlib.nearest import one_of
 
 _GB = 10**9
 _TERA = 10**12
@@ -19,6 +21,9 @@ _TERA = 10**12
 _CONTEXT_BYTES = _GB
 _SHARE_WITHOUT_GAPS = 0.95
 _RANK = 8
+
+Idea = list[dict[str, Any]]
+"""A change in its variants, from mild to strong."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class GPU:
         return round(_SHARE_WITHOUT_GAPS * self.memory_bytes) - _CONTEXT_BYTES
 
     def peak_flops(self, precision: Precision = "float32") -> float:
-        """Operations per second at most, in a precision of training."""
+        """Operations per second at most, when matrices are multiplied in a precision."""
         return self.float32_flops if precision == "float32" else self.half_flops
 
     def seconds(self, flops: float, precision: Precision = "float32", *, utilization: float = 0.3) -> float:
@@ -99,7 +104,7 @@ def gpu(name: str) -> GPU:
     """
     if card := _find(name):
         return card
-    raise ModelError(f"no card named {name!r} in the table: choose from {', '.join(card.name for card in GPUS)}")
+    raise ModelError(f"no card named {name!r} in the table: {one_of(name, [card.name for card in GPUS])}")
 
 
 def fits(need: Estimate, card: GPU) -> bool:
@@ -114,15 +119,16 @@ def fits(need: Estimate, card: GPU) -> bool:
 
 
 def suggest(model: str | Path | PretrainedConfig, cards: Sequence[GPU], **arguments: Any) -> list[Suggestion | None]:
-    """Find for each card the first change that makes a run fit.
+    """Find for each card the changes that make a run fit and do the least harm.
 
-    Each change is tried alone, in this order. If none is enough they add up in the same order, and what then
-    turns out not to be needed is taken back:
+    The first two leave the result as it is: they are tried alone, then together, before anything else. Each of the
+    others is tried together with these, alone and then with those in front of it, in this order. What turns out not to
+    be needed is taken back:
 
     1. smaller batches and more of them in a step: the same result;
     2. gradient checkpointing: the same result, and a third more to compute;
-    3. bfloat16: rounded weights; not on a card that has no bfloat16;
-    4. LoRA of rank 8: other weights are trained;
+    3. LoRA of rank 8: other weights are trained;
+    4. weights in bfloat16: they are rounded; not on a card that has no bfloat16;
     5. Adafactor: another optimizer;
     6. shorter rows, down to an eighth: less to learn from.
 
@@ -152,8 +158,8 @@ def suggest(model: str | Path | PretrainedConfig, cards: Sequence[GPU], **argume
         return Suggestion(changes, known[key])
 
     def search(card: GPU) -> Suggestion | None:
-        ideas = _ideas(arguments, length, has_bfloat16=card.has_bfloat16)
-        changes = _least_changes(ideas, lambda changes: fits(with_changes(changes).need, card))
+        harmless, others = _harmless(arguments), _others(arguments, length, has_bfloat16=card.has_bfloat16)
+        changes = _least_changes(harmless, others, lambda changes: fits(with_changes(changes).need, card))
         return None if changes is None else with_changes(changes)
 
     rows = arguments.get("batch_size", 1) * arguments.get("accumulation_steps", 1)
@@ -192,38 +198,44 @@ def _words(name: str) -> set[str]:
     return set(re.findall(r"[a-z]+\d+\w*|[a-z]+|\d+", name.lower()))
 
 
-def _ideas(arguments: dict[str, Any], length: int, *, has_bfloat16: bool) -> list[list[dict[str, Any]]]:
-    """List changes, each in its variants from mild to strong."""
+def _harmless(arguments: dict[str, Any]) -> list[Idea]:
+    """List changes that leave the result as it is."""
     batch, accumulation = arguments.get("batch_size", 1), arguments.get("accumulation_steps", 1)
     smaller = [size for size in range(batch - 1, 0, -1) if batch % size == 0]
-    ideas = [
+    ideas: list[Idea] = [
         [{"batch_size": size, "accumulation_steps": accumulation * batch // size} for size in smaller],
         [{"gradient_checkpointing": True}] if not arguments.get("gradient_checkpointing") else [],
-        [{"precision": "bfloat16"}] if has_bfloat16 and arguments.get("precision") != "bfloat16" else [],
+    ]
+    return [idea for idea in ideas if idea]
+
+
+def _others(arguments: dict[str, Any], length: int, *, has_bfloat16: bool) -> list[Idea]:
+    """List the other changes, the least harmful first."""
+    ideas: list[Idea] = [
         [{"lora_rank": _RANK}] if arguments.get("lora_rank") is None else [],
+        [{"dtype": "bfloat16"}] if has_bfloat16 and arguments.get("dtype") != "bfloat16" else [],
         [{"optimizer": "adafactor"}] if arguments.get("optimizer", "adamw") == "adamw" else [],
         [{"length": length // part} for part in (2, 4, 8) if length // part > 1],
     ]
     return [idea for idea in ideas if idea]
 
 
-def _least_changes(ideas: list[list[dict[str, Any]]], fit: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
-    if fit({}):
-        return {}
-    for idea in ideas:
-        if fit(idea[-1]):
-            return next(variant for variant in idea if fit(variant))
-    together: dict[str, Any] = {}
-    for idea in ideas:
-        together |= idea[-1]
-        if fit(together):
-            return _relaxed(together, ideas, fit)
+def _least_changes(
+    harmless: list[Idea], others: list[Idea], fit: Callable[[dict[str, Any]], bool]
+) -> dict[str, Any] | None:
+    alone = [list(ideas) for count in range(len(harmless) + 1) for ideas in combinations(harmless, count)]
+    tries = alone.copy()
+    for number in range(len(others)):
+        for some in (others[number : number + 1], others[: number + 1]):
+            tries += [[*ideas, *some] for ideas in reversed(alone)]
+    for ideas in tries:
+        changes = {name: value for idea in ideas for name, value in idea[-1].items()}
+        if fit(changes):
+            return _relaxed(changes, ideas, fit)
     return None
 
 
-def _relaxed(
-    changes: dict[str, Any], ideas: list[list[dict[str, Any]]], fit: Callable[[dict[str, Any]], bool]
-) -> dict[str, Any]:
+def _relaxed(changes: dict[str, Any], ideas: list[Idea], fit: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """Take back, the last first, what is not needed, or not so strongly."""
     for idea in reversed(ideas):
         rest = {name: value for name, value in changes.items() if name not in idea[-1]}

@@ -19,7 +19,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 from transformers.optimization import Adafactor
 
-from ftlib.compat import autocast_on_meta, enable_checkpointing
+from ftlib.compat import enable_checkpointing
+from ftlib.compat_meta import autocast_on_meta
 from ftlib.ledger import Ledger, Memory
 from ftlib.muon import muon_and_adamw
 from ftlib.target_logits import given_to
@@ -29,17 +30,18 @@ Device = Literal["cpu", "cuda"]
 
 # What autocast computes in bfloat16, and what (on a GPU) in float32, of the functions that language models call:
 # https://docs.pytorch.org/docs/stable/amp.html#autocast-op-reference
-_IN_BFLOAT16 = {
-    nn.functional.linear,
-    torch.addmm,
-    torch.baddbmm,
-    torch.bmm,
-    torch.matmul,
-    Tensor.matmul,
+_PRODUCTS = ["addbmm", "addmm", "baddbmm", "bmm", "matmul", "mm"]
+_IN_BFLOAT16 = {getattr(place, name) for place in (torch, Tensor) for name in _PRODUCTS} | {
     Tensor.__matmul__,
+    nn.functional.conv1d,
+    nn.functional.linear,
     nn.functional.scaled_dot_product_attention,
+    torch.einsum,
 }
 _IN_FLOAT32 = {nn.functional.layer_norm, nn.functional.softmax, torch.pow, torch.rsqrt, Tensor.pow, Tensor.__pow__}
+
+# A mixture's experts, all in one product; the meta device knows it of bfloat16 alone.
+_GROUPED = {getattr(nn.functional, "grouped_mm", None), getattr(torch, "_grouped_mm", None)} - {None}
 
 
 class _Kernels(TorchFunctionMode):
@@ -56,6 +58,10 @@ class _Kernels(TorchFunctionMode):
         self._device = device
         self._padded = padded
         self._autocast = autocast
+        self.remember_cast_weights()
+
+    def remember_cast_weights(self) -> None:
+        """Do as autocast at its beginning."""
         self._cast_weights: dict[int, Tensor] | None = {}
 
     def forget_cast_weights(self) -> None:
@@ -74,6 +80,8 @@ class _Kernels(TorchFunctionMode):
             return not self._padded
         if func is nn.functional.scaled_dot_product_attention:
             return self._attend(*args, **kwargs)
+        if func in _GROUPED:
+            return _ProductsOfExperts.apply(*args[:2])  # type: ignore[no-untyped-call]
         if func is nn.functional.dropout and self._device == "cuda":
             return _dropout_on_cuda(*args, **kwargs)
         return func(*args, **kwargs)
@@ -93,19 +101,20 @@ class _Kernels(TorchFunctionMode):
         key: Tensor,
         value: Tensor,
         *,
-        attn_mask: Tensor | None,
+        attn_mask: Tensor | None = None,
         dropout_p: float = 0.0,
         is_causal: bool = False,
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
         # A mask of yes and no becomes numbers to add, in every layer anew, and stays for the way back.
-        added = None if attn_mask is None else torch.zeros_like(attn_mask, dtype=query.dtype)
+        added = attn_mask
+        if attn_mask is not None and attn_mask.dtype == torch.bool:
+            added = torch.zeros_like(attn_mask, dtype=query.dtype)
         aten, on_gpu = torch.ops.aten, self._device == "cuda"
         result: Tensor
         attend: Callable[..., Any]
-        if (enable_gqa and query.dtype == torch.float32) if on_gpu else dropout_p:
-            # No fused kernel does that; the general way keeps every score.
+        if _needs_every_score(query, key, value, added, on_gpu=on_gpu, shares=enable_gqa, dropout=dropout_p):
             attend = nn.functional.scaled_dot_product_attention
             result = attend(query, key, value, added, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
         elif on_gpu and enable_gqa:  # in 16 bits and without a mask: the only kernel that shares keys among heads
@@ -118,6 +127,34 @@ class _Kernels(TorchFunctionMode):
             attend = aten._scaled_dot_product_flash_attention_for_cpu
             result = attend(query, key, value, 0.0, is_causal, attn_mask=added, scale=scale)[0]
         return result
+
+
+def _needs_every_score(
+    query: Tensor, key: Tensor, value: Tensor, added: Tensor | None, *, on_gpu: bool, shares: bool, dropout: float
+) -> bool:
+    """Whether no fused kernel does it, so that attention goes the general way, which keeps every score."""
+    if key.shape[:2] != query.shape[:2] and not shares:  # Falcon's one key for all heads, spread over them
+        return True
+    if on_gpu:
+        return shares and query.dtype == torch.float32
+    learnt = added is not None and added.requires_grad  # Inkling's distances
+    return dropout > 0 or learnt or value.shape[-1] != query.shape[-1]  # the last: DeepSeek's narrower values
+
+
+class _ProductsOfExperts(torch.autograd.Function):
+    """Shapes of a grouped product: ``(tokens, in)`` by ``(experts, in, out)`` is ``(tokens, out)``."""
+
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor, experts: Tensor) -> Tensor:
+        ctx.shapes = tokens.shape, experts.shape
+        pairs = zip((experts, tokens), ctx.needs_input_grad, strict=True)
+        ctx.save_for_backward(*(tensor for tensor, needed in pairs if needed))  # each for the other's gradient
+        return tokens.new_empty(tokens.shape[0], experts.shape[-1])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        pairs = zip(ctx.shapes, ctx.needs_input_grad, strict=True)
+        return tuple(gradient.new_empty(shape) if needed else None for shape, needed in pairs)
 
 
 def _to_float32(value: Any) -> Any:
@@ -164,7 +201,8 @@ def step_memory(
         What there was at the fullest moment, and the most that there ever was of each kind.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    ledger = _ledger(model, trained)
+    reached: set[nn.Parameter] = set()
+    ledger = _ledger(model, trained, reached)
     kernels = _Kernels(device, padded=padded, autocast=autocast)
     if gradient_checkpointing:
         _checkpoint(model, kernels)
@@ -175,23 +213,43 @@ def step_memory(
             parameter.grad = torch.empty_like(parameter)
             ledger.label(parameter.grad, "gradients")
         _update(optimizers, ledger)  # the first step makes the optimizer's state
-        if not accumulates:
-            model.zero_grad()
-        ledger.start_measuring()
-        loss = _loss(model, ids, targets)
-        kernels.forget_cast_weights()
-        loss.backward()
-        del loss
-        _update(optimizers, ledger)
+        for again in (False, True):
+            if not accumulates:
+                model.zero_grad()
+            ledger.start_measuring()
+            _backward(model, ids, targets, kernels)
+            _update(optimizers, ledger)
+            if again or not _forget(set(trained) - reached, optimizers):
+                break
     return ledger.peak, ledger.most
 
 
-def _ledger(model: Any, trained: Iterable[nn.Parameter]) -> Ledger:
+def _backward(model: Any, ids: Tensor, targets: int | None, kernels: _Kernels) -> None:
+    kernels.remember_cast_weights()
+    loss = _loss(model, ids, targets)
+    kernels.forget_cast_weights()
+    loss.backward()
+
+
+def _forget(unused: set[nn.Parameter], optimizers: Iterable[torch.optim.Optimizer]) -> bool:
+    """Drop gradients and optimizer state of what no gradient reaches: a decoder's look at an encoder that isn't there.
+
+    Returns:
+        Whether there was any.
+    """
+    for parameter in unused:
+        parameter.grad = None
+        for optimizer in optimizers:
+            optimizer.state.pop(parameter, None)
+    return bool(unused)
+
+
+def _ledger(model: Any, trained: Iterable[nn.Parameter], reached: set[nn.Parameter]) -> Ledger:
     ledger = Ledger(model.config.vocab_size)
     for tensor in itertools.chain(model.parameters(), model.buffers()):
         ledger.label(tensor, "weights")
     for parameter in trained:
-        parameter.register_post_accumulate_grad_hook(partial(_label_gradient, ledger))
+        parameter.register_post_accumulate_grad_hook(partial(_label_gradient, ledger, reached))
     return ledger
 
 
@@ -200,7 +258,8 @@ def _checkpoint(model: Any, kernels: _Kernels) -> None:
     enable_checkpointing(model, context_fn=lambda: (contextlib.nullcontext(), kernels))
 
 
-def _label_gradient(ledger: Ledger, parameter: Tensor) -> None:
+def _label_gradient(ledger: Ledger, reached: set[nn.Parameter], parameter: nn.Parameter) -> None:
+    reached.add(parameter)
     if parameter.grad is not None:
         ledger.label(parameter.grad, "gradients")
 

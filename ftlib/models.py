@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import difflib
 import json
-import math
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from safetensors import safe_open
@@ -32,20 +31,24 @@ from ftlib.ends import set_ends
 from ftlib.errors import DataError, ModelError
 from ftlib.files import check_folder
 from ftlib.locales import why_unreadable
+from ftlib.model_names import holds_model, meant_model, resolve_name
+from ftlib.nearest import one_of
 from ftlib.places import nano_folder
 from ftlib.smollm2 import NAME as SMOLLM2
-from ftlib.smollm2 import is_smollm2, smollm2_folder
+from ftlib.smollm2 import is_smollm2
 
-MODEL_VARIABLE = "FTLIB_MODEL"
-# Models from the early days of the Hub, whose id has no owner in front of a slash.
-_HUB_IDS_WITHOUT_OWNER = ("distilgpt2", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
 _PYTHIA_PADDING = "<|padding|>"
+# What configurations call it; the last two are BLOOM's and MPT's, which could read more.
+_CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "max_target_positions", "seq_length", "max_seq_len")
+NO_LIMIT = sys.maxsize
+"""The context of a model whose positions have no limit."""
 
-Precision = Literal["float32", "bfloat16", "float16"]
+Dtype = Literal["float32", "bfloat16", "float16"]
+"""Types that weights can be held in."""
 
 
 def load_model(
-    name: str | Path = "auto", *, device: str | None = None, dtype: Precision = "float32", trainable: bool = False
+    name: str | Path = "auto", *, device: str | None = None, dtype: Dtype = "float32", trainable: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a causal language model and its tokenizer.
 
@@ -55,14 +58,14 @@ def load_model(
             ``save_pretrained`` wrote, also of an adapter (it is put on its base model), or that of a run (its best
             checkpoint). Only a Hub id can cause a download, and HF_HUB_OFFLINE=1 forbids even that.
         device: ``"cpu"``, ``"cuda"`` or ``"mps"``; default: the best one that is there.
-        dtype: Precision of the weights in memory.
+        dtype: Dtype of the weights in memory.
         trainable: Whether an adapter's weights can be trained further.
 
     Returns:
         ``(model, tokenizer)``; the model is in evaluation mode, the tokenizer has a padding token.
 
     Raises:
-        ModelError: The name is unknown, the folder holds no model, or the Hub can't be reached.
+        ModelError: The name or the type is unknown, the folder holds no model, or the Hub can't be reached.
         MissingExtraError: It is smollm2, whose packages aren't installed.
 
     >>> model, tokenizer = load_model("nano")
@@ -71,6 +74,8 @@ def load_model(
 
     Taught in: chapters/02_pretraining.ipynb
     """
+    if dtype not in get_args(Dtype):
+        raise ModelError(f"unknown dtype {dtype!r}; {one_of(dtype, get_args(Dtype))}")
     place = resolve_name(name)
     tokenizer = load_tokenizer(place)
     if _is_adapter(place):
@@ -89,7 +94,7 @@ def _is_adapter(place: str) -> bool:
     return (Path(place) / "adapter_config.json").is_file()
 
 
-def _load_adapter(place: str, *, device: str | None, dtype: Precision, trainable: bool) -> Any:
+def _load_adapter(place: str, *, device: str | None, dtype: Dtype, trainable: bool) -> Any:
     from peft import PeftModel
 
     told = json.loads((Path(place) / "adapter_config.json").read_text(encoding="utf-8"))
@@ -141,7 +146,7 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
         place = check_folder(folder)
     except DataError as error:
         raise ModelError(str(error)) from error
-    if _holds_model(place):
+    if holds_model(place):
         raise ModelError(f"{place}: the folder holds a model already: choose another one, or delete it first")
     save_quietly(model, place)
     tokenizer.save_pretrained(place)
@@ -217,52 +222,6 @@ def load_tokenizer(name: str | Path = "auto") -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def resolve_name(name: str | Path) -> str:
-    """Turn a name into what transformers loads: a folder's path or a Hub id.
-
-    Raises:
-        ModelError: The name is neither, or the folder holds no model.
-
-    >>> resolve_name("EleutherAI/pythia-70m")
-    'EleutherAI/pythia-70m'
-    """
-    text = str(name)
-    if text == "auto":
-        text = os.environ.get(MODEL_VARIABLE) or "nano"
-    if text == "nano":
-        return str(nano_folder())
-    if text == SMOLLM2:
-        return str(smollm2_folder())
-    folder = Path(text).expanduser()
-    if text and folder.is_dir():
-        folder = best_checkpoint(folder) or folder
-        if not _holds_model(folder):
-            raise ModelError(f"{folder}: the folder holds no model (no config.json): save one with save_pretrained")
-        return str(folder)
-    if text in _HUB_IDS_WITHOUT_OWNER or (text.count("/") == 1 and text[0] not in "./~" and not text.endswith("/")):
-        return text
-    near = difflib.get_close_matches(text, ["nano", SMOLLM2, "auto", *_HUB_IDS_WITHOUT_OWNER], n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ModelError(
-        f"unknown model {text!r}.{hint} Give 'nano', 'smollm2', a Hub id such as 'EleutherAI/pythia-70m', or an "
-        "existing folder"
-    )
-
-
-def best_checkpoint(run_folder: Path) -> Path | None:
-    """Return the checkpoint of a run that ranks best (lowest loss, as a rule), or the last if none was evaluated."""
-    found = []
-    for state in sorted((run_folder / "checkpoints").glob("step-*/training_state.json")):
-        told = json.loads(state.read_text(encoding="utf-8"))
-        rank = told["rank"]
-        found.append((rank if rank is not None else math.inf, -told["step"] if rank is None else told["step"], state))
-    return min(found)[2].parent if found else None
-
-
-def _holds_model(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
-
-
 def default_device() -> str:
     """Name the best device that is there: ``"cuda"``, ``"mps"`` or ``"cpu"``."""
     if torch.cuda.is_available():
@@ -271,11 +230,14 @@ def default_device() -> str:
 
 
 def context_length(model: PreTrainedModel) -> int:
-    """Tokens that a model can see at once (prompt and answer together)."""
-    for field in ("max_position_embeddings", "n_positions"):
-        if tokens := getattr(model.config, field, None):
-            return int(tokens)
-    raise ModelError(f"{type(model).__name__}: the configuration names no context length (max_position_embeddings)")
+    """Tokens that a model can see at once (prompt and answer together).
+
+    Where positions are no table (the distances of BLOOM, the state of a Mamba) that is as many as there is memory for:
+    :data:`NO_LIMIT`, unless the configuration says how many it was trained with.
+    """
+    config = model.config.get_text_config()
+    found = (getattr(config, field, None) for field in _CONTEXT_FIELDS)
+    return next((int(tokens) for tokens in found if tokens and tokens > 0), NO_LIMIT)
 
 
 @contextlib.contextmanager
@@ -301,5 +263,5 @@ def _reason(place: str, error: Exception) -> str:
     cause = "HF_HUB_OFFLINE forbids the network" if offline else "the Hub can't be reached or has no such model"
     return (
         f"model {place!r} is not in the local cache, and {cause}. Go online once to download it, check the "
-        f"spelling, or use 'nano', which needs no network. ({first_line})"
+        f"spelling, or use 'nano', which needs no network.{meant_model(place, cutoff=0.8)} ({first_line})"
     )

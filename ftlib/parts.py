@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ftlib.errors import AdapterWarning, ModelError
 from ftlib.models import quiet_peft
+from ftlib.nearest import did_you_mean, one_of
 
 Part = Literal["embeddings", "norms", "attention", "feed_forward", "other"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -252,7 +253,7 @@ def _checked(model: nn.Module, parts: Sequence[Part], names: Sequence[str]) -> s
     there = {part_of(model, name) for name in names}
     for part in parts:
         if part not in PARTS:
-            raise ModelError(f"unknown part {part!r}; expected one of {', '.join(PARTS)}")
+            raise ModelError(f"unknown part {part!r}; {one_of(part, PARTS)}")
         if part not in there:
             raise ModelError(f"{type(model).__name__} has no weights in {part!r}: nothing to freeze there")
     return set(parts)
@@ -275,6 +276,8 @@ def _named_linear(model: nn.Module, wanted: Sequence[str]) -> list[str]:
         matched = [full for full in everywhere if full == name or full.endswith(f".{name}")]
         if not matched:
             leaves = sorted({full.rsplit(".", 1)[1] for full in everywhere})
-            raise ModelError(f"no linear layer is called {name!r}; this model has {', '.join(leaves)}")
+            raise ModelError(
+                f"no linear layer is called {name!r}; this model has {', '.join(leaves)}.{did_you_mean(name, leaves)}"
+            )
         found += matched
     return found

@@ -7,6 +7,11 @@ from pathlib import Path
 
 CACHE_VARIABLE = "FTLIB_CACHE"
 _PACKAGE = Path(__file__).resolve().parent
+ARCHITECTURES = _PACKAGE / "assets" / "architectures.json"
+"""Configurations of models of the Hub, by their ids.
+
+:meta hide-value:
+"""
 
 
 def nano_folder() -> Path:

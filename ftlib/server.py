@@ -31,7 +31,8 @@ from ftlib.chat_template import template_of, to_jinja
 from ftlib.ends import end_ids
 from ftlib.errors import ConfigError, MissingExtraError, ModelError
 from ftlib.hosted.providers import PROVIDERS
-from ftlib.models import default_device, load_model, load_tokenizer, resolve_name, save_quietly
+from ftlib.model_names import resolve_name
+from ftlib.models import default_device, load_model, load_tokenizer, save_quietly
 from ftlib.templates import Template
 
 _HOST = "127.0.0.1"

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, PretrainedConfig
-from transformers.pytorch_utils import Conv1D
 
 from ftlib.errors import ModelError
 
@@ -38,29 +37,17 @@ def make_skeleton(config: PretrainedConfig, dtype: torch.dtype = torch.float32) 
     return skeleton.to(dtype).train()
 
 
-def choose_trained(
-    skeleton: Any,
-    *,
-    lora_rank: int | None = None,
-    lora_targets: Sequence[str] = (),
-    lora_layers: Sequence[int] | None = None,
-    frozen: Sequence[str] = (),
-) -> None:
-    """Add adapters and freeze parameters, in place.
+def freeze_named(skeleton: Any, patterns: Sequence[str]) -> None:
+    """Freeze parameters by name, in place; what is frozen already stays so.
 
     Args:
         skeleton: A model on the meta device.
-        lora_rank: Rank of the adapters; everything else is frozen then. Default: none are added.
-        lora_targets: Names of the modules that get one; default: PEFT's choice for the architecture.
-        lora_layers: Numbers of the blocks that get them; default: all.
-        frozen: Patterns of names of parameters to freeze.
+        patterns: Such as ``"*.embed_in.*"``.
 
     Raises:
-        ModelError: A name or pattern fits nothing, or nothing is left to train.
+        ModelError: A pattern fits nothing, or nothing is left to train.
     """
-    if lora_rank is not None:
-        _add_adapters(skeleton, lora_rank, lora_targets, lora_layers)
-    for pattern in frozen:
+    for pattern in patterns:
         names = fnmatch.filter((name for name, _ in skeleton.named_parameters()), pattern)
         if not names:
             example = next(name for name, _ in skeleton.named_parameters())
@@ -69,23 +56,3 @@ def choose_trained(
             skeleton.get_parameter(name).requires_grad_(False)
     if not any(weight.requires_grad for weight in skeleton.parameters()):
         raise ModelError("every parameter is frozen, nothing is left to train: freeze fewer")
-
-
-def _add_adapters(skeleton: Any, rank: int, targets: Sequence[str], layers: Sequence[int] | None) -> None:
-    from peft import LoraConfig, inject_adapter_in_model
-    from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
-
-    # GPT-2 keeps its matrices the other way round.
-    transposed = any(isinstance(module, Conv1D) for module in skeleton.modules())
-    usual = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(skeleton.config.model_type, ())
-    names = list(targets) or list(usual) or "all-linear"
-    which = None if layers is None else list(layers)
-    config = LoraConfig(r=rank, target_modules=names, layers_to_transform=which, fan_in_fan_out=transposed)
-    try:
-        with torch.device("meta"):
-            inject_adapter_in_model(config, skeleton)
-    except ValueError as error:
-        raise ModelError(f"no adapter can be added: {error}") from error
-    for weight in skeleton.parameters():
-        if weight.requires_grad:
-            weight.data = weight.data.float()  # as get_peft_model does

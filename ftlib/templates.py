@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ftlib.errors import DataError
 from ftlib.messages import Message, RowError, split_context
+from ftlib.nearest import one_of
 
 
 class Segment(NamedTuple):
@@ -258,5 +259,5 @@ def get_template(name: str) -> Template:
     '<|im_end|>'
     """
     if name not in TEMPLATES:
-        raise DataError(f"unknown template {name!r}; expected one of {', '.join(TEMPLATES)}")
+        raise DataError(f"unknown template {name!r}; {one_of(name, TEMPLATES)}")
     return TEMPLATES[name]

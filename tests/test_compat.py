@@ -1,18 +1,23 @@
 import copy
+import os
+import threading
 import warnings
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback
+from transformers.integrations.integration_utils import TensorBoardCallback
 
 from datasets import Dataset
 from ftlib import compat
 from ftlib.batches import pad_batch
 from ftlib.compat import CompatError, CompatWarning, make_trainer, training_arguments
+from ftlib.compat_meta import autocast_on_meta
 from ftlib.errors import ModelError
 from ftlib.estimate import estimate
 
@@ -161,9 +166,10 @@ VALUES = {
 
 
 @pytest.mark.parametrize(("name", "value"), VALUES.items())
-def test_every_name_that_a_release_had_is_accepted(tmp_path, name, value, monkeypatch):
-    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "")
+def test_every_name_that_a_release_had_is_accepted(tmp_path, name, value):
+    before = dict(os.environ)
     arguments(tmp_path, **{name: value})
+    assert dict(os.environ) == before  # the environment is everybody's
 
 
 def test_an_unknown_name_is_an_error_with_the_nearest(tmp_path):
@@ -173,11 +179,23 @@ def test_an_unknown_name_is_an_error_with_the_nearest(tmp_path):
         make_trainer(None, None, data_colator=None)
 
 
-def test_the_folder_of_logs_goes_where_tensorboard_looks(tmp_path, monkeypatch):
+WRITES = ("add_text", "add_scalar", "flush", "close")
+
+
+def test_the_folder_of_logs_goes_where_tensorboard_looks(tiny_model, rows, tmp_path, monkeypatch):
     monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
-    args = arguments(tmp_path, logging_dir="my-logs")
-    known = args.logging_dir if hasattr(args, "logging_dir") else compat.os.environ["TENSORBOARD_LOGGING_DIR"]
-    assert known == "my-logs"
+    trainers = {}
+    for folder in ("my-logs", "other-logs"):
+        args = arguments(tmp_path, logging_dir=folder, max_steps=1)
+        trainers[folder] = make_trainer(tiny_model, args, **parts(rows))
+        callback = object.__new__(TensorBoardCallback)  # its package needn't be there
+        callback.logging_dir = callback.tb_writer = None
+        callback._SummaryWriter = partial(SimpleNamespace, **dict.fromkeys(WRITES, lambda *_, **__: None))
+        trainers[folder].add_callback(callback)
+    for folder, trainer in trainers.items():
+        trainer.train()
+        assert trainer.callback_handler.callbacks[-1].logging_dir == folder
+    assert "TENSORBOARD_LOGGING_DIR" not in os.environ
 
 
 def test_nothing_is_reported_unless_asked(tmp_path):
@@ -332,3 +350,37 @@ def test_the_estimate_needs_no_release_in_particular():
     assert need.state_bytes == 16 * need.parameters
     assert need.peak.total > need.state_bytes
     assert (torch.autocast, torch.is_autocast_enabled) == (autocast, is_enabled)
+
+
+def test_torch_stays_as_it_is_for_all_threads():
+    originals = torch.autocast, torch.is_autocast_enabled
+    with autocast_on_meta():
+        assert (torch.autocast, torch.is_autocast_enabled) == originals
+
+
+def test_older_releases_change_torch_for_themselves_alone(monkeypatch):
+    monkeypatch.setattr("ftlib.compat_meta.is_before", lambda version: True)
+    originals = torch.autocast, torch.is_autocast_enabled
+    entered, leave, seen = threading.Barrier(3), [threading.Event(), threading.Event()], {}
+
+    def run(number):
+        with autocast_on_meta():
+            entered.wait()
+            with torch.autocast("meta", enabled=False):
+                seen[number] = torch.is_autocast_enabled("meta")
+            leave[number].wait()
+
+    threads = [threading.Thread(target=run, args=(number,), daemon=True) for number in (0, 1)]
+    for thread in threads:
+        thread.start()
+    entered.wait()
+    with torch.autocast("cpu", torch.bfloat16):  # a thread that has nothing to do with it
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+        assert torch.is_autocast_enabled("cpu")
+    with pytest.raises(RuntimeError):
+        torch.autocast("meta")
+    for number in (0, 1):  # the first that came leaves first
+        leave[number].set()
+        threads[number].join()
+    assert seen == {0: False, 1: False}
+    assert (torch.autocast, torch.is_autocast_enabled) == originals

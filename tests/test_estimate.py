@@ -1,12 +1,18 @@
+import copy
+import re
+
 import pytest
 import torch
 from torch.utils.checkpoint import set_checkpoint_early_stop
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, LlamaConfig, MixtralConfig, T5Config
+from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, LlamaConfig, T5Config
 
-from ftlib.errors import ModelError
+from ftlib.errors import AdapterWarning, ModelError
 from ftlib.estimate import architecture, estimate, known_architectures
+from ftlib.ledger import Memory
 from ftlib.models import save_model
+from ftlib.parts import add_lora
+from tests.families import families, tiny_causal
 
 # Counts of the weights that the owners publish with the models.
 PUBLISHED = {
@@ -82,42 +88,74 @@ def test_a_folder_works_as_well_and_its_type_does_not_matter(tiny_model, tiny_to
     folder = save_model(tiny_model.to(torch.bfloat16), tiny_tokenizer, tmp_path / "model")
     assert estimate(folder) == estimate(tiny_model.float().config)
     assert estimate(folder).weight_bytes == 4 * tiny_model.num_parameters()
-    assert estimate(folder, precision="bfloat16").weight_bytes == 2 * tiny_model.num_parameters()
+    assert estimate(folder, dtype="bfloat16").weight_bytes == 2 * tiny_model.num_parameters()
 
 
 def test_the_callers_configuration_stays_as_it_was():
     before = WIDE.to_dict()
-    estimate(WIDE, batch_size=1, precision="bfloat16")
+    estimate(WIDE, batch_size=1, dtype="bfloat16", lora_rank=1)
     assert WIDE.to_dict() == before
 
 
 def test_the_length_is_the_context_unless_said():
     assert estimate(WIDE).tokens_per_step == 128
-    assert estimate("meta-llama/Llama-2-7b-hf", lora_rank=1, precision="bfloat16").tokens_per_step == 2048
+    assert estimate("meta-llama/Llama-2-7b-hf", lora_rank=1, dtype="bfloat16").tokens_per_step == 2048
 
 
-@pytest.mark.parametrize("config", [WIDE, GPT2Config(n_embd=64, n_layer=2, n_head=2, vocab_size=500)], ids=type)
-@pytest.mark.parametrize(
-    "targets", [(), ("c_attn", "query_key_value", "dense_4h_to_h", "c_fc")], ids=["usual", "named"]
-)
-# peft 0.21 asks for it by its old name.
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
-def test_adapters_are_counted_as_peft_counts_them(config, targets):
-    from peft import LoraConfig, get_peft_model
+@pytest.mark.filterwarnings("ignore::ftlib.errors.AdapterWarning")
+@pytest.mark.parametrize("targets", ["attention", "blocks"])
+@pytest.mark.parametrize("family", families())
+def test_adapters_are_those_that_training_adds(family, targets, monkeypatch):
+    nothing = Memory(weights=0, gradients=0, optimizer=0, activations=0, logits=0)
+    monkeypatch.setattr("ftlib.estimate.step_memory", lambda *_, **__: (nothing, nothing))  # only counts are asked for
+    model = tiny_causal(family)
+    config = copy.deepcopy(model.config)
+    try:
+        adapted = add_lora(model, rank=5, targets=targets)
+    except ModelError as error:
+        with pytest.raises(ModelError, match=re.escape(str(error)[:60])):
+            estimate(config, length=16, lora_rank=5, lora_targets=targets)
+        return
+    need = estimate(config, length=16, lora_rank=5, lora_targets=targets, dtype="bfloat16")
+    trained = sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad)
+    assert need.trainable_parameters == trained
+    assert need.parameters == sum(weight.numel() for weight in adapted.parameters())
+    assert need.gradient_bytes == 4 * trained
 
-    base = AutoModelForCausalLM.from_config(config)
-    names = [name for name in targets if any(module.endswith(name) for module, _ in base.named_modules())]
-    transposed = config.model_type == "gpt2"
-    model = get_peft_model(base, LoraConfig(r=5, target_modules=names or None, fan_in_fan_out=transposed))
-    need = estimate(config, length=16, lora_rank=5, lora_targets=names)
-    assert (need.trainable_parameters, need.parameters) == model.get_nb_trainable_parameters()
-    assert need.gradient_bytes == 4 * need.trainable_parameters
+
+def test_adapters_by_name_and_by_default():
+    by_name = estimate(WIDE, length=16, lora_rank=5, lora_targets=["query_key_value", "dense"])
+    assert by_name == estimate(WIDE, length=16, lora_rank=5) == estimate(WIDE, length=16, lora_rank=5, lora_targets=())
+    with pytest.warns(AdapterWarning, match=r"leaves out .*experts.down_proj.*share one tensor"):
+        estimate(tiny_causal("mixtral").config, length=16, lora_rank=2, lora_targets="blocks")
 
 
 def test_adapters_stay_in_float32():
-    need = estimate(WIDE, lora_rank=4, precision="bfloat16")
+    need = estimate(WIDE, lora_rank=4, dtype="bfloat16")
     assert need.gradient_bytes == 4 * need.trainable_parameters
     assert need.weight_bytes == 2 * (need.parameters - need.trainable_parameters) + need.gradient_bytes
+
+
+def test_the_type_of_the_weights_and_the_precision_of_the_products_are_two_things():
+    full = estimate(WIDE, length=64)
+    for precision in ("mixed", "bfloat16", "float16"):
+        need = estimate(WIDE, length=64, precision=precision)
+        assert (need.weight_bytes, need.gradient_bytes) == (full.weight_bytes, full.gradient_bytes)
+        assert need.activation_bytes != full.activation_bytes
+    half = estimate(WIDE, length=64, dtype="bfloat16")
+    assert [2 * half.weight_bytes, 2 * half.optimizer_bytes] == [full.weight_bytes, full.optimizer_bytes]
+
+
+@pytest.mark.parametrize(("family", "chosen"), [("mixtral", 2), ("qwen3_moe", 2), ("zaya", 1)])
+def test_a_token_is_multiplied_by_the_experts_that_it_goes_to(family, chosen):
+    model = tiny_causal(family)
+    stacks = {name: weight.numel() for name, weight in model.named_parameters() if weight.ndim == 3 and "exp" in name}
+    stacks = {name: size for name, size in stacks.items() if name.endswith("proj")}
+    assert stacks
+    assert model.config.num_experts_per_tok == chosen
+    need = estimate(model.config, length=16)
+    idle = sum(stacks.values()) * (4 - chosen) / 4
+    assert need.flops_per_token == pytest.approx(6 * (need.parameters_without_embedding - idle), abs=6)
 
 
 def counted_flops(gradient_checkpointing=False, frozen=()):
@@ -188,15 +226,19 @@ def test_frozen_parameters():
         ({"lora_rank": 0}, "lora_rank must be at least 1, not 0"),
         ({"target_share": 0.0}, "target_share must be above 0 and at most 1, not 0.0"),
         ({"target_share": 1.1}, "target_share must be above 0 and at most 1, not 1.1"),
-        ({"precision": "float16"}, "precision must be one of float32, bfloat16, mixed, not 'float16'"),
-        ({"optimizer": "adam"}, "optimizer must be one of adamw, adafactor, sgd, muon, not 'adam'"),
-        ({"device": "tpu"}, "device must be one of cpu, cuda, not 'tpu'"),
+        ({"precision": "bf16"}, "unknown precision 'bf16'; expected one of float32, bfloat16, float16, mixed"),
+        ({"dtype": "float16"}, "unknown dtype 'float16'; expected one of float32, bfloat16; did you mean 'bfloat16'"),
+        (
+            {"optimizer": "adam"},
+            "unknown optimizer 'adam'; expected one of adamw, adafactor, sgd, muon; did you mean 'adamw'",
+        ),
+        ({"device": "tpu"}, "unknown device 'tpu'; expected one of cpu, cuda"),
         (
             {"frozen": ["*.wte.*"]},
             r"no parameter has a name like '\*.wte.\*'; names look like 'gpt_neox.embed_in.weight'",
         ),
         ({"frozen": ["*"]}, "nothing is left to train"),
-        ({"lora_rank": 2, "lora_targets": ["q_proj"]}, "no adapter can be added: .*q_proj"),
+        ({"lora_rank": 2, "lora_targets": ["q_proj"]}, "no linear layer is called 'q_proj'; this model has"),
     ],
     ids=str,
 )
@@ -214,13 +256,12 @@ def test_unknown_names_are_errors(tmp_path):
         architecture(tmp_path)
 
 
-@pytest.mark.parametrize("precision", ["mixed", "bfloat16"])
+@pytest.mark.parametrize("how", [{"precision": "mixed"}, {"dtype": "bfloat16"}], ids=str)
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_heads_that_share_keys_take_less(device, precision):
+def test_heads_that_share_keys_take_less(device, how):
     sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 8, "intermediate_size": 128}
     own, shared = (
-        estimate(LlamaConfig(**sizes, num_key_value_heads=heads), length=64, device=device, precision=precision)
-        for heads in (8, 2)
+        estimate(LlamaConfig(**sizes, num_key_value_heads=heads), length=64, device=device, **how) for heads in (8, 2)
     )
     assert shared.parameters == own.parameters - 2 * 2 * 64 * 6 * 8  # keys and values, layers, inputs, heads, outputs
     assert shared.peak.total < own.peak.total
@@ -229,15 +270,13 @@ def test_heads_that_share_keys_take_less(device, precision):
 def test_models_that_cannot_be_estimated_are_errors():
     with pytest.raises(ModelError, match="'t5' is no causal language model"):
         estimate(T5Config())
-    experts = MixtralConfig(
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        intermediate_size=32,
-        vocab_size=50,
-        max_position_embeddings=64,
-        eos_token_id=0,
-    )
-    with pytest.raises(ModelError, match="MixtralForCausalLM can't train on the meta device"):
-        estimate(experts)
+    with pytest.raises(ModelError, match=r"the family 'jetmoe' \(JetMoeForCausalLM\) can't be estimated"):
+        estimate(tiny_causal("jetmoe").config)
+
+
+def test_a_model_without_a_limit_has_none_and_prints_none():
+    for family in ("bloom", "mamba", "recurrent_gemma"):
+        config = tiny_causal(family).config
+        assert estimate(config, length=100).tokens_per_step == 100
+        with pytest.raises(ModelError, match=r"length must be at least 2, not 1$"):
+            estimate(config, length=1)

@@ -35,7 +35,7 @@ def test_a_card_is_found_by_the_name_that_cuda_gives_it(reported, name):
 
 
 def test_an_unknown_card_is_an_error():
-    with pytest.raises(ModelError, match="no card named 'GTX 1060' in the table: choose from T4, V100 32 GB"):
+    with pytest.raises(ModelError, match="no card named 'GTX 1060' in the table: expected one of T4, V100 32 GB"):
         gpu("GTX 1060")
 
 
@@ -46,7 +46,8 @@ def test_the_table_is_plausible():
         assert 0.85 * one.memory_bytes < one.usable_bytes < one.memory_bytes
         assert 1.5 < one.half_flops / one.float32_flops < 20
         assert one.peak_flops("float32") == one.float32_flops
-        assert one.peak_flops("mixed") == one.peak_flops("bfloat16") == one.half_flops
+        for sixteen_bits in ("mixed", "bfloat16", "float16"):
+            assert one.peak_flops(sixteen_bits) == one.half_flops
 
 
 def test_what_fits(tiny_model):
@@ -56,7 +57,7 @@ def test_what_fits(tiny_model):
 
 
 def test_llama_7b_needs_more_than_one_large_card_until_adapters_are_trained():
-    arguments = {"length": 512, "precision": "bfloat16"}
+    arguments = {"length": 512, "dtype": "bfloat16"}
     assert not fits(estimate("meta-llama/Llama-2-7b-hf", length=512), gpu("A100 80 GB"))
     assert fits(estimate("meta-llama/Llama-2-7b-hf", lora_rank=8, **arguments), gpu("L4"))
 
@@ -86,20 +87,52 @@ def test_the_first_change_that_is_enough_is_suggested(tiny_model, peak):
 def test_a_change_that_is_made_already_is_not_suggested(tiny_model, peak):
     arguments = {"batch_size": 1, "gradient_checkpointing": True, "lora_rank": 8}
     found = changes(tiny_model, card(peak(**arguments) - 100), **arguments)
-    assert found == [{"precision": "bfloat16"}]
+    assert found == [{"dtype": "bfloat16"}]
 
 
 def test_a_card_without_bfloat16_is_not_told_to_use_it(tiny_model, peak):
-    arguments = {"batch_size": 1, "gradient_checkpointing": True}
-    room = card(peak(**arguments, precision="bfloat16"))
-    assert changes(tiny_model, room, **arguments) == [{"precision": "bfloat16"}]
-    older = card(peak(**arguments, precision="bfloat16"), has_bfloat16=False)
-    assert changes(tiny_model, older, **arguments) == [{"lora_rank": 8}]
+    arguments = {"batch_size": 1, "gradient_checkpointing": True, "lora_rank": 8}
+    room = peak(**arguments, dtype="bfloat16")
+    assert changes(tiny_model, card(room), **arguments) == [{"dtype": "bfloat16"}]
+    (found,) = changes(tiny_model, card(room, has_bfloat16=False), **arguments)
+    assert "dtype" not in found
+
+
+def test_what_changes_nothing_comes_first_alone_and_together(tiny_model, peak):
+    checkpointing = {"gradient_checkpointing": True}
+    one_row = {"batch_size": 1, "accumulation_steps": 4}
+    room = peak(**one_row, **checkpointing)
+    assert room < min(peak(**checkpointing), peak(**one_row))
+    assert changes(tiny_model, card(room)) == [{**one_row, **checkpointing}]
+
+
+def test_the_smallest_change_of_a_billion_weights_on_24_gigabytes():
+    found = suggest("EleutherAI/pythia-1b", [gpu("RTX 3090")], batch_size=8, length=2048)[0]
+    assert found.changes == {"batch_size": 2, "accumulation_steps": 4, "gradient_checkpointing": True}
+
+
+HARM = ["lora_rank", "dtype", "optimizer", "length"]  # the least first
+
+
+@pytest.mark.parametrize("has_bfloat16", [True, False])
+@pytest.mark.parametrize("given", [{}, {"precision": "mixed"}, {"lora_rank": 2}, {"optimizer": "sgd"}], ids=str)
+def test_no_harm_is_done_that_milder_changes_could_have_spared(tiny_model, peak, given, has_bfloat16):
+    everything = {"batch_size": 1, "accumulation_steps": 4, "gradient_checkpointing": True}
+    smallest = peak(**{**everything, "lora_rank": 1, "optimizer": "sgd", "length": 8, **given})
+    for room in range(smallest, peak(**given), (peak(**given) - smallest) // 12):
+        (found,) = changes(tiny_model, card(room, has_bfloat16=has_bfloat16), **given)
+        if found is None:
+            continue
+        assert peak(**{**given, **found}) <= card(room).usable_bytes
+        harm = [name for name in HARM if name in found]
+        if harm:
+            harmless = ({}, everything, {"gradient_checkpointing": True}, {"batch_size": 1, "accumulation_steps": 4})
+            assert all(peak(**{**given, **some}) > card(room).usable_bytes for some in harmless), found
 
 
 def test_changes_add_up_and_none_is_idle(tiny_model, peak):
     arguments = {"lora_rank": 8, "optimizer": "sgd"}
-    both = {"gradient_checkpointing": True, "precision": "bfloat16"}
+    both = {"gradient_checkpointing": True, "dtype": "bfloat16"}
     one_row = {"batch_size": 1, "accumulation_steps": 4}
     (found,) = changes(tiny_model, card(peak(**arguments, **both, **one_row)), **arguments)
     assert len(found) >= 3

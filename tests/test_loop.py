@@ -10,7 +10,7 @@ from ftlib.errors import ConfigError, DataError
 from ftlib.parts import PARTS, add_lora, freeze, part_of
 from ftlib.tokenization import tokenize
 from ftlib.training.loop import finetune, schedule
-from ftlib.training.optimizers import OptimizerName, make_optimizer
+from ftlib.training.optimizers import OptimizerName, default_learning_rate, make_optimizer
 
 
 @pytest.fixture
@@ -97,7 +97,9 @@ def test_both_optimizers_lower_the_loss_from_the_same_start(tiny_model, tiny_tok
 
 def test_an_unknown_optimizer_is_named(tiny_model, tiny_tokenizer, conversations):
     rows = tokenize(conversations, tiny_tokenizer)
-    with pytest.raises(ConfigError, match="one of adamw, muon, adafactor, sgd, not 'adam'"):
+    with pytest.raises(
+        ConfigError, match="unknown optimizer 'adam'; expected one of adamw, muon, adafactor, sgd; did you mean 'adamw'"
+    ):
         finetune(tiny_model, rows, pad_token_id=1, max_steps=1, optimizer="adam")
 
 
@@ -134,5 +136,24 @@ def test_an_adapter_can_be_trained_by_every_optimizer(name, tiny_model, tiny_tok
     """It is made of matrices only: Muon leaves nothing for AdamW."""
     model = add_lora(tiny_model, rank=2)
     rows = tokenize(conversations, tiny_tokenizer)
-    steps = finetune(model, rows, pad_token_id=1, max_steps=2, optimizer=name)
+    steps = finetune(model, rows, pad_token_id=1, max_steps=2, learning_rate=1e-3, optimizer=name)
     assert len(steps) == 2
+
+
+@pytest.mark.parametrize(
+    ("parameters", "in_full"),
+    [(3_350_000, 1e-3), (70_426_624, 5e-5), (999_999_999, 5e-5), (1_011_781_632, 2e-5), (70_000_000_000, 2e-5)],
+)
+def test_the_default_rate_suits_the_size_and_what_is_trained(parameters, in_full):
+    model = torch.nn.Module()
+    model.weight = torch.nn.Parameter(torch.empty(parameters, device="meta"))
+    assert default_learning_rate(model) == default_learning_rate(model, "muon") == in_full
+    model.peft_config = {}
+    assert default_learning_rate(model, "adafactor") == 10 * in_full
+    with pytest.raises(ConfigError, match="sgd has no learning rate that suits most models"):
+        default_learning_rate(model, "sgd")
+
+
+def test_a_loop_without_a_rate_takes_the_default(tiny_model, rows):
+    (step,) = finetune(tiny_model, rows, pad_token_id=0, max_steps=1)
+    assert step.learning_rate == default_learning_rate(tiny_model)

@@ -1,21 +1,20 @@
 import copy
 import json
 import shutil
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from ftlib.errors import ModelError
 from ftlib.inference import answer, generate
+from ftlib.model_names import MODEL_VARIABLE, resolve_name
 from ftlib.models import (
-    MODEL_VARIABLE,
+    NO_LIMIT,
     _embedding_rows,
     context_length,
     load_model,
     load_tokenizer,
     quiet_peft,
-    resolve_name,
     save_model,
 )
 from ftlib.parts import add_lora, merge_lora
@@ -110,9 +109,15 @@ def test_a_tokenizer_without_padding_gets_one(saved):
     assert load_tokenizer(saved).pad_token == "<|padding|>"
 
 
-def test_a_config_without_context_length_is_an_error():
-    with pytest.raises(ModelError, match="names no context length"):
-        context_length(SimpleNamespace(config=SimpleNamespace(n_positions=None)))
+@pytest.mark.parametrize("family", ["bloom", "mamba", "mamba2", "falcon_mamba", "recurrent_gemma"])
+def test_positions_without_a_table_have_no_limit(family):
+    assert context_length(tiny_causal(family)) == NO_LIMIT
+
+
+def test_a_context_is_found_under_every_name():
+    assert {context_length(tiny_causal(family)) for family in ("gpt2", "llama", "ctrl", "gptj")} == {64}
+    assert context_length(tiny_causal("mpt")) == 64
+    assert context_length(tiny_causal("bloom", seq_length=128)) == 128
 
 
 @pytest.mark.parametrize("target", ["file", "file/below"])

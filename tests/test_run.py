@@ -9,8 +9,10 @@ from safetensors.torch import load_file
 
 from ftlib.chat_template import template_of
 from ftlib.errors import ConfigError, DataError, DroppedRowsWarning, LeakWarning, ModelError, TrainingError
+from ftlib.estimate import estimate
 from ftlib.models import load_model, save_model
 from ftlib.templates import get_template
+from ftlib.training import loop
 from ftlib.training.checkpoints import checkpoints
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.run import read_metrics, train
@@ -443,3 +445,43 @@ def test_a_skipped_step_is_noted_and_read_and_the_scale_goes_on(tmp_path, config
     train(settings, tmp_path / "run", resume=True)
     state = json.loads((checkpoints(tmp_path / "run")[-1].folder / "training_state.json").read_text())
     assert state["scaler"]["scale"] == 2.0**37
+
+
+@pytest.mark.parametrize("lora", [None, {"rank": 2}, {"rank": 2, "targets": "blocks"}], ids=str)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "mixed"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_run_holds_what_the_estimate_says(tmp_path, config, monkeypatch, dtype, precision, lora):
+    """Weights, gradients and the optimizer's state, byte by byte: one meaning for a word."""
+    found = {}
+
+    def counting(job):
+        weights = list(job.model.parameters())
+        trained = [weight for weight in weights if weight.requires_grad]
+        gradients = {}
+        for weight in trained:
+            weight.register_post_accumulate_grad_hook(lambda w: gradients.__setitem__(id(w), w.grad.nbytes))
+        take_steps(job)
+        found["weight_bytes"] = sum(weight.nbytes for weight in weights)
+        found["gradient_bytes"] = sum(gradients.values())
+        states = [value for state in job.optimizer.state.values() for value in state.values()]
+        found["optimizer_bytes"] = sum(value.nbytes for value in states if value.ndim)
+
+    take_steps = loop.run
+    monkeypatch.setattr(loop, "run", counting)
+    settings = config(model={"dtype": dtype, "lora": lora}, train={"precision": precision, "max_steps": 1})
+    train(settings, tmp_path / "run")
+    adapters = {"lora_rank": lora["rank"], "lora_targets": lora.get("targets", "attention")} if lora else {}
+    need = estimate(settings.model.name, length=16, dtype=dtype, precision=precision, **adapters)
+    assert found == {name: getattr(need, name) for name in found}
+
+
+def test_a_rate_is_chosen_by_what_is_trained(tmp_path, config):
+    def peak(name, **sections):
+        settings = config(train={"learning_rate": None, "max_steps": 1}, **sections)
+        return train(settings, tmp_path / name).history[0].learning_rate
+
+    assert peak("full") == pytest.approx(1e-3)
+    assert peak("adapters", model={"lora": {"rank": 1}}) == pytest.approx(1e-2)
+    assert json.loads((tmp_path / "adapters" / "summary.json").read_text(encoding="utf-8"))["learning_rate"] == 1e-2
+    with pytest.raises(ConfigError, match="sgd has no default learning rate"):
+        config(train={"learning_rate": None, "optimizer": "sgd"})

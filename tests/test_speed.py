@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from datasets import Dataset
-from ftlib.estimate import flops_per_token
+from ftlib.flops import flops_per_token
 from ftlib.parts import add_lora
 from ftlib.training import loop, speed
 from ftlib.training.config import FinetuneConfig

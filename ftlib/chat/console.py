@@ -16,6 +16,7 @@ from ftlib.chat.speaker import Speaker, load_speaker
 from ftlib.errors import ConfigError, DataError, FtlibError
 from ftlib.locales import let_any_text_be_printed, printable, typed
 from ftlib.messages import Message, user
+from ftlib.nearest import one_of
 
 HELP = """\
 /retry           answer the last question again
@@ -96,7 +97,7 @@ class _Chat:
         if command in self.commands:
             self.commands[command](rest.strip())
         elif command.startswith("/"):
-            raise DataError(f"unknown command {command!r}; expected one of {', '.join([*self.commands, '/quit'])}")
+            raise DataError(f"unknown command {command!r}; {one_of(command, [*self.commands, '/quit'])}")
         elif line.strip():
             self._answer([*self.history, user(checked_question(line, self.limits))])
         return True
@@ -161,7 +162,7 @@ def changed(settings: Settings, name: str, value: str) -> Settings:
     """
     known: dict[str, Any] = asdict(settings)
     if name not in known:
-        raise ConfigError(f"unknown setting {name!r}; expected one of {', '.join(known)}")
+        raise ConfigError(f"unknown setting {name!r}; {one_of(name, known)}")
     if name == "seed" and value.lower() in ("", "none"):
         return replace(settings, seed=None)
     whole = name == "seed" or isinstance(known[name], int)

@@ -49,6 +49,7 @@ _SAVE = """(text) => {
 }"""
 _MARK_STOPPED = f"(...told) => told.map((text) => text.replace({json.dumps(WRITING)}, 'Stopped.'))"
 _REFRESH_SECONDS = 0.05
+_LONGEST_ANSWER = 2**16
 _READY = "Ask something. Nothing that you write leaves this machine."
 _HINTS = {
     "temperature": "0: always the likeliest token",
@@ -143,7 +144,8 @@ class Page:
 
     def _longest_answer(self) -> int:
         """Leave at least half of every model's context to the conversation."""
-        return min(context_length(speaker.model) // 2 for speaker in self.speakers.values())
+        halves = (context_length(speaker.model) // 2 for speaker in self.speakers.values())
+        return min(_LONGEST_ANSWER, *halves)
 
     def _connect(self) -> None:
         answering: dict[str, Any] = {

@@ -12,7 +12,7 @@ from ftlib.chat.speaker import Speaker
 from ftlib.errors import ConfigError, DataError, PromptTooLongError
 from ftlib.inference import count_prompt_tokens, fit_history, stream
 from ftlib.messages import Message, RowError, assistant, checked_text
-from ftlib.models import context_length
+from ftlib.models import NO_LIMIT, context_length
 
 EXAMPLES = ("What is LoRA?", "Why is a batch padded?", "What does the learning rate do?")
 """Questions that the chat page offers to begin with."""
@@ -210,7 +210,8 @@ def describe(progress: Progress) -> str:
     left_out = f"; the oldest {progress.dropped} messages were left out" if progress.dropped else ""
     used = progress.prompt_tokens + progress.tokens
     writing = "" if progress.end else f" {WRITING}"
-    return f"{length}{rate}{end}. Context: {used} of {progress.context} tokens{left_out}.{writing}"
+    most = "" if progress.context == NO_LIMIT else f" of {progress.context}"
+    return f"{length}{rate}{end}. Context: {used}{most} tokens{left_out}.{writing}"
 
 
 def with_answer(messages: Sequence[Message], progress: Progress) -> list[Message]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from ftlib.chat_template import template_of
 from ftlib.errors import ModelError
-from ftlib.models import Precision, load_model, resolve_name
+from ftlib.model_names import resolve_name
+from ftlib.models import Dtype, load_model
 from ftlib.templates import Template
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.rows import run_template
@@ -33,7 +34,7 @@ class Speaker:
     template: Template
 
 
-def load_speaker(name: str, *, device: str | None = None, dtype: Precision = "float32") -> Speaker:
+def load_speaker(name: str, *, device: str | None = None, dtype: Dtype = "float32") -> Speaker:
     """Load a model to talk to, with the frame that it was trained in.
 
     Args:

@@ -8,7 +8,8 @@ from pathlib import Path
 from ftlib.places import shipped
 
 ENGINES = ("loop", "hf", "lightning", "trl")
-PRECISIONS = ("float32", "bfloat16", "mixed")
+DTYPES = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "float16", "mixed")
 OPTIMIZERS = ("adamw", "adafactor", "muon", "sgd")
 PROVIDERS = ("openai", "deepseek", "lamini")
 

@@ -34,9 +34,19 @@ def estimate(
     ] = None,
     accumulation: Annotated[int, typer.Option(metavar="N", min=1, help="Forward passes of one optimizer step.")] = 1,
     steps: Annotated[int, typer.Option(metavar="N", min=1, help="Optimizer steps of the run.")] = 1,
+    dtype: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Type of the weights: float32 or bfloat16.", autocompletion=lambda: completion.DTYPES
+        ),
+    ] = "float32",
     precision: Annotated[
         str,
-        typer.Option(metavar="NAME", help="float32, bfloat16, or mixed.", autocompletion=lambda: completion.PRECISIONS),
+        typer.Option(
+            metavar="NAME",
+            help="What matrices are multiplied in: float32, bfloat16, float16, or mixed (16 bits of the card's kind).",
+            autocompletion=lambda: completion.PRECISIONS,
+        ),
     ] = "float32",
     optimizer: Annotated[
         str,
@@ -47,6 +57,9 @@ def estimate(
     lora_rank: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Train adapters of this rank instead.")
     ] = None,
+    lora_targets: Annotated[
+        str, typer.Option(metavar="NAMES", help="Which matrices get one: attention, blocks, or names with commas.")
+    ] = "attention",
     upper_layers: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Adapters in so many of the last blocks only; default: all.")
     ] = None,
@@ -71,8 +84,9 @@ def estimate(
     from ftlib.terminal import print_estimate
 
     arguments: dict[str, Any] = {"batch_size": batch, "length": length, "accumulation_steps": accumulation}
-    arguments |= {"steps": steps, "precision": precision, "optimizer": optimizer, "lora_rank": lora_rank}
-    arguments["lora_upper_layers"] = upper_layers
+    arguments |= {"steps": steps, "dtype": dtype, "precision": precision, "optimizer": optimizer}
+    named = lora_targets if lora_targets in ("attention", "blocks") else lora_targets.split(",")
+    arguments |= {"lora_rank": lora_rank, "lora_targets": named, "lora_upper_layers": upper_layers}
     arguments["gradient_checkpointing"] = checkpointing
     config = architecture(model)
     need = work_out(config, **arguments)

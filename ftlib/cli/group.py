@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 import traceback
@@ -13,6 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from ftlib.locales import printable
+from ftlib.nearest import nearest
 
 COMMANDS = {
     "data": "Look into an instruction file of any format; convert it.",
@@ -66,8 +66,8 @@ class CourseGroup(TyperGroup):
             command.params.extend(param for param in self.params if param.name == "debug")
             return command
         if not ctx.resilient_parsing:  # otherwise a shell asks what could follow
-            near = difflib.get_close_matches(cmd_name, COMMANDS, n=1)
-            ctx.fail(f"no such command {cmd_name!r}" + (f", did you mean {near[0]!r}?" if near else ""))
+            near = nearest(cmd_name, COMMANDS)
+            ctx.fail(f"no such command {cmd_name!r}" + (f", did you mean {near!r}?" if near else ""))
         return None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

@@ -6,7 +6,6 @@ environment variable or an argument takes the place of each.
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import os
 import re
@@ -16,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ftlib.errors import ProviderError
+from ftlib.nearest import one_of
 
 
 @dataclass(frozen=True)
@@ -176,9 +176,7 @@ def get_provider(name: str) -> Provider:
     """
     if name in PROVIDERS:
         return PROVIDERS[name]
-    near = difflib.get_close_matches(name, PROVIDERS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(PROVIDERS)}"
-    raise ProviderError(f"unknown provider {name!r}", provider=name, remedy=hint)
+    raise ProviderError(f"unknown provider {name!r}", provider=name, remedy=one_of(name, PROVIDERS))
 
 
 def missing_key(provider: Provider, api_key: str | None = None) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,9 @@ import yaml
 from pydantic import BaseModel, ValidationError, model_validator
 
 from ftlib.errors import ConfigError
+from ftlib.nearest import beside, did_you_mean, nearest, one_of
 from ftlib.places import shipped
+from ftlib.training.changes import Loader, with_changes
 from ftlib.training.sections import (
     CheckpointSection,
     DataSection,
@@ -44,6 +45,17 @@ class FinetuneConfig(Section):
     tracking: TrackingSection | None = None
 
     @model_validator(mode="after")
+    def _weights_suit_the_training(self) -> FinetuneConfig:
+        if self.model.dtype == "bfloat16" and self.train.precision == "float16":
+            raise ValueError("train.precision float16 needs weights in float32: leave model.dtype out")
+        if self.model.lora and (self.model.freeze or self.model.keep_layers or self.model.freeze_patterns):
+            raise ValueError(
+                "give model.lora or model.freeze (keep_layers, freeze_patterns), not both: beside adapters every other "
+                "weight is frozen"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _scores_are_measured(self) -> FinetuneConfig:
         if self.checkpoint.monitor not in ("eval_loss", "loss") and not self.evaluate.metrics:
             raise ValueError(f"checkpoint.monitor {self.checkpoint.monitor!r} needs evaluate.metrics: true")
@@ -73,7 +85,8 @@ class FinetuneConfig(Section):
 
         Args:
             path: The file, or the name of a shipped one, such as ``"faq"``.
-            changes: ``"train.learning_rate=1e-4"``: what to set otherwise than the file, in this library's keys.
+            changes: ``"train.learning_rate=1e-4"``: what to set otherwise than the file, in this library's keys. What
+                a key stands instead of goes: ``"train.max_steps=2"`` takes the place of the file's `epochs`.
 
         Raises:
             ConfigError: The file can't be read, a key is unknown, or a value can't be used.
@@ -83,9 +96,7 @@ class FinetuneConfig(Section):
         values = read_yaml(path)
         if is_sft_yaml(values):
             values = translate(values, source=str(path))
-        for change in changes:
-            values = _changed(values, change)
-        return cls.from_dict(values, source=str(path))
+        return cls.from_dict(with_changes(values, changes), source=str(path))
 
     def as_yaml(self) -> str:
         """Return the whole configuration as YAML, defaults included."""
@@ -102,7 +113,10 @@ def read_yaml(path: str | Path) -> Mapping[str, Any]:
         ConfigError: The file can't be read, or holds something else than sections.
     """
     try:
-        values = yaml.load(config_path(path).read_text(encoding="utf-8"), _Loader) or {}  # noqa: S506 (a SafeLoader)
+        place = config_path(path)
+        if not place.exists():
+            raise ConfigError(_no_such_config(place))
+        values = yaml.load(place.read_text(encoding="utf-8"), Loader) or {}  # noqa: S506 (a SafeLoader)
     except OSError as error:
         raise ConfigError(f"{path}: can't be read ({error.strerror}): check the path") from error
     except UnicodeDecodeError as error:
@@ -117,6 +131,13 @@ def read_yaml(path: str | Path) -> Mapping[str, Any]:
     return values
 
 
+def _no_such_config(path: Path) -> str:
+    names = sorted(one.stem for one in shipped("configs").glob("*.yaml"))
+    known = [*names, *(one for one in beside(path) if one.endswith((".yaml", ".yml")))]
+    shown = f"{path}: no such file, and no shipped configuration of that name (shipped: {', '.join(names)})."
+    return shown + did_you_mean(path, known)
+
+
 def config_path(path_or_name: str | Path) -> Path:
     """Find a configuration: a file of yours, or one that travels with the course, by its name.
 
@@ -126,34 +147,6 @@ def config_path(path_or_name: str | Path) -> Path:
     path = Path(path_or_name).expanduser()
     named = shipped("configs") / f"{path_or_name}.yaml"
     return named if path.parent == Path() and not path.exists() and named.is_file() else path
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-4 as text because it has no point; people write learning rates that way."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(?:\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-
-
-def _changed(values: Mapping[str, Any], change: str) -> dict[str, Any]:
-    """Return a copy with one value set: ``"section.key=value"``."""
-    path, equals, text = change.partition("=")
-    if not equals or not path:
-        raise ConfigError(f"--set {change}: expected section.key=value, such as train.learning_rate=1e-4")
-    value = yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
-    for key in reversed(path.split(".")):
-        value = {key: value}
-    return _merged(values, value)
-
-
-def _merged(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(values)
-    for key, value in others.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merged(merged[key], value) if both else value
-    return merged
 
 
 def explain(error: ValidationError, top: type[BaseModel], source: str) -> str:
@@ -170,15 +163,32 @@ def explain(error: ValidationError, top: type[BaseModel], source: str) -> str:
         where = ".".join(str(part) for part in fault["loc"]) or "the whole"
         message = _uncapitalized(fault["msg"].removeprefix("Value error, "))
         if fault["type"] == "extra_forbidden":
-            names = _fields_at(top, path[:-1])
-            near = difflib.get_close_matches(path[-1], names, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(names)}"
-            lines.append(f"unknown key {where!r}; {hint}")
+            lines.append(f"unknown key {where!r}; {_meant(top, path)}")
+        elif fault["type"] == "literal_error" and not _is_secret(path):
+            choices = [one.strip("'") for one in re.split(r", | or ", fault["ctx"]["expected"])]
+            lines.append(f"{where}: unknown {fault['input']!r}; {one_of(fault['input'], choices)}")
         elif isinstance(fault["input"], str | int | float) and not _is_secret(path):
             lines.append(f"{where}: {message} (found {fault['input']!r})")
         else:  # a whole section is long, and may hold a key
             lines.append(f"{where}: {message}")
     return f"{source}: " + "; ".join(lines)
+
+
+def _meant(top: type[BaseModel], path: Sequence[str]) -> str:
+    """Say which key was probably meant: one of the same section, or one of another section."""
+    names = _fields_at(top, path[:-1])
+    near = nearest(path[-1], names, cutoff=0.5)
+    if near is None:
+        sections = {name: _fields_at(top, [name]) for name in top.model_fields if _is_section(top, name)}
+        everywhere = {key: f"{name}.{key}" for name in reversed(sections) for key in sections[name]}
+        elsewhere = nearest(path[-1], everywhere, cutoff=0.8)
+        near = everywhere[elsewhere] if elsewhere else None
+    return f"did you mean {near!r}?" if near else f"expected one of {', '.join(names)}"
+
+
+def _is_section(top: type[BaseModel], name: str) -> bool:
+    found = top.model_fields[name].annotation
+    return any(isinstance(one, type) and issubclass(one, BaseModel) for one in (found, *getattr(found, "__args__", ())))
 
 
 def _uncapitalized(text: str) -> str:

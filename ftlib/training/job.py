@@ -66,7 +66,7 @@ class Job:
         learning_rate: Peak rate.
         max_steps: Number of the last step.
         max_gradient_norm: Longer gradients are shortened to this length.
-        precision: What the forward pass computes in; the weights stay as they are.
+        precision: What matrices are multiplied in; the weights keep their type.
         evaluate: Returns the loss on the evaluation rows, if there are any.
         eval_every: Steps between two evaluations; 0: after the last step only.
         first_step: Above 1 when a run goes on.

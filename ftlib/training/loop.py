@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from datasets import Dataset
 from ftlib.training.checks import check_fit, check_rows, with_targets
 from ftlib.training.job import Job, MicroBatches, Step, TargetLoss, evaluator, real_tokens
-from ftlib.training.optimizers import OptimizerName, make_optimizer, schedule, set_rates
+from ftlib.training.optimizers import OptimizerName, default_learning_rate, make_optimizer, schedule, set_rates
 from ftlib.training.team import Team, make_team
 
 
@@ -22,7 +22,7 @@ def finetune(
     *,
     pad_token_id: int,
     max_steps: int,
-    learning_rate: float = 1e-3,
+    learning_rate: float | None = None,
     batch_size: int = 8,
     accumulation_steps: int = 1,
     warmup_steps: int = 0,
@@ -44,7 +44,7 @@ def finetune(
         rows: Tokenised rows (:func:`ftlib.tokenize`).
         pad_token_id: Fills the batches.
         max_steps: Optimizer steps; the rows are read again in a new order when they run out.
-        learning_rate: Peak rate.
+        learning_rate: Peak rate; default: :func:`~ftlib.training.optimizers.default_learning_rate`.
         batch_size: Rows of one forward pass.
         accumulation_steps: Forward passes of one optimizer step.
         warmup_steps: Steps in which the rate rises; the first already uses a rate above zero.
@@ -61,7 +61,7 @@ def finetune(
 
     Raises:
         DataError: There are no rows, the model can't read them, or an argument can't be used.
-        ConfigError: The optimizer is unknown.
+        ConfigError: The optimizer is unknown, or SGD without a learning rate.
         TrainingError: The loss is no number any more.
 
     Taught in: chapters/07_training_pythia_70m.ipynb
@@ -72,6 +72,7 @@ def finetune(
     if eval_rows:
         eval_rows = with_targets(eval_rows, "evaluation rows")
         check_fit(eval_rows, model, "evaluation row")
+    rate = default_learning_rate(model, optimizer) if learning_rate is None else learning_rate
     batches = MicroBatches(
         rows,
         pad_token_id=pad_token_id,
@@ -84,9 +85,9 @@ def finetune(
         model=model,
         tokenizer=None,  # only SFTTrainer asks for one
         batches=batches,
-        optimizer=make_optimizer(model, optimizer, learning_rate=learning_rate, weight_decay=weight_decay),
+        optimizer=make_optimizer(model, optimizer, learning_rate=rate, weight_decay=weight_decay),
         rate_share=lambda number: schedule(number, warmup_steps, max_steps),
-        learning_rate=learning_rate,
+        learning_rate=rate,
         max_steps=max_steps,
         max_gradient_norm=max_gradient_norm,
         evaluate=evaluator(model, eval_rows, pad_token_id=pad_token_id),

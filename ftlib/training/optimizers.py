@@ -11,9 +11,13 @@ from torch import nn
 
 from ftlib.errors import ConfigError
 from ftlib.muon import muon_and_adamw
+from ftlib.nearest import one_of
 
 OptimizerName = Literal["adamw", "muon", "adafactor", "sgd"]
 ScheduleName = Literal["linear", "cosine", "constant", "constant_with_warmup"]
+_RATES = ((10**7, 1e-3), (10**9, 5e-5))  # below so many weights
+_RATE_OF_LARGE_MODELS = 2e-5
+_ADAPTERS_LEARN_FASTER = 10
 
 
 def make_optimizer(
@@ -41,7 +45,7 @@ def make_optimizer(
         ConfigError: The name is unknown, or every weight is frozen.
     """
     if name not in get_args(OptimizerName):
-        raise ConfigError(f"optimizer must be one of {', '.join(get_args(OptimizerName))}, not {name!r}")
+        raise ConfigError(f"unknown optimizer {name!r}; {one_of(name, get_args(OptimizerName))}")
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
         raise ConfigError("every weight is frozen: nothing is left to train")
@@ -60,6 +64,32 @@ def make_optimizer(
     if name == "adafactor":
         return torch.optim.Adafactor(groups, lr=learning_rate)
     return torch.optim.SGD(groups, lr=learning_rate)
+
+
+def default_learning_rate(model: nn.Module, name: OptimizerName = "adamw") -> float:
+    """Peak learning rate where none is given: a place to begin from, by what is trained.
+
+    In full: 1e-3 below ten million weights (nano), 5e-5 below a billion (what the Trainer of transformers takes), and
+    2e-5 above (Stanford Alpaca's, for seven billion). Adapters take ten times as much, which comes to the 2e-4 of QLoRA
+    (Dettmers et al., 2023, https://arxiv.org/abs/2305.14314, table 9). Try a few rates around it: the best one depends
+    on the rows and on the number of steps.
+
+    Args:
+        model: With adapters or without.
+        name: Of the optimizer. They hold for AdamW, and serve for Adafactor and Muon, whose steps are of a like size.
+
+    Raises:
+        ConfigError: The optimizer is SGD, whose rate depends on the size of the gradients.
+
+    >>> from ftlib.models import load_model
+    >>> default_learning_rate(load_model("nano")[0])
+    0.001
+    """
+    if name == "sgd":
+        raise ConfigError("sgd has no learning rate that suits most models: give one (learning_rate)")
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    in_full = next((rate for limit, rate in _RATES if weights < limit), _RATE_OF_LARGE_MODELS)
+    return _ADAPTERS_LEARN_FASTER * in_full if hasattr(model, "peft_config") else in_full
 
 
 class OptimizerPair(torch.optim.Optimizer):
@@ -108,7 +138,7 @@ def schedule(number: int, warmup_steps: int, max_steps: int, kind: ScheduleName 
     Taught in: chapters/07_training_pythia_70m.ipynb
     """
     if kind not in get_args(ScheduleName):
-        raise ConfigError(f"schedule must be one of {', '.join(get_args(ScheduleName))}, not {kind!r}")
+        raise ConfigError(f"unknown schedule {kind!r}; {one_of(kind, get_args(ScheduleName))}")
     if kind == "constant" and warmup_steps:
         raise ConfigError("the schedule 'constant' has no warm-up: choose 'constant_with_warmup', or warmup_steps 0")
     if number <= warmup_steps:

@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -25,11 +25,13 @@ from ftlib.training.checks import check_fit
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.job import Job, MicroBatches, Precision, check_finite, evaluator
 from ftlib.training.loop import steps_for_epochs
-from ftlib.training.optimizers import make_optimizer, schedule
+from ftlib.training.optimizers import default_learning_rate, make_optimizer, schedule
 from ftlib.training.scores import scores
+from ftlib.training.sections import Precision as Wanted
 from ftlib.training.team import is_main_process, process_count
 
 _STATE = "training_state.json"
+_BFLOAT16_SINCE = (8, 0)  # compute capability of the Ampere cards
 
 
 def other_run(config: FinetuneConfig) -> Checkpoint | None:
@@ -71,7 +73,7 @@ def prepare_model(config: FinetuneConfig, start: Checkpoint | None) -> tuple[Any
     if device is not None and device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"model.device {device}: no NVIDIA card was found: choose cpu, or leave it out")
     name = start.folder if start else config.checkpoint.start_from or section.name
-    model, tokenizer = load_model(name, device=device, trainable=True)
+    model, tokenizer = load_model(name, device=device, dtype=section.dtype, trainable=True)
     if section.lora is not None and not hasattr(model, "peft_config"):
         model = add_lora(model, **section.lora.model_dump(), seed=config.train.seed)
     if section.freeze or section.keep_layers or section.freeze_patterns:
@@ -107,6 +109,7 @@ def prepare_job(
         len(rows), section.epochs or 1, section.batch_size, section.accumulation_steps
     )
     warmup = section.warmup_steps or round(section.warmup_share * max_steps)
+    rate = section.learning_rate or default_learning_rate(model, section.optimizer)
     job = Job(
         model=model,
         tokenizer=tokenizer,
@@ -114,12 +117,12 @@ def prepare_job(
         optimizer=make_optimizer(
             model,
             section.optimizer,
-            learning_rate=section.learning_rate,
+            learning_rate=rate,
             weight_decay=section.weight_decay,
             betas=section.betas,
         ),
         rate_share=lambda number: schedule(number, warmup, max_steps, section.schedule),
-        learning_rate=section.learning_rate,
+        learning_rate=rate,
         max_steps=max_steps,
         max_gradient_norm=section.max_gradient_norm,
         precision=_precision(section.precision, model.device),
@@ -216,9 +219,13 @@ def _batches(config: FinetuneConfig, rows: Dataset, tokenizer: Any, **steps: int
     )
 
 
-def _precision(wanted: Precision | Literal["auto"], device: torch.device) -> Precision:
+def _precision(wanted: Wanted, device: torch.device) -> Precision:
+    """Turn what a configuration asks for into what is computed in on a device."""
     if wanted == "auto":
         return best_precision(device).name
+    if wanted == "mixed":
+        has_bfloat16 = device.type != "cuda" or torch.cuda.get_device_capability(device) >= _BFLOAT16_SINCE
+        return "bfloat16" if has_bfloat16 else "float16"
     if wanted == "float16" and device.type == "cpu":
         message = "train.precision float16 needs a graphics card: on this processor it becomes bfloat16"
         warnings.warn(message, UserWarning, stacklevel=4)

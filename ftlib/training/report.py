@@ -46,6 +46,7 @@ def summarize(
         "trainable_parameters": counts["all"].trainable,
         **facts,
         "steps": history[-1].number,
+        "learning_rate": max(step.learning_rate for step in history),
         "tokens": tokens,
         "training_seconds": round(seconds, 2),
         "tokens_per_second": None,
@@ -90,6 +91,7 @@ def model_card(
 |---|---|
 | parameters trained | {trained} |
 | steps | {summary["steps"]:,} |
+| highest learning rate | {summary["learning_rate"]:.3g} |
 | tokens, padding not counted | {summary["tokens"]:,} |
 | computed in | {_computed_in(summary)} |
 | tokens a second, model FLOPs utilisation | {_rate(summary)} |

@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from ftlib.measures import LOSS_MEASURES, MEASURES, LossMeasure, Measure
 from ftlib.parts import Part
 from ftlib.templates import TextTemplate
-from ftlib.training.job import BatchOrder, Precision
+from ftlib.training.job import BatchOrder
 from ftlib.training.optimizers import OptimizerName, ScheduleName
 
+Dtype = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16", "mixed", "auto"]
 Monitor = Literal["eval_loss", "loss", "token_accuracy", "bleu", "rouge_l"]
 
 
@@ -44,6 +46,9 @@ class ModelSection(Section):
     """nano, smollm2, a Hub id, or a folder; auto reads FTLIB_MODEL and falls back to nano."""
     device: str | None = None
     """cpu, cuda or mps; default: the best that is there."""
+    dtype: Dtype = "float32"
+    """Type of the weights in memory, so of their gradients and of the optimizer's state; adapters stay in float32.
+    bfloat16 takes half, and rounds small updates away: it suits frozen weights under adapters."""
     freeze: tuple[Part, ...] = ()
     """Parts that are not trained: embeddings, norms, attention, feed_forward, other."""
     keep_layers: tuple[int, ...] = ()
@@ -126,8 +131,9 @@ class TrainSection(Section):
     """How often every row is read; default 1, unless `max_steps` says when to stop."""
     max_steps: int | None = Field(None, ge=1)
     """Optimizer steps; instead of `epochs`."""
-    learning_rate: float = Field(1e-3, gt=0)
-    """Peak learning rate."""
+    learning_rate: float | None = Field(None, gt=0)
+    """Peak learning rate. Default, by what is trained: in full 1e-3 below 10 million weights, 5e-5 below a billion,
+    2e-5 above; adapters ten times as much. sgd has none."""
     batch_size: int = Field(8, ge=1)
     """Rows of one forward pass."""
     accumulation_steps: int = Field(1, ge=1)
@@ -146,9 +152,10 @@ class TrainSection(Section):
     """The same as a share of all steps (0 to 1); instead of `warmup_steps`."""
     max_gradient_norm: float = Field(1.0, gt=0)
     """Longer gradients are shortened to this length; `.inf`: never."""
-    precision: Precision | Literal["auto"] = "float32"
-    """What is computed in: float32, bfloat16, or float16 (a graphics card's; a processor takes bfloat16 instead);
-    `auto`: bfloat16 where the device has instructions for it, and else float32. Weights stay float32."""
+    precision: Precision = "float32"
+    """What matrices are multiplied in: float32 (nothing is cast), bfloat16, float16 (a graphics card's; a processor
+    takes bfloat16 instead), mixed (the one of the two that is the device's own), or auto (bfloat16 where the device has
+    instructions for it, and else float32). The weights keep their `model.dtype`."""
     batch_order: BatchOrder = "by_length"
     """by_length, shuffled or as_given."""
     seed: int = 0
@@ -165,6 +172,8 @@ class TrainSection(Section):
             raise ValueError("give warmup_steps or warmup_share, not both")
         if self.schedule == "constant" and (self.warmup_steps or self.warmup_share):
             raise ValueError("the schedule 'constant' has no warm-up: choose 'constant_with_warmup'")
+        if self.optimizer == "sgd" and self.learning_rate is None:
+            raise ValueError("sgd has no default learning rate: give learning_rate")
         if self.betas[0] >= 1 or self.betas[1] >= 1 or min(self.betas) < 0:
             raise ValueError("betas are decays: each at least 0 and below 1")
         return self

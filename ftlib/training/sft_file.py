@@ -5,12 +5,12 @@ Each field says what it becomes in this library's configuration.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
+from ftlib.nearest import one_of
 from ftlib.training.sections import Section
 
 _MONITORS = {"val_loss": "eval_loss", "train_loss": "loss", "val_accuracy": "token_accuracy"}
@@ -190,6 +190,4 @@ class SftFile(Section):
 def _chosen(name: str, known: Mapping[str, str | None]) -> str | None:
     if name in known or name in known.values():
         return known.get(name, name)
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
-    raise ValueError(f"unknown; {hint}")
+    raise ValueError(f"unknown; {one_of(name, known)}")

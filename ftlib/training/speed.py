@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from datasets import Dataset
-from ftlib.estimate import flops_per_token
+from ftlib.flops import flops_per_token
 from ftlib.hardware import model_flops_utilization
 from ftlib.throughput import matrix_product_flops_per_second
 from ftlib.tokenization import IGNORED
@@ -24,7 +24,7 @@ class Speed:
 
     Attributes:
         flops_per_token: Operations of the model's own products, forward and backward
-            (:func:`ftlib.estimate.flops_per_token`); the output layer counts only where a token is a target.
+            (:func:`ftlib.flops.flops_per_token`); the output layer counts only where a token is a target.
         peak_flops: Operations a second that a product of two large matrices reached on this device when the run began,
             over all processes.
     """
