@@ -72,7 +72,7 @@ def _is_meant_as_folder(text: str) -> bool:
 def meant_model(text: str, *, cutoff: float = 0.6) -> str:
     """Return a question to end a message with: what a model's name that isn't known may have meant.
 
-    Looked at are nano, smollm2, the models of the Hub whose shape ftlib knows, the runs below ``runs/``, and the folders
+    Looked at are nano, smollm2, the models of the Hub whose shape ftlib knows, the runs below ``runs/``, and folders
     beside the one that was named.
     """
     architectures = json.loads(ARCHITECTURES.read_text(encoding="utf-8"))
