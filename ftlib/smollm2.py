@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib
 import importlib.metadata
 import importlib.util
 import json
@@ -299,13 +300,13 @@ def convert(gguf: Path, folder: Path) -> int:
 
 def _weights(gguf: Path, architecture: dict[str, Any]) -> dict[str, Any]:
     """Read the weights, each four-bit block spread to float32 numbers; the tied output layer counts once."""
-    import gguf as package
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from ftlib.compat import dtype_argument, gguf_arguments
 
     # transformers asks for the same table of names once for each of 400 modules, which takes as long as all the rest.
+    package: Any = importlib.import_module("gguf")
     package.get_tensor_name_map = functools.cache(package.get_tensor_name_map)
     # The configuration is given: reading it from the file takes longer than reading the weights.
     config = AutoConfig.for_model(**architecture)
