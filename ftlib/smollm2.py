@@ -8,7 +8,9 @@ safetensors and a tokenizer, which any release from 4.41 on loads and which need
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import importlib
 import importlib.metadata
 import importlib.util
 import json
@@ -303,6 +305,9 @@ def _weights(gguf: Path, architecture: dict[str, Any]) -> dict[str, Any]:
 
     from ftlib.compat import dtype_argument, gguf_arguments
 
+    # transformers asks for the same table of names once for each of 400 modules, which takes as long as all the rest.
+    package: Any = importlib.import_module("gguf")
+    package.get_tensor_name_map = functools.cache(package.get_tensor_name_map)
     # The configuration is given: reading it from the file takes longer than reading the weights.
     config = AutoConfig.for_model(**architecture)
     loaded: Any = AutoModelForCausalLM.from_pretrained(
