@@ -103,6 +103,7 @@ FLOORS = [
         "format_writers",
         "formats",
         "frames",
+        "given",
         "json_text",
         "leakage",
         "lines",
