@@ -11,9 +11,11 @@ from torch import Tensor
 
 from datasets import Dataset
 from ftlib.errors import DataError
+from ftlib.given import at_least, checked, each, row_with
 from ftlib.tokenization import IGNORED, Side
 
 
+@checked(rows=each(row_with("input_ids")), pad_token_id=at_least(0))
 def pad_batch(
     rows: Iterable[Mapping[str, Sequence[int]]], pad_token_id: int, *, side: Side = "right"
 ) -> dict[str, Tensor]:
@@ -26,6 +28,9 @@ def pad_batch(
         pad_token_id: Fills the gaps in ``input_ids``; masked by ``attention_mask`` and by label -100.
         side: Training pads on the right; generation must pad on the left.
 
+    Raises:
+        DataError: There are no rows, or one has no ids, or not as many labels.
+
     Returns:
         ``input_ids``, ``attention_mask`` and (if the rows have them) ``labels``, each ``(batch, seq)``.
 
@@ -35,6 +40,10 @@ def pad_batch(
     Taught in: chapters/04_tokens_padding_truncation.ipynb
     """
     rows = list(rows)
+    if not rows:
+        raise DataError("a batch needs at least one row: there are none")
+    if any("labels" in row for row in rows):
+        _check_labels(rows)
     ids = [row["input_ids"] for row in rows]
     columns: dict[str, tuple[list[Sequence[int]], int]] = {
         "input_ids": (ids, pad_token_id),
@@ -45,12 +54,14 @@ def pad_batch(
     return {name: _stack(values, fill, side) for name, (values, fill) in columns.items()}
 
 
+@checked(batch_size=at_least(1), pad_token_id=at_least(0))
 def padded_batches(rows: Dataset, batch_size: int, *, pad_token_id: int) -> Iterator[dict[str, Tensor]]:
     """Go through a data set in order, ``batch_size`` rows at a time; the last batch may be smaller."""
     for start in range(0, len(rows), batch_size):
         yield pad_batch(rows.select(range(start, min(start + batch_size, len(rows)))), pad_token_id)
 
 
+@checked(lengths=each(at_least(0)), batch_size=at_least(1), seed=at_least(0))
 def length_batches(lengths: Sequence[int], batch_size: int, *, seed: int) -> list[list[int]]:
     """Group row numbers so that rows of one batch are about equally long, in a random order of batches.
 
@@ -70,6 +81,7 @@ def length_batches(lengths: Sequence[int], batch_size: int, *, seed: int) -> lis
     return [batches[i] for i in generator.permutation(len(batches))]
 
 
+@checked(lengths=each(at_least(0)), max_length=at_least(1))
 def packing_plan(lengths: Sequence[int], max_length: int) -> list[list[int]]:
     """Choose which rows share a packed row: the longest first, each into the fullest row with room for it.
 
@@ -106,6 +118,7 @@ def packing_plan(lengths: Sequence[int], max_length: int) -> list[list[int]]:
     return plan
 
 
+@checked(rows=each(row_with("input_ids", "labels")), pad_token_id=at_least(0), max_length=at_least(1))
 def pack_batch(rows: Iterable[Mapping[str, Sequence[int]]], pad_token_id: int, *, max_length: int) -> dict[str, Tensor]:
     """Put several conversations into each row of a batch, so that little is padding, and keep them apart.
 
@@ -132,6 +145,8 @@ def pack_batch(rows: Iterable[Mapping[str, Sequence[int]]], pad_token_id: int, *
     Taught in: chapters/04_tokens_padding_truncation.ipynb
     """
     rows = list(rows)
+    if not rows:
+        raise DataError("a batch needs at least one row: there are none")
     plan = packing_plan([len(row["input_ids"]) for row in rows], max_length)
     groups = [[rows[number] for number in group] for group in plan]
     ids = [[token for row in group for token in row["input_ids"]] for group in groups]
@@ -139,6 +154,12 @@ def pack_batch(rows: Iterable[Mapping[str, Sequence[int]]], pad_token_id: int, *
     labels = [[label for row in group for label in [IGNORED, *row["labels"][1:]]] for group in groups]
     fills = {"input_ids": (ids, pad_token_id), "position_ids": (positions, 0), "labels": (labels, IGNORED)}
     return {name: _stack(values, fill, "right") for name, (values, fill) in fills.items()}
+
+
+def _check_labels(rows: Iterable[Mapping[str, Sequence[int]]]) -> None:
+    allowed = row_with("input_ids", "labels")
+    for number, row in enumerate(rows):
+        allowed(f"row {number}", row)
 
 
 def _stack(rows: Sequence[Sequence[int]], fill: int, side: Side) -> Tensor:

@@ -20,10 +20,12 @@ import jsonlines
 
 import datasets
 from datasets import Dataset, IterableDataset
+from ftlib import given
 from ftlib.columns import warning_about
 from ftlib.errors import ColumnWarning, DataError, SkippedRowWarning
 from ftlib.files import check_target
 from ftlib.formats import FORMATS, candidates, read_whole_row
+from ftlib.given import at_least, checked
 from ftlib.json_text import Record
 from ftlib.lines import Report
 from ftlib.messages import EXTRAS, Message, RowError
@@ -45,6 +47,7 @@ def shipped_datasets() -> Path:
     return shipped("datasets")
 
 
+@checked()
 def dataset_path(path_or_name: str | Path, *, split: str | None = None) -> Path:
     """Find a data file: a path of yours, or the name of a shipped data set such as ``"faq"``.
 
@@ -82,6 +85,7 @@ def source_file(source: str, *, split: str | None = None) -> Path | None:
     return None
 
 
+@checked(limit=at_least(0))
 def read_rows(
     path_or_name: str | Path, *, split: str | None = None, limit: int | None = None, on_error: OnError = "raise"
 ) -> list[dict[str, Any]]:
@@ -135,6 +139,7 @@ def load_conversations(
 ) -> IterableDataset: ...
 
 
+@checked()
 def load_conversations(
     source: Any,
     *,
@@ -183,6 +188,7 @@ def load_conversations(
     return Dataset.from_list(filled, features=_features(extras))
 
 
+@checked()
 def iter_conversations(
     source: Any,
     *,
@@ -225,6 +231,7 @@ def _chosen(
     return name, partial(_conversations, _opener(source, split, on_bytes), name, report)
 
 
+@checked()
 def to_conversations(rows: Iterable[dict[str, Any]]) -> Dataset:
     """Turn question-answer rows into conversations of two messages.
 
@@ -235,6 +242,7 @@ def to_conversations(rows: Iterable[dict[str, Any]]) -> Dataset:
     return load_conversations(Dataset.from_list(list(rows)), format="question-answer")
 
 
+@checked(conversations=given.conversations)
 def save_conversations(conversations: Iterable[Mapping[str, Any]], path: str | Path, *, format: str = "openai") -> int:
     """Write conversations to a file: all of them, or nothing.
 
@@ -273,9 +281,14 @@ def save_conversations(conversations: Iterable[Mapping[str, Any]], path: str | P
 def clean_message(message: Mapping[str, Any]) -> Message:
     """Drop the empty fields that a table adds to a message.
 
+    Raises:
+        DataError: It is no message.
+
     >>> clean_message({"role": "user", "content": "Why?", "name": None})
     {'role': 'user', 'content': 'Why?'}
     """
+    if not isinstance(message, Mapping):
+        raise DataError(f"a message must be an object with 'role' and 'content', not {message!r:.60}")
     return {k: v for k, v in message.items() if v is not None or k == "content"}  # type: ignore[return-value]
 
 

@@ -9,10 +9,20 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from ftlib import given
+from ftlib.errors import DataError
+from ftlib.given import checked, each
 from ftlib.special_tokens import as_it_was, marker_tokens, opening_ids
 from ftlib.templates import OwnBeginning, Segment
 
 
+def _segment(name: str, value: Any) -> Any:
+    if not isinstance(value, Segment) or not isinstance(value.text, str):
+        raise DataError(f"{name} must be a Segment with text, as a template's render gives it, not {value!r:.60}")
+    return value
+
+
+@checked(segments=each(_segment))
 def encode_segments(segments: Sequence[Segment], tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Token ids of segments, each tokenised on its own, so that a prompt has the same ids with and without its answer.
 
@@ -23,11 +33,13 @@ def encode_segments(segments: Sequence[Segment], tokenizer: PreTrainedTokenizerB
     return [token for piece in encode_rows([segments], tokenizer)[0] for token in piece]
 
 
+@checked(rows=each(each(_segment)))
 def encode_rows(rows: Sequence[Sequence[Segment]], tokenizer: PreTrainedTokenizerBase) -> list[list[list[int]]]:
     """Token ids of every segment of many conversations, in one call of the tokenizer."""
     return Encoder(tokenizer).encode(rows)
 
 
+@checked(prompts=each(given.text))
 def encode_prompts(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     """Token ids of whole texts that a model is to continue: special tokens in them count.
 

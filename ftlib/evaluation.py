@@ -17,6 +17,7 @@ from datasets import Dataset
 from ftlib.chat_template import template_of
 from ftlib.errors import DataError, PromptTooLongError, ProviderError
 from ftlib.files import write_checked
+from ftlib.given import at_least, checked, unchecked
 from ftlib.inference import answer, check_questions
 from ftlib.intervals import Interval, PairedTest, bootstrap, paired_test
 from ftlib.likelihood import answer_statistics
@@ -49,6 +50,7 @@ class Evaluation:
     summary: pd.DataFrame
 
 
+@checked(template=unchecked, max_new_tokens=at_least(1), batch_size=at_least(1))
 def evaluate(
     answers_of: Mapping[str, tuple[Any, Any] | Answers | str],
     rows: Sequence[Mapping[str, Any]],
@@ -82,6 +84,11 @@ def evaluate(
     Taught in: chapters/11_base_tuned_hosted.ipynb
     """
     asked = _questions(rows)
+    for name, source in answers_of.items():
+        is_pair = isinstance(source, tuple | list) and len(source) == 2
+        if not (is_pair or isinstance(source, str) or callable(source)):
+            told = "expected (model, tokenizer), a function from questions to answers, or a text that says why not"
+            raise DataError(f"answers_of[{name!r}]: {told}; found {source!r:.60}")
     asking = {name: source for name, source in answers_of.items() if isinstance(source, tuple | list)}
     frames = {name: _frame(template, name, tokenizer) for name, (_, tokenizer) in asking.items()}
     for name, frame in frames.items():
@@ -107,6 +114,7 @@ def evaluate(
     return Evaluation(table, _summary(table, list(answers_of), notes))
 
 
+@checked()
 def compare(first: Evaluation, second: Evaluation, *, models: tuple[str, str] | None = None) -> pd.DataFrame:
     """Hold two runs on the same questions against each other, score by score.
 
@@ -141,6 +149,7 @@ def compare(first: Evaluation, second: Evaluation, *, models: tuple[str, str] | 
     return pd.DataFrame(rows)
 
 
+@checked()
 def side_by_side(first: Evaluation, second: Evaluation, *, models: tuple[str, str] | None = None) -> pd.DataFrame:
     """Lay the answers of two runs beside each other: ``question``, ``reference``, ``first``, ``second``.
 
@@ -152,6 +161,7 @@ def side_by_side(first: Evaluation, second: Evaluation, *, models: tuple[str, st
     return pd.DataFrame({**columns, "first": one["answer"], "second": other["answer"]})
 
 
+@checked()
 def write_json(evaluation: Evaluation, path: str | Path) -> Path:
     """Write both tables into one JSON file that :func:`read_json` reads."""
     tables = {"table": evaluation.table, "summary": evaluation.summary}
@@ -159,6 +169,7 @@ def write_json(evaluation: Evaluation, path: str | Path) -> Path:
     return write_checked(path, json.dumps(found, ensure_ascii=False, indent=1) + "\n")
 
 
+@checked()
 def read_json(path: str | Path) -> Evaluation:
     """Read what :func:`write_json` wrote; the scores are worked out again from the answers.
 
@@ -176,6 +187,7 @@ def read_json(path: str | Path) -> Evaluation:
     return Evaluation(table, _summary(table, list(models), notes))
 
 
+@checked()
 def write_csv(evaluation: Evaluation, path: str | Path) -> Path:
     """Write the table of answers as CSV: a row for each question and model."""
     return write_checked(path, evaluation.table.to_csv(index=False))
@@ -205,7 +217,7 @@ def _frame(template: Any, name: str, tokenizer: Any) -> Template:
 
 
 def _questions(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    if not rows:
+    if not len(rows):
         raise DataError("there are no rows to evaluate on: give at least one question with its answer")
     for number, row in enumerate(rows):
         missing = [name for name in ("question", "answer") if not isinstance(row.get(name), str)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ftlib.columns import SYSTEM, check_judgement, left_out
+from ftlib.errors import DataError
 from ftlib.format_readers import (
     has,
     pair,
@@ -201,6 +202,8 @@ def read_whole_row(row: Any, name: str) -> tuple[list[Message], list[str]]:
 
 
 def _check_shape(row: Any, name: str) -> None:
+    if not isinstance(name, str) or name not in FORMATS:
+        raise DataError(f"unknown format {name!r}; expected one of {', '.join(FORMATS)}")
     if isinstance(row, RepeatedKeys) and name != "dialogue":
         keys = [key for key, _ in row]
         twice = next(key for key in keys if keys.count(key) > 1)

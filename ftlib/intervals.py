@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftlib.errors import DataError
+from ftlib.given import at_least, checked
 
 Array = NDArray[np.float64]
 Finish = Callable[[Array, int], Array]
@@ -45,6 +46,7 @@ def mean(sums: Array, rows: int) -> Array:
     return np.asarray(sums[..., 0] / rows)
 
 
+@checked(seed=at_least(0), resamples=at_least(1))
 def bootstrap(statistics: Array, finish: Finish = mean, *, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
     """Interval of a score by the percentile bootstrap: questions drawn again, with replacement (Efron, 1979).
 
@@ -71,6 +73,7 @@ def bootstrap(statistics: Array, finish: Finish = mean, *, seed: int = 0, resamp
     return Interval(value, float(low), float(high))
 
 
+@checked(seed=at_least(0), resamples=at_least(1))
 def paired_test(
     first: Array, second: Array, finish: Finish = mean, *, seed: int = 0, resamples: int = RESAMPLES
 ) -> PairedTest:
@@ -109,6 +112,8 @@ def paired_test(
 
 
 def _counted(statistics: Array) -> int:
+    if statistics.ndim != 2 or not np.issubdtype(statistics.dtype, np.number):
+        raise DataError(f"expected a row of numbers for each answer, (rows, k), found the shape {statistics.shape}")
     if not len(statistics):
         raise DataError("there are no answers to work out a score from: give at least one")
     return len(statistics)

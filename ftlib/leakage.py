@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any, NamedTuple
 
+from ftlib import given
 from ftlib.errors import DataError
+from ftlib.given import at_least, checked, each
 from ftlib.messages import Message
 from ftlib.words import comparable
 from ftlib.words import words as split_words
@@ -20,6 +23,7 @@ class Leak(NamedTuple):
     likeness: float
 
 
+@checked(words=at_least(1))
 def shingles(text: str, *, words: int = 3) -> frozenset[tuple[str, ...]]:
     """Return every run of so many words in a text, in lower case and without punctuation.
 
@@ -33,6 +37,7 @@ def shingles(text: str, *, words: int = 3) -> frozenset[tuple[str, ...]]:
     return frozenset(run for run in runs if run)
 
 
+@checked()
 def jaccard(first: frozenset[Any], second: frozenset[Any]) -> float:
     """Share of what two sets hold that both of them hold: 0 (nothing in common) to 1 (equal).
 
@@ -44,6 +49,7 @@ def jaccard(first: frozenset[Any], second: frozenset[Any]) -> float:
     return len(first & second) / len(first | second) if first or second else 1.0
 
 
+@checked(train=given.conversations, test=given.conversations)
 def find_leaks(
     train: Iterable[Mapping[str, Any]], test: Iterable[Mapping[str, Any]], *, threshold: float = 0.5
 ) -> list[Leak]:
@@ -83,12 +89,17 @@ def find_leaks(
     return sorted(leaks, key=lambda leak: (-leak.likeness, leak.test_row))
 
 
+@checked(conversations=each(given.conversation))
 def same_prompts(
     conversations: Iterable[Sequence[Message]], train: Iterable[int], test: Iterable[int]
 ) -> list[tuple[int, int]]:
     """Pairs ``(test row, training row)`` whose prompts say the same (:func:`ftlib.words.comparable`)."""
     prompts = [comparable(_text(messages[:-1])) for messages in conversations]
-    taught = {prompts[row]: row for row in reversed(list(train))}
+    train, test = list(train), list(test)
+    for row in (*train, *test):
+        if not isinstance(row, Integral) or not 0 <= row < len(prompts):
+            raise DataError(f"there is no row {row!r}: there are {len(prompts)}, and the first is 0")
+    taught = {prompts[row]: row for row in reversed(train)}
     return [(row, taught[prompts[row]]) for row in test if prompts[row] in taught]
 
 

@@ -11,12 +11,14 @@ from transformers import PreTrainedTokenizerBase
 
 from datasets import Dataset
 from ftlib.batches import padded_batches
+from ftlib.given import at_least, checked
 from ftlib.intervals import Array
 from ftlib.target_logits import target_logits
 from ftlib.templates import Template
 from ftlib.tokenization import IGNORED, tokenize_measured
 
 
+@checked(batch_size=at_least(1))
 def answer_statistics(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
+from ftlib.errors import DataError
+
 EXTRAS = ("name", "weight", "tool_calls", "tool_call_id", "context")
 
 
@@ -28,7 +30,7 @@ class Message(_Turn, total=False):
     context: str
 
 
-class RowError(ValueError):
+class RowError(DataError, ValueError):
     """What is wrong with a row, and in which field; the caller knows file and line."""
 
 
@@ -130,6 +132,28 @@ def json_arguments(value: Any, place: str) -> str:
     return str(value)
 
 
+def check_messages(messages: Any) -> None:
+    """See that something is a list of messages, each with a known role and with text (or None: a tool is called).
+
+    Raises:
+        RowError: It is not.
+
+    >>> check_messages([user("Why?"), assistant("So.")])
+    """
+    if not isinstance(messages, Sequence) or isinstance(messages, str | bytes):
+        raise RowError(f"expected a list of messages, found {type(messages).__name__}")
+    for number, message in enumerate(messages):
+        if not isinstance(message, Mapping):
+            raise RowError(f"messages[{number}]: expected an object, found {type(message).__name__}")
+        role, content = message.get("role"), message.get("content", "")
+        if not isinstance(role, str) or role not in ROLES or "content" not in message:
+            raise RowError(
+                f"messages[{number}]: expected 'content' and a 'role' of {', '.join(ROLES)}, found {message!r:.80}"
+            )
+        if content is not None and not isinstance(content, str):
+            raise RowError(f"messages[{number}]: 'content' must be text, found {type(content).__name__}")
+
+
 def check_order(messages: Sequence[Message]) -> None:
     """Hold a conversation to its order: system first, then user and assistant in turn; tools answer a tool call.
 
@@ -151,6 +175,8 @@ def check_order(messages: Sequence[Message]) -> None:
         raise RowError("the conversation holds nothing but a system message: delete the row")
 
 
+ROLES = ("system", "user", "assistant", "tool")
+"""Who may speak."""
 _FOLLOWS = {
     "start": ("system", "user", "assistant"),
     "system": ("user", "assistant"),

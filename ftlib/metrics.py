@@ -8,7 +8,7 @@ number for each answer; :mod:`ftlib.measures` gives them an interval. What needs
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from torch import Tensor, nn
 
 from ftlib.errors import DataError, MissingExtraError
+from ftlib.given import at_least, checked
 from ftlib.target_logits import target_logits
 from ftlib.words import comparable, words
 
@@ -104,6 +105,7 @@ def token_accuracy(model: Any, batches: Iterable[dict[str, Tensor]]) -> float:
     return right / count
 
 
+@checked()
 def perplexity(loss: float) -> float:
     """Exponential of a mean loss in nats (1 and up; lower is better).
 
@@ -114,9 +116,13 @@ def perplexity(loss: float) -> float:
 
     Taught in: chapters/02_pretraining.ipynb
     """
-    return math.exp(loss)
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
 
 
+@checked(tokens=at_least(0), text_bytes=at_least(1))
 def bits_per_byte(loss: float, *, tokens: int, text_bytes: int) -> float:
     """Loss in bits for each byte of text (0 and up; lower is better).
 
@@ -246,6 +252,8 @@ def check_pairs(predictions: Sequence[str], references: Sequence[str]) -> None:
     for name, texts in (("predictions", predictions), ("references", references)):
         if isinstance(texts, str):
             raise DataError(f"{name} must be a list of texts, not one text: put it in brackets")
+        if not hasattr(texts, "__len__") or isinstance(texts, Mapping | bytes):
+            raise DataError(f"{name} must be a list of texts, not {texts!r:.60}")
         for row, text in enumerate(texts):
             if not isinstance(text, str):
                 raise DataError(f"{name}, row {row} (from 0): a text was expected, not {text!r:.60}")

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from ftfy.badness import is_bad
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
+from ftlib import given
+from ftlib.given import checked
 from ftlib.messages import Message
 
 REMEDIES = {
@@ -36,6 +38,7 @@ _HTML = re.compile(
 )
 
 
+@checked(messages=given.messages)
 def text_faults(messages: Sequence[Message]) -> Iterator[str]:
     """Name what is wrong with the texts of a row; each name is a key of :data:`REMEDIES`.
 
@@ -55,6 +58,7 @@ def text_faults(messages: Sequence[Message]) -> Iterator[str]:
         yield "HTML"
 
 
+@checked(messages=given.messages)
 def language_of(messages: Sequence[Message]) -> str:
     """Return the ISO 639-1 code of the language that a row is in, or ``""`` if that is not certain.
 

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from ftlib import given
 from ftlib.batches import length_batches
 from ftlib.chat_template import template_of
 from ftlib.errors import DataError
 from ftlib.frames import FrameFinder
+from ftlib.given import at_least, checked, each
 from ftlib.messages import EXTRAS, Message
 from ftlib.quality import REMEDIES, language_of, text_faults
 from ftlib.templates import QUESTION_ANSWER, Segment, Template
@@ -119,6 +121,7 @@ class DataSummary:
         return asdict(self)
 
 
+@checked(conversations=each(given.conversation), context=at_least(1), batch_size=at_least(1))
 def summarize(
     conversations: Iterable[Sequence[Message]],
     *,

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ftlib.errors import DataError
-from ftlib.messages import Message, RowError, split_context
+from ftlib.given import checked
+from ftlib.messages import Message, RowError, check_messages, split_context
 from ftlib.nearest import one_of
 
 
@@ -60,6 +61,7 @@ class Template(ABC):
 
         Taught in: chapters/04_tokens_padding_truncation.ipynb
         """
+        _check(messages)
         answers = [number for number, message in enumerate(messages) if message["role"] == "assistant"]
         if not answers:
             raise DataError(f"template {self.name!r}: there is no assistant's message to learn")
@@ -74,6 +76,7 @@ class Template(ABC):
         >>> "".join(s.text for s in QUESTION_ANSWER.render_prompt([{"role": "user", "content": "Why?"}]))
         '### Question:\nWhy?\n\n### Answer:\n'
         """
+        _check(messages)
         if not messages or messages[-1]["role"] in ("assistant", "system"):
             raise DataError(f"template {self.name!r}: a prompt must end with user, so that the model can answer")
         return self._lay_out(messages)
@@ -202,6 +205,13 @@ class DialogueTemplate(TextTemplate):
         return super()._lay_out(messages)
 
 
+def _check(messages: Sequence[Message]) -> None:
+    try:
+        check_messages(messages)
+    except RowError as error:
+        raise DataError(str(error)) from error
+
+
 def _parts(message: Message) -> tuple[str, str]:
     try:
         return split_context(message)
@@ -249,6 +259,7 @@ TEMPLATES: dict[str, Template] = {one.name: one for one in (QUESTION_ANSWER, ALP
 """
 
 
+@checked()
 def get_template(name: str) -> Template:
     """Return a text template by its name.
 

@@ -9,6 +9,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from ftlib import given
+from ftlib.given import at_least, checked, each
 from ftlib.words import QUOTES, words
 
 _SERVICE = (
@@ -40,6 +42,7 @@ _QUOTED = re.compile(r'"[^"]*"')
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
+@checked(predictions=each(given.text), n=at_least(1))
 def distinct_n(predictions: Sequence[str], n: int = 2) -> float:
     """Share of the runs of ``n`` words, over all answers, that are different (0 to 1; higher is more varied).
 
@@ -53,6 +56,7 @@ def distinct_n(predictions: Sequence[str], n: int = 2) -> float:
     return len(set(runs)) / len(runs) if runs else 0.0
 
 
+@checked(predictions=each(given.text), n=at_least(1))
 def distinct_each(predictions: Sequence[str], n: int = 2) -> list[float]:
     """Share of each answer's own runs of ``n`` words that are different (0 to 1; below 1 it repeats itself).
 
@@ -62,6 +66,7 @@ def distinct_each(predictions: Sequence[str], n: int = 2) -> list[float]:
     return [distinct_n([text], n) for text in predictions]
 
 
+@checked(predictions=each(given.text), n=at_least(1))
 def repeats(predictions: Sequence[str], n: int = 4) -> list[float]:
     """Whether each answer goes round in circles: it holds a run of ``n`` words twice or more (0 or 1; 0 is better).
 
@@ -74,6 +79,7 @@ def repeats(predictions: Sequence[str], n: int = 4) -> list[float]:
     return [float(len(set(each)) < len(each)) for each in runs]
 
 
+@checked(predictions=each(given.text))
 def refuses(predictions: Sequence[str]) -> list[float]:
     """Whether each answer declines (0 or 1): better on a question off the subject, worse on one that belongs to it.
 

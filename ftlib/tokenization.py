@@ -7,9 +7,11 @@ behind an answer is a target, because a model that never saw an end never stops.
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -26,8 +28,9 @@ from ftlib.encoding import encode_rows as encode_rows
 from ftlib.encoding import encode_segments as encode_segments
 from ftlib.errors import DataError, FrameWarning, LeakWarning, SkippedRowWarning, TruncationWarning
 from ftlib.frames import FrameFinder
+from ftlib.given import at_least, checked
 from ftlib.leakage import same_prompts
-from ftlib.messages import Message
+from ftlib.messages import Message, RowError, check_messages
 from ftlib.templates import Segment, Template
 
 IGNORED = -100
@@ -53,6 +56,7 @@ class TokenizedSplit(NamedTuple):
     leaks: int
 
 
+@checked()
 def tokenize(
     conversations: Dataset,
     tokenizer: PreTrainedTokenizerBase,
@@ -113,8 +117,9 @@ def tokenize_measured(
     return dataset, found
 
 
+@checked(seed=at_least(0))
 def tokenize_and_split(
-    data: Dataset | str | Mapping[str, Any],
+    data: Dataset | str | Path | Mapping[str, Any],
     tokenizer: PreTrainedTokenizerBase,
     *,
     test_size: float = 0.1,
@@ -156,8 +161,8 @@ def tokenize_and_split(
     as_pairs = isinstance(data, Mapping)
     if isinstance(data, Mapping):
         data, max_length = _from_training_config(data, max_length)
-    conversations = load_conversations(data) if isinstance(data, str) else data
-    if not 0 < test_size * len(conversations) < len(conversations) or len(conversations) < 2:
+    conversations = load_conversations(data) if isinstance(data, str | Path) else data
+    if not 0 < test_size < 1 or math.ceil(test_size * len(conversations)) >= len(conversations):
         raise DataError(f"test_size {test_size} of {len(conversations)} rows leaves a side empty: choose 0.1, say")
     limit, template = _limit(tokenizer, max_length), template or template_of(tokenizer)
     dataset, cut = _tokenize(conversations, _RowMaker(Encoder(tokenizer), template, limit, truncation_side))
@@ -231,10 +236,11 @@ class _RowMaker:
         """Clean and lay out conversations; one that doesn't fit is an error that names it, or is skipped."""
         cleaned, rendered = [], []
         for number, messages in zip(numbers, conversations, strict=True):
-            clean = [clean_message(message) for message in messages]
             try:
+                check_messages(messages)
+                clean = [clean_message(message) for message in messages]
                 rendered.append(self._template.render(clean))
-            except DataError as error:
+            except (DataError, RowError) as error:
                 if not self._skips:
                     raise DataError(f"row {number}: {error}") from error
                 warnings.warn(f"skipped: row {number}: {error}", SkippedRowWarning, stacklevel=2)
@@ -301,9 +307,13 @@ def _from_training_config(config: Mapping[str, Any], max_length: int | None) -> 
     for name, value in config.items():
         if name not in known:
             raise DataError(f"training_config has no key {name!r}; expected {', '.join(known)}")
+        if known[name] and value is not None and not isinstance(value, Mapping):
+            raise DataError(f"training_config[{name!r}] must be a dictionary, not {value!r:.60}")
         unknown = set(value) - known[name] if isinstance(value, Mapping) else set()
         if unknown:
-            raise DataError(f"training_config[{name!r}] has no key {min(unknown)!r}; expected {sorted(known[name])}")
+            raise DataError(
+                f"training_config[{name!r}] has no key {min(unknown, key=str)!r}; expected {sorted(known[name])}"
+            )
     source = config.get("datasets") or {}
     if "path" not in source:
         raise DataError(
@@ -349,6 +359,7 @@ def _no_progress_bar() -> Iterator[None]:
             enable_progress_bars()
 
 
+@checked()
 def known_limit(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """Return the most tokens that a tokenizer says its model can see; None where it doesn't say.
 

@@ -418,7 +418,7 @@ def test_a_second_run_asks_only_for_what_is_missing(tmp_path):
         valid = True
         replies = ask_it("openai", server, prompts, cache=tmp_path)
     assert [reply.cached for reply in replies] == [True] * 3 + [False] * 3
-    assert [prompt_of("openai", asked) for asked in server.asked[4:]] == ["p3", "p4", "p5"]
+    assert sorted(prompt_of("openai", asked) for asked in server.asked[4:]) == ["p3", "p4", "p5"]
 
 
 def test_a_local_server_is_not_cached(tmp_path):
@@ -547,7 +547,7 @@ def test_other_arguments():
     with pytest.raises(ProviderError, match="unknown provider 'opnai': did you mean 'openai'"):
         ask("opnai", ["Why?"])
     for wrong in ({"concurrency": 0}, {"retries": -1}, {"timeout_seconds": 0}, {"max_tokens": 0}):
-        with pytest.raises(DataError, match="must be at least"):
+        with pytest.raises(DataError, match=r"must be (at least|above)"):
             ask("openai", ["Why?"], api_key=CANARY, **wrong)
     for prompt in ([], [{"role": "assistant", "content": "So."}]):
         with pytest.raises(DataError, match="ends with a user's message"):

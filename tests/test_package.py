@@ -105,6 +105,7 @@ FLOORS = [
         "format_writers",
         "formats",
         "frames",
+        "given",
         "json_text",
         "leakage",
         "lines",

@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ftlib import given
 from ftlib.errors import DataError, ProviderError
+from ftlib.given import above, at_least, each, held
 from ftlib.hosted.cache import AnswerCache
 from ftlib.hosted.calls import Caller, Question, connected
 from ftlib.hosted.failures import CallFailedError, persist
@@ -60,6 +62,21 @@ def why_not(provider: str, api_key: str | None = None) -> str | None:
     """
     remedy = missing_key(get_provider(provider), api_key)
     return f"not run: {remedy}" if remedy else None
+
+
+def _prompt(name: str, value: Any) -> Any:
+    return value if isinstance(value, str) else given.messages(name, value)
+
+
+_RULES = {
+    "prompts": each(_prompt),
+    "max_tokens": at_least(1),
+    "temperature": at_least(0),
+    "timeout_seconds": above(0),
+    "retries": at_least(0),
+    "backoff_seconds": at_least(0),
+    "concurrency": at_least(1),
+}
 
 
 def ask(
@@ -122,9 +139,11 @@ def ask(
     """
     key = hidden(api_key)
     del api_key  # an error's traceback may show the variables of its functions
+    limits: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "concurrency": concurrency}
+    limits |= {"timeout_seconds": timeout_seconds, "retries": retries, "backoff_seconds": backoff_seconds}
+    held(ask, _RULES, provider=provider, prompts=prompts, system=system, options=options, cache=cache, **limits)
+    held(ask, {}, model=model, base_url=base_url, price=price)
     endpoint = find_endpoint(provider, model=model, api_key=key, base_url=base_url)
-    if concurrency < 1 or retries < 0 or timeout_seconds <= 0 or max_tokens < 1:
-        raise DataError("concurrency and max_tokens must be at least 1, retries at least 0, timeout_seconds above 0")
     options = {**endpoint.provider.options.get(endpoint.model, {}), **(options or {})}
     questions = [Question(_messages(prompt, system), max_tokens, temperature, options) for prompt in prompts]
     round_ = _Round(endpoint, questions, cache, price or endpoint.provider.prices.get(endpoint.model), on_done)

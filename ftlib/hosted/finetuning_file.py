@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from ftlib import given
 from ftlib.errors import DataError
 from ftlib.files import check_target, write_checked
+from ftlib.given import at_least, checked, each
 from ftlib.hosted.finetuning_row import FIELDS, read_row, text_of
 from ftlib.leakage import same_prompts
 from ftlib.messages import Message
@@ -53,6 +55,7 @@ class FileReport:
     problems: tuple[str, ...]
 
 
+@checked()
 def about_tokens(text: str) -> int:
     """Estimate tokens without a tokenizer: four bytes each, the rule of thumb for English (often 10 to 20 % off).
 
@@ -62,6 +65,7 @@ def about_tokens(text: str) -> int:
     return math.ceil(len(text.encode("utf-8", "surrogatepass")) / 4)
 
 
+@checked(conversations=given.conversations, seed=at_least(0))
 def split_conversations(
     conversations: Iterable[Mapping[str, Any]], *, validation_size: float = 0.1, seed: int = 123
 ) -> tuple[list[list[Message]], list[list[Message]]]:
@@ -79,6 +83,8 @@ def split_conversations(
         DataError: A side would be empty.
     """
     rows = [list(row["messages"]) for row in conversations]
+    if not 0 <= validation_size <= 1:
+        raise DataError(f"validation_size must be a share between 0 and 1, not {validation_size}")
     count = round(validation_size * len(rows))
     order = [int(number) for number in np.random.default_rng(seed).permutation(len(rows))]
     held, trained = order[:count], order[count:]
@@ -89,6 +95,7 @@ def split_conversations(
     return [rows[number] for number in sorted({*trained, *both})], [rows[number] for number in kept]
 
 
+@checked(conversations=each(given.messages))
 def write_finetuning_file(conversations: Iterable[Sequence[Message]], path: str | Path) -> Path:
     """Write conversations as OpenAI's chat format for fine-tuning, one in each line.
 
@@ -114,6 +121,7 @@ def write_finetuning_file(conversations: Iterable[Sequence[Message]], path: str 
     return write_checked(place, "".join(f"{line}\n" for line in lines))
 
 
+@checked(epochs=at_least(1), usd_per_million_tokens=at_least(0))
 def check_finetuning_file(
     path: str | Path,
     *,

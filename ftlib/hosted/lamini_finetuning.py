@@ -13,7 +13,9 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
+from ftlib import given
 from ftlib.errors import DataError, MissingExtraError
+from ftlib.given import above, each, held
 from ftlib.hosted.calls import missing_client
 from ftlib.hosted.failures import CallFailedError, lost, status_failure, unreadable
 from ftlib.hosted.openai_finetuning import Job, job_error
@@ -55,6 +57,13 @@ def train_at_lamini(
     """
     key = hidden(api_key)
     del api_key  # an error's traceback may show the variables of its functions
+    held(
+        train_at_lamini,
+        {"conversations": each(given.messages), "timeout_seconds": above(0)},
+        conversations=conversations,
+        finetune_args=finetune_args,
+        timeout_seconds=timeout_seconds,
+    )
     endpoint = find_endpoint("lamini", model=model, api_key=key, base_url=base_url)
     rows = [_pair(number, messages) for number, messages in enumerate(conversations)]
     if not rows:
@@ -76,6 +85,7 @@ def get_lamini_job(
     """
     key = hidden(api_key)
     del api_key  # an error's traceback may show the variables of its functions
+    held(get_lamini_job, {"timeout_seconds": above(0)}, job_id=job_id, timeout_seconds=timeout_seconds)
     endpoint = find_endpoint("lamini", api_key=key, base_url=base_url)
     told = _with_lamini(endpoint, lambda client: client.check_job_status(job_id), timeout_seconds)
     if "status" not in told:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from ftlib.errors import ProviderError
+from ftlib.errors import DataError, ProviderError
 from ftlib.nearest import one_of
 
 
@@ -88,9 +88,14 @@ class Key:
 def hidden(key: str | Key | None) -> Key:
     """Wrap a key, without the space around it; nothing becomes an empty one.
 
+    Raises:
+        DataError: It is no text.
+
     >>> hidden("sk-1")
     Key()
     """
+    if not isinstance(key, str | Key | None):
+        raise DataError(f"api_key must be text, not {type(key).__name__}")
     return key if isinstance(key, Key) else Key((key or "").strip())
 
 

@@ -104,6 +104,9 @@ def _conversations(config: FinetuneConfig) -> tuple[Dataset, Dataset | None]:
         return conversations, held_out
     if not round(section.validation_share * len(conversations)):
         return conversations, None
+    if math.ceil(section.validation_share * len(conversations)) >= len(conversations):
+        told = f"data.validation_share {section.validation_share} of {len(conversations)} rows leaves none to train on"
+        raise DataError(f"{told}: choose 0.1, say")
     parts = conversations.train_test_split(test_size=section.validation_share, seed=seed)
     return parts["train"], parts["test"]
 
