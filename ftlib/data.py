@@ -24,7 +24,7 @@ from ftlib.errors import DataError, SkippedRowWarning
 from ftlib.files import check_target
 from ftlib.formats import FORMATS, candidates, read_row
 from ftlib.messages import EXTRAS, Message, RowError
-from ftlib.nearest import beside, did_you_mean, one_of
+from ftlib.nearest import and_ask, beside, one_of
 from ftlib.places import shipped
 from ftlib.records import Record, Report, read_records, without_missing
 
@@ -57,13 +57,13 @@ def dataset_path(path_or_name: str | Path, *, split: str | None = None) -> Path:
             return chosen
         splits = sorted(file.stem for file in folder.glob("*.jsonl"))
         raise DataError(
-            f"data set {str(path_or_name)!r} has no split {split!r}: it has {', '.join(splits)}."
-            + did_you_mean(split, splits)
+            f"data set {str(path_or_name)!r} has no split {split!r}: it has {', '.join(splits)}"
+            + and_ask(split, splits)
         )
     names = sorted(entry.name for entry in shipped_datasets().iterdir() if entry.is_dir())
     raise DataError(
-        f"{path_or_name}: no such file, and no shipped data set of that name (shipped: {', '.join(names)})."
-        + did_you_mean(path_or_name, [*names, *beside(path)])
+        f"{path_or_name}: no such file, and no shipped data set of that name (shipped: {', '.join(names)})"
+        + and_ask(path_or_name, [*names, *beside(path)])
     )
 
 

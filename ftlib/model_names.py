@@ -71,6 +71,8 @@ def meant_model(text: str, *, cutoff: float = 0.6) -> str:
     the one that was named.
     """
     architectures = json.loads(ARCHITECTURES.read_text(encoding="utf-8"))
+    if text in architectures:
+        return ""  # it is spelt right
     folder = Path(text).expanduser()
     runs = [str(path) for path in sorted(Path("runs").glob("*")) if path.is_dir()]
     beside_it = [one for one in beside(folder) if Path(one).is_dir()]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from ftlib.errors import DataError
-from ftlib.nearest import did_you_mean
+from ftlib.nearest import and_ask
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 SPLIT_NAMES = {"train", "val", "valid", "validation", "dev", "test"}
@@ -326,7 +326,7 @@ def _of_split(place: str, value: dict[str, Any], split: str | None) -> Iterator[
         raise DataError(f"{place}: the file holds the splits {names}: choose one with split=")
     chosen = split or next(iter(value))
     if chosen not in value:
-        raise DataError(f"{place}: no split {chosen!r}: the file has {names}.{did_you_mean(chosen, map(str, value))}")
+        raise DataError(f"{place}: no split {chosen!r}: the file has {names}{and_ask(chosen, map(str, value))}")
     for number, row in enumerate(value[chosen]):
         yield Record(f"{place}, {chosen}[{number}]", row)
 
