@@ -11,7 +11,7 @@ from huggingface_hub import try_to_load_from_cache
 
 from ftlib.errors import ModelError
 from ftlib.nearest import beside, did_you_mean, nearest
-from ftlib.places import ARCHITECTURES, nano_folder
+from ftlib.places import architectures_file, nano_folder
 
 MODEL_VARIABLE = "FTLIB_MODEL"
 # Models from the early days of the Hub, whose id has no owner in front of a slash.
@@ -70,7 +70,7 @@ def meant_model(text: str, *, cutoff: float = 0.6) -> str:
     Looked at are nano, the models of the Hub whose shape ftlib knows, the runs below ``runs/``, and the folders beside
     the one that was named.
     """
-    architectures = json.loads(ARCHITECTURES.read_text(encoding="utf-8"))
+    architectures = json.loads(architectures_file().read_text(encoding="utf-8"))
     if text in architectures:
         return ""  # it is spelt right
     folder = Path(text).expanduser()
