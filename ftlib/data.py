@@ -29,7 +29,7 @@ from ftlib.given import at_least, checked
 from ftlib.json_text import Record
 from ftlib.lines import Report
 from ftlib.messages import EXTRAS, Message, RowError
-from ftlib.nearest import beside, did_you_mean, one_of
+from ftlib.nearest import and_ask, beside, one_of
 from ftlib.places import shipped
 from ftlib.records import read_records
 from ftlib.tables import without_missing
@@ -68,13 +68,13 @@ def dataset_path(path_or_name: str | Path, *, split: str | None = None) -> Path:
             return chosen
         splits = sorted(file.stem for file in folder.glob("*.jsonl"))
         raise DataError(
-            f"data set {str(path_or_name)!r} has no split {split!r}: it has {', '.join(splits)}."
-            + did_you_mean(split, splits)
+            f"data set {str(path_or_name)!r} has no split {split!r}: it has {', '.join(splits)}"
+            + and_ask(split, splits)
         )
     names = sorted(entry.name for entry in shipped_datasets().iterdir() if entry.is_dir())
     raise DataError(
-        f"{path_or_name}: no such file, and no shipped data set of that name (shipped: {', '.join(names)})."
-        + did_you_mean(path_or_name, [*names, *beside(path)])
+        f"{path_or_name}: no such file, and no shipped data set of that name (shipped: {', '.join(names)})"
+        + and_ask(path_or_name, [*names, *beside(path)])
     )
 
 

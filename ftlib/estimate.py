@@ -19,7 +19,7 @@ from ftlib.model_names import resolve_name
 from ftlib.models import NO_LIMIT, context_length
 from ftlib.nearest import nearest, one_of
 from ftlib.parts import add_lora
-from ftlib.places import ARCHITECTURES
+from ftlib.places import architectures_file
 from ftlib.skeleton import freeze_named, make_skeleton
 from ftlib.smollm2 import HUB_ID as SMOLLM2_HUB_ID
 from ftlib.smollm2 import NAME as SMOLLM2
@@ -225,7 +225,7 @@ def estimate(
 
 
 def _known() -> dict[str, dict[str, Any]]:
-    known: dict[str, dict[str, Any]] = json.loads(ARCHITECTURES.read_text(encoding="utf-8"))
+    known: dict[str, dict[str, Any]] = json.loads(architectures_file().read_text(encoding="utf-8"))
     return known
 
 

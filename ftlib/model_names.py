@@ -11,7 +11,7 @@ from huggingface_hub import try_to_load_from_cache
 
 from ftlib.errors import ModelError
 from ftlib.nearest import beside, did_you_mean, nearest
-from ftlib.places import ARCHITECTURES, nano_folder
+from ftlib.places import architectures_file, nano_folder
 from ftlib.smollm2 import NAME as SMOLLM2
 from ftlib.smollm2 import smollm2_folder
 
@@ -75,7 +75,9 @@ def meant_model(text: str, *, cutoff: float = 0.6) -> str:
     Looked at are nano, smollm2, the models of the Hub whose shape ftlib knows, the runs below ``runs/``, and folders
     beside the one that was named.
     """
-    architectures = json.loads(ARCHITECTURES.read_text(encoding="utf-8"))
+    architectures = json.loads(architectures_file().read_text(encoding="utf-8"))
+    if text in architectures:
+        return ""  # it is spelt right
     folder = Path(text).expanduser()
     runs = [str(path) for path in sorted(Path("runs").glob("*")) if path.is_dir()]
     beside_it = [one for one in beside(folder) if Path(one).is_dir()]

@@ -33,6 +33,16 @@ def did_you_mean(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> 
     return f" Did you mean {found!r}?" if found else ""
 
 
+def and_ask(name: object, known: Iterable[str]) -> str:
+    """Return the same question as a second sentence, behind a first that has no full stop yet.
+
+    >>> "no split 'tets': it has test" + and_ask("tets", ["test"])
+    "no split 'tets': it has test. Did you mean 'test'?"
+    """
+    question = did_you_mean(name, known)
+    return f".{question}" if question else ""
+
+
 def one_of(name: object, known: Iterable[str]) -> str:
     """Say what could have been given instead of a name, the most likely one last.
 

@@ -17,7 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ftlib.errors import AdapterWarning, ModelError
 from ftlib.models import quiet_peft
-from ftlib.nearest import did_you_mean, one_of
+from ftlib.nearest import and_ask, one_of
 
 Part = Literal["embeddings", "norms", "attention", "feed_forward", "other"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -277,7 +277,7 @@ def _named_linear(model: nn.Module, wanted: Sequence[str]) -> list[str]:
         if not matched:
             leaves = sorted({full.rsplit(".", 1)[1] for full in everywhere})
             raise ModelError(
-                f"no linear layer is called {name!r}; this model has {', '.join(leaves)}.{did_you_mean(name, leaves)}"
+                f"no linear layer is called {name!r}; this model has {', '.join(leaves)}{and_ask(name, leaves)}"
             )
         found += matched
     return found

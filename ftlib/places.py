@@ -7,11 +7,15 @@ from pathlib import Path
 
 CACHE_VARIABLE = "FTLIB_CACHE"
 _PACKAGE = Path(__file__).resolve().parent
-ARCHITECTURES = _PACKAGE / "assets" / "architectures.json"
-"""Configurations of models of the Hub, by their ids.
 
-:meta hide-value:
-"""
+
+def architectures_file() -> Path:
+    """Return the file with configurations of models of the Hub, by their ids.
+
+    >>> architectures_file().name
+    'architectures.json'
+    """
+    return _PACKAGE / "assets" / "architectures.json"
 
 
 def nano_folder() -> Path:

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 
 from ftlib.errors import DataError, MissingExtraError, ModelError
 from ftlib.files import check_folder, whole_folder
-from ftlib.places import CACHE_VARIABLE, cache_folder
+from ftlib.places import CACHE_VARIABLE, architectures_file, cache_folder
 
 NAME = "smollm2"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -40,7 +40,6 @@ _WEIGHTS, _SEAL = "model.safetensors", "complete.json"
 _NEEDED_BYTES = 545_000_000
 _CANT_WRITE = 3  # status of the converting process
 _CARD = Path(__file__).resolve().parent / "assets" / "smollm2_card.md"
-_ARCHITECTURES = Path(__file__).resolve().parent / "assets" / "architectures.json"
 
 
 def smollm2_folder() -> Path:
@@ -286,7 +285,7 @@ def convert(gguf: Path, folder: Path) -> int:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    told = json.loads(_ARCHITECTURES.read_text(encoding="utf-8"))[HUB_ID]
+    told = json.loads(architectures_file().read_text(encoding="utf-8"))[HUB_ID]
     weights, texts = _weights(gguf, told), _texts(gguf, told)
     try:
         save_file(weights, folder / _WEIGHTS, metadata={"format": "pt"})

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from ftlib.errors import DataError
 from ftlib.json_text import Record
 from ftlib.lines import Report, placed_lines
-from ftlib.nearest import did_you_mean
+from ftlib.nearest import and_ask
 
 SPLIT_NAMES = {"train", "val", "valid", "validation", "dev", "test"}
 _WRAPPERS = {"data", "rows", "examples", "instances", "items", "records", "samples"}
@@ -141,7 +141,7 @@ def _of_split(place: str, value: dict[str, Any], split: str | None) -> Iterator[
         raise DataError(f"{place}: the file holds the splits {names}: choose one with split=")
     chosen = split or next(iter(value))
     if chosen not in value:
-        raise DataError(f"{place}: no split {chosen!r}: the file has {names}.{did_you_mean(chosen, map(str, value))}")
+        raise DataError(f"{place}: no split {chosen!r}: the file has {names}{and_ask(chosen, map(str, value))}")
     for number, row in enumerate(value[chosen]):
         yield Record(f"{place}, {chosen}[{number}]", row)
 

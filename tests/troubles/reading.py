@@ -206,7 +206,8 @@ READING = (
     ),
     Trouble(
         "no such file, and no shipped data set of that name",
-        "DataError: faqs: no such file, and no shipped data set of that name (shipped: ..., faq, ...)",
+        "DataError: faqs: no such file, and no shipped data set of that name (shipped: ..., faq, ...). Did "
+        "you mean 'faq'?",
         cause="The path is meant from the folder that Python was started in, or the name is misspelt.",
         cure="Check the folder with `pwd`, or take a name of the list:",
         provoke=_LOAD.format("faqs"),

@@ -176,6 +176,96 @@ TRAINING = (
         files={"run.yaml": "train:\n  epochs: 2\n  max_steps: 100\n"},
     ),
     Trouble(
+        "give model.lora or model.freeze, not both",
+        "ConfigError: run.yaml: the whole: give model.lora or model.freeze (keep_layers, freeze_patterns), not both: "
+        "beside adapters every other weight is frozen",
+        cause="Adapters are trained beside a model that stays as it is. To freeze parts of it as well says nothing "
+        "new, and to keep a layer trainable contradicts it.",
+        cure="Keep one (`--set` does it by itself: what is set takes the place of what the file says instead):",
+        provoke=_CONFIG,
+        fix="""
+            model:
+              lora: {rank: 8}
+        """,
+        language="yaml",
+        holds="config.model.lora.rank == 8",
+        files={"run.yaml": "model:\n  lora: {rank: 8}\n  freeze: [embeddings]\n"},
+    ),
+    Trouble(
+        "sgd has no default learning rate",
+        "ConfigError: run.yaml: train: sgd has no default learning rate: give learning_rate",
+        cause="Where no learning rate is given, one is chosen by what is trained. The steps of AdamW, Adafactor and "
+        "Muon have a size of their own; those of SGD are as long as the gradient, so no rate suits most models.",
+        cure="Give one, and try a few:",
+        provoke=_CONFIG,
+        fix="""
+            train:
+              optimizer: sgd
+              learning_rate: 0.1
+        """,
+        language="yaml",
+        holds="config.train.learning_rate == 0.1",
+        files={"run.yaml": "train:\n  optimizer: sgd\n"},
+    ),
+    Trouble(
+        "no such file, and no shipped configuration of that name",
+        "ConfigError: faqq: no such file, and no shipped configuration of that name (shipped: ...). Did you "
+        "mean 'faq'?",
+        cause="The name is neither a file here nor a configuration that travels with the course.",
+        cure="Take the name that is offered, or give the path of your file:",
+        provoke="""
+            from ftlib.training.config import FinetuneConfig
+            FinetuneConfig.from_yaml("faqq")
+        """,
+        fix="""
+            from ftlib.training.config import FinetuneConfig
+
+            config = FinetuneConfig.from_yaml("faq")
+        """,
+        holds="config.train.max_steps or config.train.epochs",
+    ),
+    Trouble(
+        "no such folder, nor a model of that name",
+        "ModelError: runs/faqq: no such folder, nor a model of that name. Did you mean 'runs/faq'? Give 'nano', a Hub "
+        "id such as 'EleutherAI/pythia-70m', or an existing folder",
+        cause="`runs` is a folder with models here, so `runs/faqq` is taken for one of them, and not for a model of "
+        "the Hub whose owner is called runs.",
+        cure="Take the name that is offered. (If it is a model of the Hub: download it once, with `hf download`, and "
+        "it is found there.)",
+        provoke="""
+            import json
+            from pathlib import Path
+            from ftlib import load_model
+            Path("runs/faq").mkdir(parents=True)
+            Path("runs/faq/config.json").write_text(json.dumps({}), encoding="utf-8")
+            load_model("runs/faqq")
+        """,
+        fix="""
+            from pathlib import Path
+
+            names = sorted(str(folder) for folder in Path("runs").iterdir())
+        """,
+        holds="names[0].endswith('faq')",
+    ),
+    Trouble(
+        "can't be estimated, because its step depends on numbers",
+        "ModelError: the family 'jetmoe' (JetMoeForCausalLM) can't be estimated, because its step depends on numbers, "
+        "and a model on the meta device has none: ... (ftlib.training.trial.try_steps measures a few real steps)",
+        cause="`estimate` runs a training step on tensors that have a shape and no numbers. A few families (diffllama, "
+        "jetmoe, longcat_flash, xlm and xlnet) ask in the middle of it what the numbers are.",
+        cure="Measure a few real steps instead, at a size that fits:",
+        provoke="""
+            from transformers import AutoConfig
+            from ftlib.estimate import estimate
+            estimate(AutoConfig.for_model("jetmoe", hidden_size=32, num_hidden_layers=1, vocab_size=64,
+                                          num_key_value_heads=2, kv_channels=8, intermediate_size=32), length=8)
+        """,
+        fix="""
+            from ftlib.training.trial import try_steps
+        """,
+        holds="callable(try_steps)",
+    ),
+    Trouble(
         "no NVIDIA card was found: choose cpu, or leave it out",
         "ConfigError: model.device ...: no NVIDIA card was found: choose cpu, or leave it out",
         cause="The configuration asks for a graphics card, and PyTorch sees none: there is none, or the build of "
