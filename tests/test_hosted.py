@@ -544,7 +544,7 @@ def test_a_key_that_is_none(key):
 
 
 def test_other_arguments():
-    with pytest.raises(ProviderError, match="unknown provider 'opnai': expected one of .*; did you mean 'openai'"):
+    with pytest.raises(ProviderError, match=r"unknown provider 'opnai': expected one of .*; did you mean 'openai'"):
         ask("opnai", ["Why?"])
     for wrong in ({"concurrency": 0}, {"retries": -1}, {"timeout_seconds": 0}, {"max_tokens": 0}):
         with pytest.raises(DataError, match="must be at least"):

@@ -284,7 +284,7 @@ def test_log_obg(values, name):
     made["trainer"]["checkpoint"][name] = "train_loss"
     assert from_sft_yaml(made).checkpoint.monitor == "loss"
     made["trainer"]["checkpoint"][name] = "val_los"
-    with pytest.raises(ConfigError, match="unknown; expected one of .*; did you mean 'val_loss'"):
+    with pytest.raises(ConfigError, match=r"unknown; expected one of .*; did you mean 'val_loss'"):
         from_sft_yaml(made)
     made["trainer"]["checkpoint"][name] = "val_bleu"
     with pytest.raises(ConfigError, match=r"checkpoint.monitor 'bleu' needs evaluate.metrics: true"):
