@@ -31,7 +31,7 @@ def good(number):
 
 
 def written(folder, rows, name="rows.jsonl"):
-    (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return folder / name
 
 
@@ -68,7 +68,7 @@ def test_a_run_names_the_row_of_the_file_and_can_leave_it_out(tmp_path, base, ki
     assert not (tmp_path / "run").exists()
     with pytest.warns(SkippedRowWarning, match="row 9: "):
         train(config(base, source, on_error="skip"), tmp_path / "run")
-    assert json.loads((tmp_path / "run" / "summary.json").read_text())["steps"] == 1
+    assert json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))["steps"] == 1
 
 
 def test_an_empty_row_can_be_left_out_of_a_run(tmp_path, base):
@@ -123,7 +123,7 @@ def test_a_last_question_that_nobody_answers_is_kept_and_changes_nothing(tmp_pat
     (row,) = load_conversations(written(tmp_path, [{"messages": whole}]))
     assert row["messages"] == whole
     save_conversations([row], tmp_path / "again.jsonl")
-    assert json.loads((tmp_path / "again.jsonl").read_text()) == {"messages": whole}
+    assert json.loads((tmp_path / "again.jsonl").read_text(encoding="utf-8")) == {"messages": whole}
     ids = [
         tokenize(
             Dataset.from_list([{"messages": messages}]), tiny_tokenizer, template=TEMPLATES[template], max_length=500
@@ -138,9 +138,9 @@ def test_a_last_question_that_nobody_answers_is_kept_and_changes_nothing(tmp_pat
 @pytest.fixture
 def unlimited(base):
     """Let a tokenizer name no limit, as many do: transformers then says 1e30."""
-    settings = json.loads((base / "tokenizer_config.json").read_text())
+    settings = json.loads((base / "tokenizer_config.json").read_text(encoding="utf-8"))
     settings.pop("model_max_length", None)
-    (base / "tokenizer_config.json").write_text(json.dumps(settings))
+    (base / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
     assert load_tokenizer(base).model_max_length > 10**20
     assert known_limit(load_tokenizer(base)) is None
     return base
@@ -150,8 +150,10 @@ def unlimited(base):
 @pytest.mark.parametrize("named", [None, 10**9, 4096, 32])
 def test_a_row_is_cut_at_the_models_context_whatever_the_tokenizer_says(tmp_path, unlimited, truncate, named):
     if named:
-        settings = json.loads((unlimited / "tokenizer_config.json").read_text())
-        (unlimited / "tokenizer_config.json").write_text(json.dumps({**settings, "model_max_length": named}))
+        settings = json.loads((unlimited / "tokenizer_config.json").read_text(encoding="utf-8"))
+        (unlimited / "tokenizer_config.json").write_text(
+            json.dumps({**settings, "model_max_length": named}), encoding="utf-8"
+        )
     rows = [{"question": f"Question {number}?", "answer": "ok"} for number in range(8)]
     rows[5]["question" if truncate == "prompt" else "answer"] += " word" * 90
     with pytest.warns(TruncationWarning, match="truncated 1 of "):

@@ -85,7 +85,7 @@ NO_MATTER = [
 
 def written(folder, row, more=()):
     path = folder / "rows.jsonl"
-    path.write_text("".join(json.dumps(one) + "\n" for one in [row, *more]))
+    path.write_text("".join(json.dumps(one) + "\n" for one in [row, *more]), encoding="utf-8")
     return path
 
 

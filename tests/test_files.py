@@ -44,12 +44,14 @@ class WorkError(AssertionError):
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """Work in a folder with a few sources, where any work that begins is an error."""
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    (tmp_path / "packages.txt").write_text(PACKAGES)
-    (tmp_path / "run.yaml").write_text("model: {name: nano}\ndata: {source: rows.jsonl}\ntrain: {max_steps: 1}\n")
-    (tmp_path / "file").write_text("kept")
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
+    (tmp_path / "packages.txt").write_text(PACKAGES, encoding="utf-8")
+    (tmp_path / "run.yaml").write_text(
+        "model: {name: nano}\ndata: {source: rows.jsonl}\ntrain: {max_steps: 1}\n", encoding="utf-8"
+    )
+    (tmp_path / "file").write_text("kept", encoding="utf-8")
     (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "kept").write_text("kept")
+    (tmp_path / "folder" / "kept").write_text("kept", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
 
     def work(*args, **options):
@@ -64,7 +66,7 @@ def place(tmp_path, monkeypatch):
 
 
 def sft_file(target):
-    Path("test.yaml").write_text(SFT % json.dumps(target))
+    Path("test.yaml").write_text(SFT % json.dumps(target), encoding="utf-8")
     return ["evaluate", "test.yaml"]
 
 
@@ -158,7 +160,9 @@ def test_two_results_need_two_files(place):
 
 
 def test_a_fix_that_cannot_be_written_still_tells_what_it_found(place, monkeypatch):
-    (place / "old.py").write_text("from transformers import TrainingArguments\nTrainingArguments('o', no_cuda=True)\n")
+    (place / "old.py").write_text(
+        "from transformers import TrainingArguments\nTrainingArguments('o', no_cuda=True)\n", encoding="utf-8"
+    )
 
     def refuse(path, content):
         raise PermissionError(13, "Permission denied")
@@ -192,10 +196,10 @@ def test_a_link_stays_a_link_and_a_device_a_device(place):
     (place / "link.jsonl").symlink_to("file")
     write_whole(place / "link.jsonl", "new")
     assert (place / "link.jsonl").is_symlink()
-    assert (place / "file").read_text() == "new"
+    assert (place / "file").read_text(encoding="utf-8") == "new"
     save_conversations([{"messages": [{"role": "user", "content": "a"}]}], place / "link.jsonl")
     assert (place / "link.jsonl").is_symlink()
-    assert json.loads((place / "file").read_text())
+    assert json.loads((place / "file").read_text(encoding="utf-8"))
     os.mkfifo(place / "pipe")
     reader = os.open(place / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     write_whole(place / "pipe", "through")
@@ -298,5 +302,6 @@ def test_half_of_a_surrogate_pair_costs_no_answers(tmp_path, questions, monkeypa
     row = {"messages": [{"role": "user", "content": HALF}, {"role": "assistant", "content": HALF}]}
     save_conversations([row], tmp_path / "saved.jsonl")
     assert json.loads((tmp_path / "saved.jsonl").read_text(encoding="utf-8")) == row
-    write_finetuning_file([row["messages"]], tmp_path / "tune.jsonl")
-    assert json.loads((tmp_path / "tune.jsonl").read_text(encoding="utf-8"))["messages"][0]["content"] == HALF
+    with pytest.raises(DataError, match="conversation 0 holds half of a surrogate pair"):
+        write_finetuning_file([row["messages"]], tmp_path / "tune.jsonl")
+    assert not (tmp_path / "tune.jsonl").exists()

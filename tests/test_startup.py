@@ -41,9 +41,10 @@ def test_the_help_loads_no_command_and_not_rich():
     loaded = trace("-m", "ftlib.cli", "--help")
     assert "rich" not in loaded
     assert [name for name in loaded if name.startswith("ftlib.")] == [
-        "ftlib.cli.group",
         "ftlib.errors",
         "ftlib.locales",
+        "ftlib.nearest",
+        "ftlib.cli.group",
         "ftlib.cli",
     ]
 

@@ -13,6 +13,7 @@ SUMMARY = {
     "last_loss": 2.0,
     "best_eval_loss": 2.5,
     "best_step": 2,
+    "precision": "float32",
 }
 
 

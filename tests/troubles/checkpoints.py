@@ -32,7 +32,7 @@ CHECKPOINTS = (
     ),
     Trouble(
         "unknown model. Did you mean",
-        "ModelError: unknown model 'nanno'. Did you mean 'nano'? Give 'nano', a Hub id such as "
+        "ModelError: unknown model 'nanno'. Did you mean 'nano'? Give 'nano', 'smollm2', a Hub id such as "
         "'EleutherAI/pythia-70m', or an existing folder",
         cause="The name is neither nano, nor a Hub id, nor a folder that exists.",
         cure="Check the spelling; a path is meant from the folder that Python was started in.",

@@ -226,8 +226,8 @@ TRAINING = (
     ),
     Trouble(
         "no such folder, nor a model of that name",
-        "ModelError: runs/faqq: no such folder, nor a model of that name. Did you mean 'runs/faq'? Give 'nano', a Hub "
-        "id such as 'EleutherAI/pythia-70m', or an existing folder",
+        "ModelError: runs/faqq: no such folder, nor a model of that name. Did you mean 'runs/faq'? Give 'nano', "
+        "'smollm2', a Hub id such as 'EleutherAI/pythia-70m', or an existing folder",
         cause="`runs` is a folder with models here, so `runs/faqq` is taken for one of them, and not for a model of "
         "the Hub whose owner is called runs.",
         cure="Take the name that is offered. (If it is a model of the Hub: download it once, with `hf download`, and "
