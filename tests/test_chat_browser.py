@@ -225,7 +225,7 @@ def test_a_setting_typed_before_the_next_frame_counts(pages, open_page):
 def test_a_setting_counts_when_the_question_comes_in_the_same_moment(pages, open_page):
     page = open_page(pages[0])
     page.fill("textarea", "What is LoRA?")
-    page.locator(NUMBER).wait_for(state="attached")
+    page.wait_for_selector(NUMBER, state="attached")
     page.evaluate(
         """([number, value]) => {
           const [slider, box] = [number, "textarea"].map((one) => document.querySelector(one));
