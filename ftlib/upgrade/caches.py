@@ -17,12 +17,12 @@ _TUPLE = m.Tuple() | m.List() | m.ListComp() | m.Call(func=m.Name("tuple") | m.N
 def check_legacy_caches(tree: Tree, due: Due) -> None:
     """Find ``past_key_values`` that is indexed, taken apart, or made of tuples."""
     for node in tree.all(cst.Subscript):
-        if _is_cache(tree, node.value) and not is_guarded(tree, node):
+        if _is_cache(tree, node.value) and not is_guarded(tree, node, "isinstance"):
             settle(tree, due, node)
     loops: list[cst.For | cst.CompFor] = [*tree.all(cst.For), *tree.all(cst.CompFor)]
     for loop in loops:
         two = isinstance(loop.target, cst.Tuple) and len(loop.target.elements) == 2
-        if two and _is_cache(tree, loop.iter) and not is_guarded(tree, loop):
+        if two and _is_cache(tree, loop.iter) and not is_guarded(tree, loop, "isinstance"):
             settle(tree, due, loop.iter)
     for call in tree.all(cst.Call):
         for each in call.args:

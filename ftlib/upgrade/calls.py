@@ -108,11 +108,18 @@ def reached(tree: Tree, call: cst.Call) -> Target | None:
     return tree.target(call)
 
 
-def is_guarded(tree: Tree, node: cst.CSTNode) -> bool:
-    """Does the program choose between releases here, by a version, a look at a signature or a caught TypeError?"""
+def is_guarded(tree: Tree, node: cst.CSTNode, *words: str) -> bool:
+    """Does the program choose between releases here, by a version, a look at a signature or a caught TypeError?
+
+    Args:
+        tree: The program.
+        node: Where.
+        words: What else in a condition says that it chooses.
+    """
     while node is not tree.module:
         above = tree.parent(node)
-        if isinstance(above, cst.If | cst.IfExp) and node is not above.test and _BY_RELEASE.search(code_of(above.test)):
+        test = code_of(above.test) if isinstance(above, cst.If | cst.IfExp) and node is not above.test else ""
+        if _BY_RELEASE.search(test) or any(word in test for word in words):
             return True
         handlers = above.handlers if isinstance(above, cst.Try) else [above]
         caught = [each.type for each in handlers if isinstance(each, cst.ExceptHandler) and each.type is not None]

@@ -11,7 +11,7 @@ import libcst.matchers as m
 from ftlib.upgrade.arguments import find_argument
 from ftlib.upgrade.calls import KEYWORDS, Due, concerns, is_guarded, settle
 from ftlib.upgrade.editor import Edit
-from ftlib.upgrade.kinds import kind_of
+from ftlib.upgrade.kinds import ELSEWHERE, kind_of
 from ftlib.upgrade.rule import Rule
 from ftlib.upgrade.syntax import code_of
 from ftlib.upgrade.tree import Tree
@@ -31,7 +31,7 @@ def check_fields(tree: Tree, dues: Sequence[Due]) -> None:
         for due in by_name[code_of(field.target)]:
             if due.rule.applies_to(base) and not is_guarded(tree, class_):
                 _check_field(tree, class_, field, due)
-    own = {code_of(field.target) for _, field in fields}
+    own = {name for _, field in fields if by_name[name := code_of(field.target)][0].rule.kind != "setting"}
     for node in tree.all(cst.Attribute):
         for due in by_name.get(node.attr.value, ()):
             if node.attr.value not in own and due.rule.applies_to(kind_of(tree, node.value)):
@@ -54,7 +54,8 @@ def _check_field(tree: Tree, class_: cst.ClassDef, field: cst.AnnAssign, due: Du
     rule, default = due.rule, _default(field.value)
     if rule.kind == "setting" and (default is None or not concerns(rule, default)):
         return
-    reads = [each for each in tree.all(cst.Attribute) if each.attr.value == rule.old]
+    same = [each for each in tree.all(cst.Attribute) if each.attr.value == rule.old and rule.kind != "setting"]
+    reads = [each for each in same if kind_of(tree, each.value) != ELSEWHERE]
     ours = [each for each in reads if rule.applies_to(kind_of(tree, each.value))]
     edits = _field_edits(rule, field, default)
     problem = ""
@@ -64,7 +65,7 @@ def _check_field(tree: Tree, class_: cst.ClassDef, field: cst.AnnAssign, due: Du
         problem = f"{code_of(default)} does not mean the same there"
     elif _fields(class_, {rule.new.partition("=")[0]}) and rule.kind != "setting":
         problem = f"{rule.new.partition('=')[0]} is a field as well: keep one of the two"
-    elif not edits and (rule.kind == "remove" or default is None or code_of(default) in rule.values):
+    elif not edits and (rule.kind == "remove" or default is None or rule.values.get(code_of(default)) == ""):
         tree.report(field, rule, level="note", fixed=False, more="the field has no effect")
         return
     edits += [(each, _named(rule.new)) for each in ours]
@@ -119,7 +120,7 @@ def _check_attribute(tree: Tree, node: cst.Attribute, due: Due) -> None:
     edits: _Edits = [(node, _named(name))] if text else []
     if text and new != value:
         edits.append((assign.value, lambda _: cst.parse_expression(new)))
-    if rule.kind == "remove" or (not edits and value in rule.values and rule.kind == "value"):
+    if rule.kind == "remove" or (rule.kind == "value" and rule.values.get(value) == ""):
         tree.report(node, rule, level="note", fixed=False, more="the attribute has no effect")
     else:
         settle(tree, due, node, edits, remark="" if edits else "the library no longer reads the attribute")

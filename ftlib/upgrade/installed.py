@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import zip_longest
 from types import ModuleType
 from typing import Any
 
@@ -111,9 +112,16 @@ def _descend(value: Any, path: str, rest: list[str]) -> LookUp:
 
 
 def _meant(name: str, known: Iterable[str]) -> str:
-    # What a slip of the keyboard was to be. Another number or another word makes it something else, however alike.
+    # What a slip of the keyboard was to be: one long word may differ a little, a number or a short word not at all.
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.9)
-    return near[0] if near and re.findall(r"\d", near[0]) == re.findall(r"\d", name) else ""
+    pairs = list(zip_longest(_words(name), _words(near[0]), fillvalue="")) if near else []
+    differing = [(one, other) for one, other in pairs if one != other]
+    alike = all(min(len(one), len(other)) > 4 and one[0] == other[0] for one, other in differing)
+    return near[0] if near and alike and len(differing) == 1 else ""
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)
 
 
 def _submodule(name: str) -> ModuleType | None:

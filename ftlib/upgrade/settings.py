@@ -46,13 +46,13 @@ def _check_settings(tree: Tree, call: cst.Call, target: Target, due: Due) -> Non
     there = {name for name in fields if config is not None and find_argument(config, name)}
     new = [f"{name}={value}" for name, value in fields.items() if name not in there]
     comments = {
-        rule.values[name]: text
-        for name in told
-        if rule.values[name] in set(fields) - there and (text := comment_behind(call, name))
+        rule.values[name]: comment_behind(call, name) for name in told if rule.values[name] in {*fields} - there
     }
+    comments = {field: text for field, text in comments.items() if text}
     arguments = ", ".join([*new, *_kept(tree, config, rule, fields)])
     user = None if config is not None and _makes(tree, config, rule.new) else config or call
-    settle(tree, due, call, _config_edits(call, config, rule, moved, arguments, comments), remark=here, user=user)
+    edits = _config_edits(call, config, rule, moved, arguments, comments=comments)
+    settle(tree, due, call, edits, remark=here, user=user)
 
 
 def _is_none(tree: Tree, value: cst.BaseExpression) -> bool:
@@ -117,6 +117,7 @@ def _config_edits(
     rule: Rule,
     names: Iterable[str],
     arguments: str,
+    *,
     comments: Mapping[str, str],
 ) -> list[tuple[cst.CSTNode, Edit]]:
     name = rule.new.rpartition(".")[2]

@@ -93,3 +93,13 @@ def brings(node: cst.Import | cst.ImportFrom, home: str) -> bool:
 def together(first: Any, second: Any) -> cst.FlattenSentinel[Any]:
     """Two statements, or what edits left of them, one after the other."""
     return cst.FlattenSentinel([*flattened(first), *flattened(second)])
+
+
+def under_title(new: cst.SimpleStatementLine, old: Any) -> cst.FlattenSentinel[Any]:
+    """A new statement in front of another; Colab's ``#@title`` stays on top of its cell."""
+    first, *rest = flattened(old)
+    lines = list(first.leading_lines)
+    titles = [at for at, line in enumerate(lines) if line.comment is not None and line.comment.value.startswith("#@")]
+    end = titles[-1] + 1 if titles else 0
+    above, first = new.with_changes(leading_lines=lines[:end]), first.with_changes(leading_lines=lines[end:])
+    return cst.FlattenSentinel([above, first, *rest])

@@ -80,19 +80,19 @@ def _config(trainer: str, config: str, settings: Mapping[str, str]) -> Rule:
     return Rule("config", "trl 0.13", where, "settings", new, why, "0.16", settings, keeps=keeps, needs=needs)
 
 
-def _setting(release: str, where: tuple[str, ...], old: str, value: str, new: str, why: str) -> Rule:
+def _setting(release: str, where: tuple[str, ...], old: tuple[str, str], new: str, why: str) -> Rule:
     since = "" if " " in release else _LOOKED_AT
-    return Rule("setting", release, where, old, new.partition("=")[2].strip('"'), why, since, values={value: new})
+    name, value = old
+    return Rule("setting", release, where, name, new.partition("=")[2].strip('"'), why, since, values={value: new})
 
 
 TRAINING_RULES = (
     *(rule for row in TRAINING_ARGUMENTS for rule in _from_table(row)),
-    _setting(_TF5, _TRAINING, "optim", '"adamw_hf"', 'optim="adamw_torch"', "transformers' own AdamW is gone"),
+    _setting(_TF5, _TRAINING, ("optim", '"adamw_hf"'), 'optim="adamw_torch"', "transformers' own AdamW is gone"),
     _setting(
         _TF5,
         _TRAINING,
-        "report_to",
-        "None",
+        ("report_to", "None"),
         'report_to="none"',
         "None once stood for every tracker that is installed; with None the trainer can't be made",
     ),
@@ -161,21 +161,19 @@ TRAINER_RULES = (
 
 # What TRL still takes, and warns of.
 DEPRECATED_BY_TRL = (
-    _setting("trl", _SFT, "packing_strategy", '"bfd-requeue"', 'packing_strategy="bfd_split"', _NEXT),
-    _setting("trl", _SFT, "loss_type", '"chunked_nll"', 'loss_type="nll"', "the default computes the same"),
+    _setting("trl", _SFT, ("packing_strategy", '"bfd-requeue"'), 'packing_strategy="bfd_split"', _NEXT),
+    _setting("trl", _SFT, ("loss_type", '"chunked_nll"'), 'loss_type="nll"', "the default computes the same"),
     _setting(
         "trl",
         _SFT + _DPO,
-        "truncation_mode",
-        '"keep_end"',
+        ("truncation_mode", '"keep_end"'),
         "",
         f"{_NEXT}, and keep_start, the default, cuts at the other end: cut the rows yourself",
     ),
     _setting(
         "trl",
         (*_SFT, *_DPO, *_ONLINE, "trl.KTOConfig"),
-        "use_liger_kernel",
-        "True",
+        ("use_liger_kernel", "True"),
         "",
         f'{_NEXT}: try model_init_kwargs={{"use_kernels": True}}, which takes kernels from the Hub',
     ),

@@ -31,6 +31,7 @@ from ftlib.upgrade.syntax import (
     module_of,
     plain_import,
     together,
+    under_title,
     walk,
 )
 
@@ -253,7 +254,7 @@ class Tree:
         anchor = next((each for each in reversed(before[cell + 1 :]) if plain_import(each) is not None), None)
         if anchor is not None:
             return self.edit(anchor, lambda old: together(old, new))
-        return self.edit(statement, lambda old: together(new, old))
+        return self.edit(statement, lambda old: under_title(new, old))
 
     def _scope(self, node: cst.CSTNode) -> Scope | None:
         return self._scopes.get(node)
