@@ -31,6 +31,7 @@ def test_a_run_is_summed_up(capsys):
         "tokens (no padding)": "300",
         "tokens a second": "1,234",
         "model FLOPs utilization": "31%",
+        "computed in": "float32",
         "loss, first step": "3.0000",
         "loss, last step": "2.0000",
         "best evaluation loss (step 2)": "2.5000",

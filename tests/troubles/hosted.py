@@ -163,7 +163,7 @@ HOSTED = (
     ),
     Trouble(
         "unknown provider: did you mean",
-        "ProviderError: opnai: unknown provider 'opnai': expected one of ...; did you mean 'openai'",
+        "ProviderError: opnai: unknown provider 'opnai': expected one of ...; did you mean 'openai'?",
         cause="There are `openai`, `deepseek`, `lamini` and `local`.",
         cure="Take one of them. Any other service that speaks OpenAI's protocol is `openai` with another `base_url`:",
         provoke="""
