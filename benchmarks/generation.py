@@ -3,8 +3,8 @@
 Three ways take turns, so that other work on the machine hits all of them alike, and must give the same texts:
 
 - one call of transformers' ``model.generate`` for each question;
-- one call of ``ftlib.inference.answer`` for each question;
-- one call of ``ftlib.inference.answer`` for all of them.
+- one call of ``ftlib.inference.generation.answer`` for each question;
+- one call of ``ftlib.inference.generation.answer`` for all of them.
 
     python benchmarks/generation.py [MODEL] [ROUNDS]
 """
@@ -20,9 +20,9 @@ import torch
 from transformers import GenerationConfig
 
 from ftlib import QUESTION_ANSWER, load_model, read_rows
-from ftlib.inference import answer
-from ftlib.messages import user
-from ftlib.tokenization import encode_segments
+from ftlib.data.messages import user
+from ftlib.inference.generation import answer
+from ftlib.text.tokenization import encode_segments
 
 LIMIT = 64
 

@@ -1,4 +1,4 @@
-"""Does ``ftlib.estimate`` predict the peak memory of a training step on the CPU?
+"""Does ``ftlib.estimate.estimation`` predict the peak memory of a training step on the CPU?
 
 Each configuration trains for two steps with random weights in a process of its own, which measures the
 second (the optimizer's state is there by then) in two ways:
@@ -32,8 +32,8 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.optimization import Adafactor
 
-from ftlib.estimate import architecture, estimate
-from ftlib.metrics import summed_target_loss
+from ftlib.estimate.estimation import architecture, estimate
+from ftlib.evaluation.metrics import summed_target_loss
 from ftlib.muon import muon_and_adamw
 
 MIB = 2**20

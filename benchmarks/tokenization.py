@@ -22,7 +22,7 @@ from collections.abc import Callable
 from datasets import Dataset
 from ftlib import load_conversations, load_model, read_rows, tokenize_and_split
 from ftlib.errors import LeakWarning
-from ftlib.templates import ALPACA
+from ftlib.text.templates import ALPACA
 
 
 def alpaca_rows(count: int) -> list[dict[str, str]]:

@@ -11,8 +11,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import pytest
 
-from ftlib.corpus import train_tokenizer
-from ftlib.pretrain import Recipe, new_model
+from ftlib.pretraining.corpus import train_tokenizer
+from ftlib.pretraining.run import Recipe, new_model
 from tests.waiting import HUNG_SECONDS
 
 TINY = Recipe(
@@ -94,7 +94,7 @@ def tiny_model(_tiny_model):
 
 @pytest.fixture
 def conversations():
-    from ftlib.data import to_conversations
+    from ftlib.data.reading import to_conversations
 
     pairs = [
         ("Why?", "Because."),

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 
-from ftlib.arguments import CompatError, Release, translate
-from ftlib.renames import FROM_PRETRAINED, TRAINER, TRAINING_ARGUMENTS
+from ftlib.compat.api_changes import FROM_PRETRAINED, TRAINER, TRAINING_ARGUMENTS
+from ftlib.compat.translate import CompatError, Release, translate
 
 OLD = Release(
     "4.41.2",

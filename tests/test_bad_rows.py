@@ -8,13 +8,13 @@ from typer.testing import CliRunner
 
 from datasets import Dataset
 from ftlib import cli
-from ftlib.data import load_conversations, read_rows, save_conversations
+from ftlib.data.messages import assistant, user
+from ftlib.data.reading import load_conversations, read_rows, save_conversations
 from ftlib.errors import DataError, SkippedRowWarning, TruncationWarning
-from ftlib.messages import assistant, user
-from ftlib.models import load_tokenizer, save_model
-from ftlib.summary import summarize
-from ftlib.templates import TEMPLATES
-from ftlib.tokenization import known_limit, tokenize
+from ftlib.models.loading import load_tokenizer, save_model
+from ftlib.text.summary import summarize
+from ftlib.text.templates import TEMPLATES
+from ftlib.text.tokenization import known_limit, tokenize
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.run import train
 

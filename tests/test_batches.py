@@ -5,10 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftlib.batches import length_batches, pack_batch, packing_plan, pad_batch, padded_batches
 from ftlib.errors import DataError
-from ftlib.metrics import answer_loss
-from ftlib.tokenization import tokenize
+from ftlib.evaluation.metrics import answer_loss
+from ftlib.text.batches import length_batches, pack_batch, packing_plan, pad_batch, padded_batches
+from ftlib.text.tokenization import tokenize
 
 
 def test_pad_batch_literally():

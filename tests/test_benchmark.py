@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from ftlib.benchmark import CHOICES, faq_choices
-from ftlib.data import read_rows
+from ftlib.data.reading import read_rows
+from ftlib.evaluation.harness import CHOICES, faq_choices
 
 
 def test_the_task_asks_every_question_with_one_right_answer():
@@ -17,7 +17,7 @@ def test_the_task_asks_every_question_with_one_right_answer():
 
 
 def test_a_missing_harness_is_named_with_the_command_that_installs_it():
-    code = "import sys; sys.modules['lm_eval'] = None; import ftlib.benchmark as b; b.harness_model(None, None)"
+    code = "import sys; sys.modules['lm_eval'] = None; import ftlib.evaluation.harness as b; b.harness_model(1, 1)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False)
     assert "pip install 'ftlib[benchmark]'" in done.stderr
 
@@ -27,7 +27,7 @@ def test_the_harness_measures_a_model_without_a_network(tmp_path):
     pytest.importorskip("lm_eval", reason="the extra benchmark is not installed")
     # A process of its own: what the harness imports warns, and warnings are errors here.
     code = (
-        "from ftlib import load_model; from ftlib.benchmark import run_benchmark;"
+        "from ftlib import load_model; from ftlib.evaluation.harness import run_benchmark;"
         "found = run_benchmark(*load_model('nano', device='cpu'), limit=20); print(sorted(found), found['acc'] * 20)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True, cwd=tmp_path)

@@ -9,28 +9,28 @@ from ftlib.chat import session
 from ftlib.chat.console import changed, talk
 from ftlib.chat.feedback import FeedbackFile, as_json_lines
 from ftlib.chat.session import Limits, Settings, checked_question, describe, last_question, reply, with_answer
-from ftlib.chat.speaker import Speaker, base_of, load_speaker, training_template
-from ftlib.data import load_conversations
+from ftlib.data.messages import assistant, user
+from ftlib.data.reading import load_conversations
 from ftlib.errors import ConfigError, DataError, ModelError, PromptTooLongError
-from ftlib.inference import answer
+from ftlib.inference.generation import answer
 from ftlib.locales import printable
-from ftlib.messages import assistant, user
-from ftlib.models import save_model
-from ftlib.templates import DialogueTemplate, get_template
-from ftlib.tokenization import tokenize
+from ftlib.models.chat_model import ChatModel, base_of, load_chat_model, training_template
+from ftlib.models.loading import save_model
+from ftlib.text.templates import DialogueTemplate, get_template
+from ftlib.text.tokenization import tokenize
 from ftlib.training.config import FinetuneConfig
 
 GREEDY = Settings(temperature=0.0, repetition_penalty=1.0, max_new_tokens=12)
 
 
 @pytest.fixture
-def speaker(tiny_model, tiny_tokenizer):
-    return Speaker("tiny", tiny_model, tiny_tokenizer, DialogueTemplate("short", user_name="A", assistant_name="B"))
+def chat_model(tiny_model, tiny_tokenizer):
+    return ChatModel("tiny", tiny_model, tiny_tokenizer, DialogueTemplate("short", user_name="A", assistant_name="B"))
 
 
-def test_a_reply_grows_into_the_answer(speaker):
-    steps = list(reply(speaker, [user("Why?")], GREEDY))
-    expected = answer(speaker.model, speaker.tokenizer, ["Why?"], template=speaker.template, max_new_tokens=12)
+def test_a_reply_grows_into_the_answer(chat_model):
+    steps = list(reply(chat_model, [user("Why?")], GREEDY))
+    expected = answer(chat_model.model, chat_model.tokenizer, ["Why?"], template=chat_model.template, max_new_tokens=12)
     assert steps[-1].text == expected[0] != ""
     texts = [step.text for step in steps]
     assert len(set(texts)) > 3
@@ -40,40 +40,41 @@ def test_a_reply_grows_into_the_answer(speaker):
     assert (steps[-1].tokens, steps[-1].context, steps[-1].dropped) == (12, 64, 0)
 
 
-def test_the_history_is_part_of_the_prompt(speaker):
+def test_the_history_is_part_of_the_prompt(chat_model):
     history = [user("Why?"), assistant("So."), user("Why?")]
-    alone = list(reply(speaker, [user("Why?")], GREEDY))[-1]
-    within = list(reply(speaker, history, GREEDY))[-1]
+    alone = list(reply(chat_model, [user("Why?")], GREEDY))[-1]
+    within = list(reply(chat_model, history, GREEDY))[-1]
     assert within.prompt_tokens > alone.prompt_tokens
     assert within.text != alone.text
     asked = [history]
     assert (
-        within.text == answer(speaker.model, speaker.tokenizer, asked, template=speaker.template, max_new_tokens=12)[0]
+        within.text
+        == answer(chat_model.model, chat_model.tokenizer, asked, template=chat_model.template, max_new_tokens=12)[0]
     )
 
 
-def test_what_a_long_history_loses_is_told(speaker):
+def test_what_a_long_history_loses_is_told(chat_model):
     history = [user("Why?"), assistant("So.")] * 6 + [user("Why?")]
-    last = list(reply(speaker, history, GREEDY))[-1]
+    last = list(reply(chat_model, history, GREEDY))[-1]
     assert last.dropped > 0
     assert last.dropped % 2 == 0
     assert f"the oldest {last.dropped} messages were left out" in describe(last)
     with pytest.raises(PromptTooLongError, match="last question alone"):
-        reply(speaker, [user("Why? " * 60)], GREEDY)
+        reply(chat_model, [user("Why? " * 60)], GREEDY)
 
 
-def test_an_answer_has_a_time_limit(speaker, monkeypatch):
+def test_an_answer_has_a_time_limit(chat_model, monkeypatch):
     clock = SimpleNamespace(now=0)
-    speaker.model.register_forward_hook(lambda *_: setattr(clock, "now", clock.now + 1))  # a token takes a second
+    chat_model.model.register_forward_hook(lambda *_: setattr(clock, "now", clock.now + 1))  # a token takes a second
     monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    last = list(reply(speaker, [user("Why?")], GREEDY, answer_seconds=2.5))[-1]
+    last = list(reply(chat_model, [user("Why?")], GREEDY, answer_seconds=2.5))[-1]
     assert (last.tokens, last.seconds, last.end) == (3, 3, "stopped after 2.5 seconds")
 
 
-def test_closing_a_reply_stops_the_model(speaker):
+def test_closing_a_reply_stops_the_model(chat_model):
     calls = []
-    speaker.model.register_forward_hook(lambda *_: calls.append(1))
-    writing = reply(speaker, [user("Why?")], GREEDY)
+    chat_model.model.register_forward_hook(lambda *_: calls.append(1))
+    writing = reply(chat_model, [user("Why?")], GREEDY)
     while not next(writing).text:
         pass
     writing.close()
@@ -83,9 +84,9 @@ def test_closing_a_reply_stops_the_model(speaker):
     assert len(calls) == seen
 
 
-def test_a_seed_repeats_an_answer(speaker):
+def test_a_seed_repeats_an_answer(chat_model):
     first, again, other = (
-        list(reply(speaker, [user("Why?")], Settings(temperature=1.0, max_new_tokens=12, seed=seed)))[-1].text
+        list(reply(chat_model, [user("Why?")], Settings(temperature=1.0, max_new_tokens=12, seed=seed)))[-1].text
         for seed in (3, 3, 4)
     )
     assert first == again != other
@@ -188,7 +189,7 @@ def test_the_frame_is_that_of_the_training(tmp_path, tiny_model, tiny_tokenizer)
     config = FinetuneConfig.from_dict({"data": {"template": "guanaco"}, "model": {"name": "nano"}})
     (run / "config.yaml").write_text(config.as_yaml(), encoding="utf-8")
     assert training_template(str(run), tiny_tokenizer) == get_template("guanaco")
-    assert load_speaker(str(checkpoint), device="cpu").template == get_template("guanaco")
+    assert load_chat_model(str(checkpoint), device="cpu").template == get_template("guanaco")
     assert base_of(str(run)) == "nano"
     frame = {"before_user": "Q: ", "before_assistant": "\nA: "}
     (run / "config.yaml").write_text(FinetuneConfig.from_dict({"data": {"frame": frame}}).as_yaml(), encoding="utf-8")
@@ -197,15 +198,15 @@ def test_the_frame_is_that_of_the_training(tmp_path, tiny_model, tiny_tokenizer)
 
 
 def test_an_adapter_is_put_on_its_base_and_names_it(tmp_path):
-    from ftlib.models import load_model
-    from ftlib.parts import add_lora
+    from ftlib.models.loading import load_model
+    from ftlib.models.trainable import add_lora
 
     model, tokenizer = load_model("nano", device="cpu")
     save_model(add_lora(model, rank=2), tokenizer, tmp_path / "adapter")
-    speaker = load_speaker(str(tmp_path / "adapter"), device="cpu")
-    assert type(speaker.model).__name__.startswith("Peft")
+    chat_model = load_chat_model(str(tmp_path / "adapter"), device="cpu")
+    assert type(chat_model.model).__name__.startswith("Peft")
     assert base_of(str(tmp_path / "adapter")) == "nano"
-    last = list(reply(speaker, [user("Why?")], GREEDY))[-1]
+    last = list(reply(chat_model, [user("Why?")], GREEDY))[-1]
     assert last.text == answer(model, tokenizer, ["Why?"], max_new_tokens=12)[0]
     with pytest.raises(ModelError, match="give two models"):
         base_of("nano")
@@ -223,12 +224,12 @@ def typed(monkeypatch, *lines):
     monkeypatch.setattr("builtins.input", type_line)
 
 
-def test_the_terminal_remembers_and_saves(speaker, monkeypatch, capsys, tmp_path):
+def test_the_terminal_remembers_and_saves(chat_model, monkeypatch, capsys, tmp_path):
     path = tmp_path / "saved.jsonl"
     typed(monkeypatch, "Why?", "What?", f"/save {path}", "/edit", "How?", "/retry", f"/save {path}.2", f"/save {path}")
-    talk(speaker, settings=GREEDY)
+    talk(chat_model, settings=GREEDY)
     (row,) = load_conversations(path)
-    asked = answer(speaker.model, speaker.tokenizer, ["Why?"], template=speaker.template, max_new_tokens=12)[0]
+    asked = answer(chat_model.model, chat_model.tokenizer, ["Why?"], template=chat_model.template, max_new_tokens=12)[0]
     assert [message["content"] for message in row["messages"]][:3] == ["Why?", asked, "What?"]
     said = capsys.readouterr().out
     assert printable(asked) in said
@@ -239,7 +240,7 @@ def test_the_terminal_remembers_and_saves(speaker, monkeypatch, capsys, tmp_path
     assert [message["content"] for message in again if message["role"] == "user"] == ["Why?", "How?"]
 
 
-def test_the_terminal_takes_settings_and_refuses_what_it_does_not_know(speaker, monkeypatch, capsys):
+def test_the_terminal_takes_settings_and_refuses_what_it_does_not_know(chat_model, monkeypatch, capsys):
     lines = (
         "/set temperature 3",
         "/set colour 1",
@@ -251,7 +252,7 @@ def test_the_terminal_takes_settings_and_refuses_what_it_does_not_know(speaker, 
         "/clear",
     )
     typed(monkeypatch, *lines, "/help", "x" * 5000, "", "/quit", "never reached")
-    talk(speaker, settings=GREEDY)
+    talk(chat_model, settings=GREEDY)
     said = capsys.readouterr().out
     for expected in (
         "temperature must be between 0 and 2",
@@ -268,7 +269,7 @@ def test_the_terminal_takes_settings_and_refuses_what_it_does_not_know(speaker, 
     assert "never" not in said
 
 
-def test_ctrl_c_stops_an_answer_and_keeps_what_is_there(speaker, monkeypatch, capsys):
+def test_ctrl_c_stops_an_answer_and_keeps_what_is_there(chat_model, monkeypatch, capsys):
     calls = []
 
     def interrupt(*_):
@@ -276,9 +277,9 @@ def test_ctrl_c_stops_an_answer_and_keeps_what_is_there(speaker, monkeypatch, ca
         if len(calls) == 6:
             raise KeyboardInterrupt
 
-    speaker.model.register_forward_hook(interrupt)
+    chat_model.model.register_forward_hook(interrupt)
     typed(monkeypatch, "Why?", "What?")
-    talk(speaker, settings=GREEDY)
+    talk(chat_model, settings=GREEDY)
     said = capsys.readouterr().out
     assert ", stopped." in said
     assert "cut after 12 tokens" in said
@@ -290,8 +291,8 @@ def test_a_terminal_is_shown_nothing_that_it_would_obey():
     assert changed(Settings(), "max_new_tokens", "5").max_new_tokens == 5
 
 
-def test_an_answer_is_added_to_its_conversation(speaker):
+def test_an_answer_is_added_to_its_conversation(chat_model):
     messages = [user("Why?")]
-    last = list(reply(speaker, messages, GREEDY))[-1]
+    last = list(reply(chat_model, messages, GREEDY))[-1]
     assert with_answer(messages, last) == [user("Why?"), assistant(last.text)]
     assert messages == [user("Why?")]

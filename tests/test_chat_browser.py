@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ftlib.data import load_conversations
+from ftlib.data.reading import load_conversations
 from tests.held import HeldModel
 from tests.waiting import HUNG_SECONDS
 
@@ -22,11 +22,11 @@ SLIDER = "input[aria-label='range slider for Maximum new tokens']"
 PAGES = """
 import json, sys
 from dataclasses import replace
-from ftlib.chat import Settings, load_speaker, serving
+from ftlib.chat import Settings, load_chat_model, serving
 from tests.held import hold
 
 folder, thumbs = sys.argv[1:]
-nano = load_speaker("nano", device="cpu")
+nano = load_chat_model("nano", device="cpu")
 hold(nano.model, folder)
 pair = [nano, replace(nano, name="tuned")]
 settings = Settings(temperature=0.0, max_new_tokens=40)

@@ -20,10 +20,10 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from ftlib.chat import Settings, load_speaker, serving
+from ftlib.chat import Settings, load_chat_model, serving
 from ftlib.errors import ModelError
-from ftlib.inference import answer
-from ftlib.models import save_model
+from ftlib.inference.generation import answer
+from ftlib.models.loading import save_model
 from ftlib.training.config import FinetuneConfig
 from tests.held import HeldModel
 from tests.waiting import HUNG_SECONDS, wait_until
@@ -34,12 +34,12 @@ GREEDY = Settings(temperature=0.0, repetition_penalty=1.0, max_new_tokens=24)
 # A process of its own: Gradio leaves event loops unclosed and warns, and here warnings are errors.
 PAGES = """
 import json, sys
-from ftlib.chat import Limits, Settings, load_speaker, serving
+from ftlib.chat import Limits, Settings, load_chat_model, serving
 from tests.held import hold
 
 folder, place = sys.argv[1:]
 settings = Settings(temperature=0.0, repetition_penalty=1.0, max_new_tokens=24)
-quick, slow = (load_speaker(folder, device="cpu") for _ in range(2))
+quick, slow = (load_chat_model(folder, device="cpu") for _ in range(2))
 hold(slow.model, place)
 thumbs = place + "/thumbs.jsonl"
 with serving([quick], settings=settings, feedback=thumbs) as one:
@@ -156,9 +156,11 @@ def texts(data):
 
 def test_an_answer_is_the_models_own_in_the_frame_of_its_run(page, folder):
     said, data = Visitor(page).ask("Why?")
-    speaker = load_speaker(str(folder), device="cpu")
-    expected = answer(speaker.model, speaker.tokenizer, ["Why?"], template=speaker.template, max_new_tokens=24)[0]
-    assert speaker.template.before_user == "A: "
+    chat_model = load_chat_model(str(folder), device="cpu")
+    expected = answer(
+        chat_model.model, chat_model.tokenizer, ["Why?"], template=chat_model.template, max_new_tokens=24
+    )[0]
+    assert chat_model.template.before_user == "A: "
     assert said == []
     assert texts(data) == ["Why?", html.escape(expected)]
     assert data[3].startswith("24 tokens, ")

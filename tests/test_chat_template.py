@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from jinja2.exceptions import TemplateError
 
 from datasets import Dataset
-from ftlib.chat_template import ChatTemplate, template_of, to_jinja
 from ftlib.errors import DataError
-from ftlib.templates import (
+from ftlib.text.chat_template import ChatTemplate, template_of, to_jinja
+from ftlib.text.templates import (
     ALPACA,
     CHATML,
     DIALOGUE,
@@ -18,7 +18,7 @@ from ftlib.templates import (
     DialogueTemplate,
     TextTemplate,
 )
-from ftlib.tokenization import IGNORED, encode_segments, tokenize
+from ftlib.text.tokenization import IGNORED, encode_segments, tokenize
 
 CHATML_PROGRAM = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"

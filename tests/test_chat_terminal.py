@@ -7,16 +7,16 @@ from functools import partial
 
 import pytest
 
-from ftlib.data import load_conversations
+from ftlib.data.reading import load_conversations
 from tests.waiting import HUNG_SECONDS
 
 pexpect = pytest.importorskip("pexpect")
 
 TALK = """
 import threading
-from ftlib.chat import Settings, load_speaker, talk
+from ftlib.chat import Settings, load_chat_model, talk
 
-nano = load_speaker("nano", device="cpu")
+nano = load_chat_model("nano", device="cpu")
 steps = iter(range(10**6))
 
 def hold(*_):

@@ -27,14 +27,14 @@ def test_pretrain_stops_and_says_how_to_go_on(tmp_path):
         "--packages",
         str(tmp_path / "packages.txt"),
     ]
-    import ftlib.corpus
+    import ftlib.pretraining.corpus
 
-    original = ftlib.corpus.STANDARD_LIBRARY
+    original = ftlib.pretraining.corpus.STANDARD_LIBRARY
     try:
-        ftlib.corpus.STANDARD_LIBRARY = "typer"  # the real one takes half a minute to read
+        ftlib.pretraining.corpus.STANDARD_LIBRARY = "typer"  # the real one takes half a minute to read
         result = CliRunner().invoke(cli.app, ["pretrain", *options, "--stop-after-steps", "0"])
     finally:
-        ftlib.corpus.STANDARD_LIBRARY = original
+        ftlib.pretraining.corpus.STANDARD_LIBRARY = original
     assert result.exit_code == 0, result.output
     assert "goes on from the last checkpoint" in result.output
 
@@ -119,9 +119,9 @@ def test_data_counts_tokens_and_padding():
 # The conversion, held in its sixth row until Ctrl-C.
 CONVERT = """
 import sys, threading
-import ftlib.cli, ftlib.data
+import ftlib.cli, ftlib.data.reading
 
-read = ftlib.data.iter_conversations
+read = ftlib.data.reading.iter_conversations
 
 def held(*arguments, **options):
     name, rows = read(*arguments, **options)
@@ -131,7 +131,7 @@ def wait():
     print("held", flush=True)
     threading.Event().wait()
 
-ftlib.data.iter_conversations = held
+ftlib.data.reading.iter_conversations = held
 sys.exit(ftlib.cli.main())
 """
 

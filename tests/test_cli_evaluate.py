@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from ftlib import cli
 from ftlib.cli.evaluate import _rows
 from ftlib.errors import DataError
-from ftlib.inference import answer
-from ftlib.models import load_model
+from ftlib.inference.generation import answer
+from ftlib.models.loading import load_model
 from ftlib.training.config import read_yaml
 
 SHORT = ["--limit", "3", "--max-new-tokens", "3", "--device", "cpu"]

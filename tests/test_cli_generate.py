@@ -17,14 +17,14 @@ from ftlib import cli
 from ftlib.chat.feedback import FeedbackFile
 from ftlib.cli.generate import _read
 from ftlib.cli.group import WrongUsage
-from ftlib.corpus import package_names
-from ftlib.data import load_conversations, save_conversations
+from ftlib.data.messages import assistant, user
+from ftlib.data.reading import load_conversations, save_conversations
 from ftlib.errors import DataError, PromptTooLongError
 from ftlib.hosted.finetuning_file import check_finetuning_file, write_finetuning_file
-from ftlib.inference import answer, generate
-from ftlib.messages import assistant, user
-from ftlib.models import load_model
-from ftlib.templates import get_template
+from ftlib.inference.generation import answer, generate
+from ftlib.models.loading import load_model
+from ftlib.pretraining.corpus import package_names
+from ftlib.text.templates import get_template
 from tests.waiting import HUNG_SECONDS
 
 PROMPTS = ["A tokenizer turns", "The loss"]
@@ -81,17 +81,12 @@ def test_a_draw_can_be_repeated():
 
 def test_a_run_is_asked_in_the_frame_of_its_configuration(tmp_path, monkeypatch):
     """The run stands for any whose configuration names another frame than its tokenizer would."""
-    monkeypatch.setattr("ftlib.chat.speaker.run_config", lambda name: _Config if name == "runs/mine" else None)
-    monkeypatch.setattr("ftlib.models.load_model", lambda name, device: load_nano())
+    config = {"data": {"template": "alpaca", "frame": None}, "model": {"name": "nano"}}
+    monkeypatch.setattr("ftlib.models.chat_model.run_config", lambda name: config if name == "runs/mine" else None)
+    monkeypatch.setattr("ftlib.models.loading.load_model", lambda name, device: load_nano())
     load_nano = partial(load_model, "nano", device="cpu")
     framed = json.loads(run("--model", "runs/mine", "--chat", "--json", PROMPTS[0]).stdout)["rows"]
     assert framed == json.loads(run("--template", "alpaca", "--json", PROMPTS[0]).stdout)["rows"]
-
-
-class _Config:
-    class data:  # noqa: N801 (as the section is called)
-        frame = None
-        template = "alpaca"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +112,7 @@ def test_prompts_that_cannot_be_used(tmp_path):
 
 
 def test_text_cannot_command_the_terminal(monkeypatch):
-    monkeypatch.setattr("ftlib.inference.generate", lambda *_, **__: ["\x1b[2Jgone [bold]"])
+    monkeypatch.setattr("ftlib.inference.generation.generate", lambda *_, **__: ["\x1b[2Jgone [bold]"])
     assert run("Why?").stdout == "\\x1b[2Jgone [bold]\n"
 
 
@@ -166,7 +161,7 @@ def test_serve_hands_on_the_frame_and_stops_quietly(monkeypatch):
     def wait(self):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ftlib.server.local_server", Server)
+    monkeypatch.setattr("ftlib.hosted.server.local_server", Server)
     monkeypatch.setattr("threading.Event.wait", wait)
     result = CliRunner().invoke(cli.app, ["serve", "nano", "--port", "1", "--name", "mine"])
     assert result.exit_code == 0, result.output

@@ -133,7 +133,7 @@ def test_a_warning_of_the_library_is_one_line(tmp_path, monkeypatch, capsys):
 
 def test_a_missing_package_comes_with_its_install_command(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    monkeypatch.delitem(sys.modules, "ftlib.hardware", raising=False)
+    monkeypatch.delitem(sys.modules, "ftlib.estimate.cards", raising=False)
     status, _, said = start(monkeypatch, capsys, "estimate", "nano")
     assert status == 1
     assert said == (

@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from datasets import Dataset
 from ftlib import cli
-from ftlib.data import iter_conversations, load_conversations, read_rows
+from ftlib.data.messages import assistant, user
+from ftlib.data.reading import iter_conversations, load_conversations, read_rows
 from ftlib.errors import ColumnWarning, DataError, SkippedRowWarning
-from ftlib.messages import assistant, user
 
 Q, A = user("Why?"), assistant("So.")
 SHAPES = {

@@ -15,11 +15,11 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 
 from datasets import Dataset
 from ftlib import compat
-from ftlib.batches import pad_batch
-from ftlib.compat import CompatError, CompatWarning, make_trainer, training_arguments
-from ftlib.compat_meta import autocast_on_meta
+from ftlib.compat.meta_device import autocast_on_meta
+from ftlib.compat.trainer import CompatError, CompatWarning, make_trainer, training_arguments
 from ftlib.errors import ModelError
-from ftlib.estimate import estimate
+from ftlib.estimate.estimation import estimate
+from ftlib.text.batches import pad_batch
 
 ROWS = [[3 + (7 * row + place) % 300 for place in range(3 + row % 4)] for row in range(12)]
 
@@ -319,7 +319,7 @@ def test_operations_are_six_for_each_token_and_weight(tiny_model):
 
 
 def test_operations_of_the_source_tutorial():
-    from ftlib.estimate import architecture
+    from ftlib.estimate.estimation import architecture
 
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(architecture("EleutherAI/pythia-70m"))
@@ -359,7 +359,7 @@ def test_torch_stays_as_it_is_for_all_threads():
 
 
 def test_older_releases_change_torch_for_themselves_alone(monkeypatch):
-    monkeypatch.setattr("ftlib.compat_meta.is_before", lambda version: True)
+    monkeypatch.setattr("ftlib.compat.meta_device.is_before", lambda version: True)
     originals = torch.autocast, torch.is_autocast_enabled
     entered, leave, seen = threading.Barrier(3), [threading.Event(), threading.Event()], {}
 

@@ -6,11 +6,11 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from safetensors.torch import load_file
 
-from ftlib.data import shipped
-from ftlib.models import load_model
+from ftlib.data.reading import shipped
+from ftlib.models.loading import load_model
 from ftlib.training.config import FinetuneConfig, read_yaml
-from ftlib.training.recorder import read_metrics, read_scores
 from ftlib.training.run import train
+from ftlib.training.run_log import read_metrics, read_scores
 from ftlib.training.sft_testing import run_sft_test
 
 FEW = ("train.epochs=null", "train.max_steps=2", "data.max_rows=24", "evaluate.metrics_rows=2")

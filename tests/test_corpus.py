@@ -3,8 +3,8 @@ import sys
 import pytest
 
 from ftlib import corpus
-from ftlib.corpus import docstrings, harvest, near_copies, package_files, package_names, split_documents
 from ftlib.errors import DataError
+from ftlib.pretraining.corpus import docstrings, harvest, near_copies, package_files, package_names, split_documents
 
 SOURCE = '''
 """The module."""

@@ -7,7 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datasets import Dataset
-from ftlib.data import (
+from ftlib.data.formats import FORMATS
+from ftlib.data.messages import assistant, user
+from ftlib.data.reading import (
     clean_message,
     dataset_path,
     load_conversations,
@@ -16,8 +18,6 @@ from ftlib.data import (
     to_conversations,
 )
 from ftlib.errors import ColumnWarning, DataError, FtlibError, SkippedRowWarning
-from ftlib.formats import FORMATS
-from ftlib.messages import assistant, user
 
 
 def write(tmp_path, *lines):

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from ftlib.data import load_conversations, shipped_datasets
-from ftlib.leakage import find_leaks
-from ftlib.templates import ALPACA
+from ftlib.data.leaks import find_leaks
+from ftlib.data.reading import load_conversations, shipped_datasets
+from ftlib.text.templates import ALPACA
 
 FOLDERS = sorted(folder for folder in shipped_datasets().iterdir() if folder.is_dir())
 ROWS = {"dialogues": 124, "faq": 1260, "house_plants": 100, "instructions": 60, "support_mail": 422, "web_pages": 40}

@@ -2,10 +2,10 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from ftlib.batches import pad_batch
-from ftlib.decoding import Sampling, decode
 from ftlib.errors import ConfigError
-from ftlib.parts import add_lora
+from ftlib.inference.decoding import Sampling, decode
+from ftlib.models.trainable import add_lora
+from ftlib.text.batches import pad_batch
 
 PROMPTS = [[5], [9, 7, 30, 12, 40, 41], [20, 21, 22], [6, 6, 6, 8]]
 

@@ -153,7 +153,7 @@ def derived(path=str(_HERE)): ...
 def workers(count=processors(), other=lambda: os.cpu_count()): ...
 async def started(at=time.time(), day=datetime.now()): ...
 
-class Speaker:
+class ChatModel:
     place = sys.executable
     if sys.platform == "linux":
         def say(self, host=socket.gethostname(), *, folder=tempfile.gettempdir()): ...
@@ -192,7 +192,7 @@ def test_planted_values_are_found(bad, tmp_path, monkeypatch):
         "folder(path)",
         "folder(home)",
         "derived(path)",
-        "Speaker(place)",
+        "ChatModel(place)",
         "Job(folder)",
         "Job(key)",
         "Model(folder)",

@@ -6,10 +6,10 @@ import pytest
 from typer.testing import CliRunner
 
 from ftlib import cli, doctor
-from ftlib.doctor import Check, can_run, check_environment, check_hub, check_nano, check_packages, examine
-from ftlib.doctor import Requirement as Needs
+from ftlib.cli.diagnosis import Check, can_run, check_environment, check_hub, check_nano, check_packages, examine
+from ftlib.cli.diagnosis import Requirement as Needs
 from ftlib.errors import ModelError
-from ftlib.places import nano_folder
+from ftlib.paths import nano_folder
 
 CANARY = "sk-canary-0123456789"
 
@@ -17,7 +17,7 @@ CANARY = "sk-canary-0123456789"
 @pytest.fixture(autouse=True)
 def known_speed(monkeypatch):
     """A processor of a known speed: a product in bfloat16 takes seconds on some."""
-    monkeypatch.setattr("ftlib.throughput.matrix_product_flops_per_second", lambda *args, size: 7e9)
+    monkeypatch.setattr("ftlib.estimate.throughput.matrix_product_flops_per_second", lambda *args, size: 7e9)
 
 
 def silent(address, limit_seconds):

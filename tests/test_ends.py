@@ -11,17 +11,17 @@ from typer.testing import CliRunner
 from datasets import Dataset
 from ftlib import cli
 from ftlib.chat.session import Settings, reply
-from ftlib.chat.speaker import Speaker
-from ftlib.chat_template import ChatTemplate, template_of, to_jinja
-from ftlib.ends import end_ids, set_ends, turn_end
+from ftlib.data.messages import assistant, user
 from ftlib.errors import DataError
-from ftlib.evaluation import evaluate
-from ftlib.inference import answer, generate, stream
-from ftlib.messages import assistant, user
-from ftlib.models import load_model, save_model
-from ftlib.server import _lay_out
-from ftlib.templates import CHATML, QUESTION_ANSWER, TEMPLATES
-from ftlib.tokenization import IGNORED, encode_segments, tokenize
+from ftlib.evaluation.comparison import evaluate
+from ftlib.hosted.server import _lay_out
+from ftlib.inference.generation import answer, generate, stream
+from ftlib.models.chat_model import ChatModel
+from ftlib.models.loading import load_model, save_model
+from ftlib.text.chat_template import ChatTemplate, template_of, to_jinja
+from ftlib.text.ends import end_ids, set_ends, turn_end
+from ftlib.text.templates import CHATML, QUESTION_ANSWER, TEMPLATES
+from ftlib.text.tokenization import IGNORED, encode_segments, tokenize
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.run import train
 from tests.chat_templates import STYLES, THINKING, WITHOUT_AN_END, beginning_with, tokenizer_of
@@ -88,11 +88,11 @@ def test_an_answer_of_several_lines_comes_back_whole(styled, tiny_model, text):
     assert answer(model, tokenizer, ["Name them."], **room) == [text.strip()]
     assert answer(model, tokenizer, [TURNS[:3]], **room) == [text.strip()]
     assert "".join(stream(model, tokenizer, "Name them.", **room)) == text.strip()
-    speaker, settings = (
-        Speaker("it", model, tokenizer, template),
+    chat_model, settings = (
+        ChatModel("it", model, tokenizer, template),
         Settings(0.0, repetition_penalty=1.0, max_new_tokens=200),
     )
-    last = list(reply(speaker, [user("Name them.")], settings))[-1]
+    last = list(reply(chat_model, [user("Name them.")], settings))[-1]
     assert (last.text, last.end) == (text.strip(), "ended by the model")
     found = evaluate({"it": (model, tokenizer)}, [{"question": "Name them.", "answer": text}], **room)
     assert list(found.table["answer"]) == [text.strip()]

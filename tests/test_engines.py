@@ -8,9 +8,9 @@ from functools import partial
 import pytest
 import torch
 
-from ftlib.data import to_conversations
+from ftlib.data.reading import to_conversations
 from ftlib.errors import TrainingError
-from ftlib.tokenization import tokenize
+from ftlib.text.tokenization import tokenize
 from ftlib.training.job import Job, MicroBatches
 from ftlib.training.optimizers import make_optimizer, schedule
 from tests.families import tiny_causal
@@ -101,7 +101,7 @@ def test_bfloat16_comes_close_to_float32(engine, loop, tiny_model, rows, run):
 
 def test_a_mean_over_micro_batches_would_not_agree(tiny_model, rows, run):
     """What a trainer did before 2024: the same rows, each micro-batch weighing the same."""
-    from ftlib.metrics import summed_target_loss
+    from ftlib.evaluation.metrics import summed_target_loss
 
     batches = MicroBatches(
         rows, pad_token_id=1, batch_size=2, accumulation_steps=4, max_steps=1, order="shuffled", seed=5

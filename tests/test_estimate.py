@@ -8,10 +8,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, LlamaConfig, T5Config
 
 from ftlib.errors import AdapterWarning, ModelError
-from ftlib.estimate import architecture, estimate, known_architectures
-from ftlib.ledger import Memory
-from ftlib.models import save_model
-from ftlib.parts import add_lora
+from ftlib.estimate.estimation import architecture, estimate, known_architectures
+from ftlib.estimate.memory_tracker import Memory
+from ftlib.models.loading import save_model
+from ftlib.models.trainable import add_lora
 from tests.families import families, tiny_causal
 
 # Counts of the weights that the owners publish with the models.
@@ -107,7 +107,9 @@ def test_the_length_is_the_context_unless_said():
 @pytest.mark.parametrize("family", families())
 def test_adapters_are_those_that_training_adds(family, targets, monkeypatch):
     nothing = Memory(weights=0, gradients=0, optimizer=0, activations=0, logits=0)
-    monkeypatch.setattr("ftlib.estimate.step_memory", lambda *_, **__: (nothing, nothing))  # only counts are asked for
+    monkeypatch.setattr(
+        "ftlib.estimate.estimation.step_memory", lambda *_, **__: (nothing, nothing)
+    )  # only counts are asked for
     model = tiny_causal(family)
     config = copy.deepcopy(model.config)
     try:

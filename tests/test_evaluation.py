@@ -4,15 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ftlib.batches import padded_batches
-from ftlib.data import to_conversations
+from ftlib.data.reading import to_conversations
 from ftlib.errors import DataError
-from ftlib.evaluation import compare, evaluate, read_json, side_by_side, write_csv, write_json
-from ftlib.evaluation_page import write_comparison_html, write_html
-from ftlib.inference import answer
-from ftlib.metrics import answer_loss, bits_per_byte, perplexity, rouge_l, token_accuracy
-from ftlib.templates import QUESTION_ANSWER
-from ftlib.tokenization import tokenize
+from ftlib.evaluation.comparison import compare, evaluate, read_json, side_by_side, write_csv, write_json
+from ftlib.evaluation.metrics import answer_loss, bits_per_byte, perplexity, rouge_l, token_accuracy
+from ftlib.evaluation.page import write_comparison_html, write_html
+from ftlib.inference.generation import answer
+from ftlib.text.batches import padded_batches
+from ftlib.text.templates import QUESTION_ANSWER
+from ftlib.text.tokenization import tokenize
 
 ROWS = [
     {"question": "Why?", "answer": "Because of it."},

@@ -4,7 +4,7 @@ import csv
 import re
 from collections import Counter
 
-from ftlib.data import read_rows, shipped_datasets
+from ftlib.data.reading import read_rows, shipped_datasets
 
 TRAIN, TEST = read_rows("faq", split="train"), read_rows("faq", split="test")
 ROWS = [*TRAIN, *TEST]

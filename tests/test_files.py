@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from ftlib import cli
 from ftlib.chat.feedback import FeedbackFile
-from ftlib.data import save_conversations
+from ftlib.data.reading import save_conversations
 from ftlib.errors import DataError, FtlibError, PromptTooLongError, ProviderError
-from ftlib.evaluation import evaluate, read_json, write_csv, write_json
-from ftlib.evaluation_page import write_html
+from ftlib.evaluation.comparison import evaluate, read_json, write_csv, write_json
+from ftlib.evaluation.page import write_html
 from ftlib.files import check_folder, check_target, write_checked, write_whole
 from ftlib.hosted.finetuning_file import write_finetuning_file
 
@@ -27,13 +27,13 @@ test_params: {log_file: %s}
 
 
 WORK = (
-    "ftlib.models.load_model",
-    "ftlib.chat.speaker.load_model",
+    "ftlib.models.loading.load_model",
+    "ftlib.models.chat_model.load_model",
     "ftlib.training.prepare.load_model",
     "ftlib.training.sft_testing.load_model",
-    "ftlib.chat.server.load_speaker",
-    "ftlib.nano._corpus",
-    "ftlib.data.iter_conversations",
+    "ftlib.chat.server.load_chat_model",
+    "ftlib.pretraining.nano._corpus",
+    "ftlib.data.reading.iter_conversations",
 )
 
 
@@ -264,7 +264,7 @@ def test_what_cannot_be_written_is_shown_and_the_other_files_are_written(questio
 
     monkeypatch.undo()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ftlib.evaluation.write_json", write)
+        patch.setattr("ftlib.evaluation.comparison.write_json", write)
         shown = evaluated(monkeypatch, "--out", "x.json", "--csv", "x.csv")
     assert isinstance(shown.exception, DataError)
     assert "x.json: can't be written" in str(shown.exception)

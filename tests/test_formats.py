@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftlib.formats import FORMATS, candidates, read_row
-from ftlib.json_text import RepeatedKeys
-from ftlib.messages import Message, RowError, assistant, user, user_with_context
+from ftlib.data.formats import FORMATS, candidates, read_row
+from ftlib.data.json_text import RepeatedKeys
+from ftlib.data.messages import Message, RowError, assistant, user, user_with_context
 
 Q, A = user("Why?"), assistant("So.")
 TOOL_CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}

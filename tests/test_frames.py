@@ -8,15 +8,15 @@ from typer.testing import CliRunner
 
 from datasets import Dataset
 from ftlib import cli
-from ftlib.chat_template import ChatTemplate
-from ftlib.data import load_conversations
+from ftlib.data.messages import assistant, user
+from ftlib.data.reading import load_conversations
 from ftlib.errors import FrameWarning
-from ftlib.frames import FrameFinder
-from ftlib.messages import assistant, user
-from ftlib.models import save_model
-from ftlib.summary import summarize
-from ftlib.templates import DIALOGUE, QUESTION_ANSWER, TEMPLATES, TextTemplate
-from ftlib.tokenization import tokenize
+from ftlib.models.loading import save_model
+from ftlib.text.chat_template import ChatTemplate
+from ftlib.text.frames import FrameFinder
+from ftlib.text.summary import summarize
+from ftlib.text.templates import DIALOGUE, QUESTION_ANSWER, TEMPLATES, TextTemplate
+from ftlib.text.tokenization import tokenize
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.run import train
 from tests.chat_templates import STYLES, tokenizer_of

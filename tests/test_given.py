@@ -25,12 +25,12 @@ from ftlib import (
     text_metrics,
     tokenization,
 )
+from ftlib.argument_checks import above, at_least, checked, each
+from ftlib.data.formats import read_row
+from ftlib.data.messages import assistant, user
 from ftlib.errors import DataError, FtlibError
-from ftlib.formats import read_row
-from ftlib.given import above, at_least, checked, each
 from ftlib.hosted import ask, finetuning_file, lamini_finetuning
-from ftlib.messages import assistant, user
-from ftlib.templates import QUESTION_ANSWER
+from ftlib.text.templates import QUESTION_ANSWER
 
 ROWS = [{"messages": [user(f"Why {number}?"), assistant("So.")]} for number in range(12)]
 MESSAGES = ROWS[0]["messages"]

@@ -1,8 +1,7 @@
 import pytest
 
 from ftlib.errors import ModelError
-from ftlib.estimate import estimate
-from ftlib.hardware import (
+from ftlib.estimate.cards import (
     GPU,
     GPUS,
     fits,
@@ -10,6 +9,7 @@ from ftlib.hardware import (
     model_flops_utilization,
     suggest,
 )
+from ftlib.estimate.estimation import estimate
 
 
 def card(usable_bytes, **facts):

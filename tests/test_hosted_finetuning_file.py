@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datasets import Dataset
-from ftlib.data import load_conversations
+from ftlib.data.reading import load_conversations
 from ftlib.errors import DataError
 from ftlib.hosted.finetuning_file import about_tokens, check_finetuning_file, split_conversations, write_finetuning_file
 

@@ -3,12 +3,12 @@ import copy
 import pytest
 import torch
 
-from ftlib.data import read_rows
+from ftlib.data.messages import Message, assistant, user
+from ftlib.data.reading import read_rows
 from ftlib.errors import ConfigError, PromptTooLongError, TruncationWarning
-from ftlib.inference import answer, count_prompt_tokens, fit_history, generate, inference, stream
-from ftlib.messages import Message, assistant, user
-from ftlib.models import load_model
-from ftlib.templates import QUESTION_ANSWER, TextTemplate
+from ftlib.inference.generation import answer, count_prompt_tokens, fit_history, generate, inference, stream
+from ftlib.models.loading import load_model
+from ftlib.text.templates import QUESTION_ANSWER, TextTemplate
 
 SHORT = TextTemplate("short", before_user="Q", before_assistant="A", end_marker="<|im_end|>")
 PROMPTS = ["A", "A tokenizer turns text into ids.", "Why is a batch padded?", "The labels"]

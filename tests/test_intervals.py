@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ftlib.errors import DataError
-from ftlib.intervals import bootstrap, paired_test
+from ftlib.evaluation.confidence import bootstrap, paired_test
 
 
 def column(*values):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ftlib.models import save_model
+from ftlib.models.loading import save_model
 from ftlib.training.config import FinetuneConfig
 from tests.waiting import HUNG_SECONDS
 

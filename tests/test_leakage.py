@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftlib.data import to_conversations
+from ftlib.data.leaks import Leak, find_leaks, jaccard, same_prompts, shingles
+from ftlib.data.reading import to_conversations
 from ftlib.errors import DataError
-from ftlib.leakage import Leak, find_leaks, jaccard, same_prompts, shingles
 
 
 def rows(*questions):

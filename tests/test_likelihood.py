@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from datasets import Dataset
-from ftlib.chat_template import ChatTemplate
-from ftlib.encoding import Encoder
+from ftlib.data.messages import assistant, user
 from ftlib.errors import TruncationWarning
-from ftlib.likelihood import answer_statistics
-from ftlib.measures import LOSS_MEASURES
-from ftlib.messages import assistant, user
-from ftlib.models import load_tokenizer
-from ftlib.templates import TEMPLATES
-from ftlib.tokenization import IGNORED, tokenize_measured
+from ftlib.evaluation.likelihood import answer_statistics
+from ftlib.evaluation.scores import LOSS_SCORES
+from ftlib.models.loading import load_tokenizer
+from ftlib.text.chat_template import ChatTemplate
+from ftlib.text.encoding import Encoder
+from ftlib.text.templates import TEMPLATES
+from ftlib.text.tokenization import IGNORED, tokenize_measured
 
 ANSWERS = {
     "one line": "Padding makes all rows of a batch equally long. " * 3,
@@ -101,6 +101,6 @@ def test_bits_per_byte_of_a_cut_answer_are_those_of_its_beginning(tiny_model, ti
     short = Dataset.from_dict({"messages": [[user("Why?"), assistant(kept)]]})
     with pytest.warns(TruncationWarning):  # for its end
         alone = answer_statistics(tiny_model, tiny_tokenizer, short, max_length=64)[0]
-    finish = LOSS_MEASURES["bits_per_byte"].finish
+    finish = LOSS_SCORES["bits_per_byte"].finish
     assert finish(cut, 1) == pytest.approx(finish(alone, 1))
     assert finish(cut, 1) == pytest.approx(cut[0] / np.log(2) / len(kept.encode()))

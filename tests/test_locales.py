@@ -13,7 +13,7 @@ import pytest
 from ftlib import cli
 from ftlib.errors import DataError
 from ftlib.locales import let_any_text_be_printed, typed
-from ftlib.places import nano_folder
+from ftlib.paths import nano_folder
 
 C_LOCALE = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 QUESTION = "Wie groß ist „Äquator“?"

@@ -5,10 +5,10 @@ from typing import get_args
 import pytest
 import torch
 
-from ftlib.data import to_conversations
+from ftlib.data.reading import to_conversations
 from ftlib.errors import ConfigError, DataError
-from ftlib.parts import PARTS, add_lora, freeze, part_of
-from ftlib.tokenization import tokenize
+from ftlib.models.trainable import PARTS, add_lora, freeze, part_of
+from ftlib.text.tokenization import tokenize
 from ftlib.training.loop import finetune, schedule
 from ftlib.training.optimizers import OptimizerName, default_learning_rate, make_optimizer
 

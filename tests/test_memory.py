@@ -8,13 +8,13 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoConfig, GPTNeoX
 from transformers.optimization import Adafactor
 
 from benchmarks.memory import in_a_process
-from ftlib.compat import enable_checkpointing
+from ftlib.compat.trainer import enable_checkpointing
 from ftlib.errors import ModelError
-from ftlib.estimate import estimate
-from ftlib.ledger import Ledger
-from ftlib.metrics import summed_target_loss
+from ftlib.estimate.estimation import estimate
+from ftlib.estimate.memory_tracker import MemoryTracker
+from ftlib.evaluation.metrics import summed_target_loss
+from ftlib.models.trainable import add_lora
 from ftlib.muon import muon_and_adamw
-from ftlib.parts import add_lora
 from tests.families import families, tiny_causal
 
 SIZES = {"vocab_size": 300, "max_position_embeddings": 64, "bos_token_id": 0, "eos_token_id": 0}
@@ -29,38 +29,38 @@ CONFIGS = {
 
 
 def test_the_ledger_counts_what_exists_and_forgets_what_goes():
-    with Ledger(vocabulary=50) as ledger:
+    with MemoryTracker(vocabulary=50) as tracker:
         first = torch.zeros(100)
         second = torch.zeros(25, dtype=torch.float64)
-        assert ledger.peak.total == ledger.peak.activations == 600
+        assert tracker.peak.total == tracker.peak.activations == 600
         rows = first.view(10, 10)[:5]  # shows the same bytes
-        assert ledger.peak.total == 600
+        assert tracker.peak.total == 600
         del first, rows
-        ledger.start_measuring()
-        assert ledger.peak.total == 200
+        tracker.start_measuring()
+        assert tracker.peak.total == 200
         third = torch.zeros(2, 50)
-        assert (ledger.peak.logits, ledger.peak.activations) == (400, 200)
-        ledger.label(second, "weights")
-        ledger.start_measuring()
-        assert (ledger.peak.weights, ledger.peak.logits, ledger.peak.activations) == (200, 400, 0)
+        assert (tracker.peak.logits, tracker.peak.activations) == (400, 200)
+        tracker.label(second, "weights")
+        tracker.start_measuring()
+        assert (tracker.peak.weights, tracker.peak.logits, tracker.peak.activations) == (200, 400, 0)
         del third
         _ = torch.ones(10)
-    assert (ledger.peak.total, ledger.most.logits, ledger.most.activations) == (600, 400, 40)
+    assert (tracker.peak.total, tracker.most.logits, tracker.most.activations) == (600, 400, 40)
 
 
 def test_the_ledger_sees_what_autograd_keeps():
     layer = nn.Linear(8, 8, bias=False)
     inputs = torch.ones(4, 8)
-    with Ledger(vocabulary=1000) as ledger:
-        ledger.label(layer.weight, "weights")
-        ledger.label(inputs, "activations")
+    with MemoryTracker(vocabulary=1000) as tracker:
+        tracker.label(layer.weight, "weights")
+        tracker.label(inputs, "activations")
         hidden = layer(inputs).relu()  # the layer keeps its input, relu its output
         loss = hidden.sum()
         del hidden
-        ledger.start_measuring()
-        assert ledger.peak.activations == 2 * 4 * 8 * 4 + 4
+        tracker.start_measuring()
+        assert tracker.peak.activations == 2 * 4 * 8 * 4 + 4
         loss.backward()
-    assert ledger.peak.weights == 8 * 8 * 4
+    assert tracker.peak.weights == 8 * 8 * 4
 
 
 def build(config, dtype, gradient_checkpointing, lora_rank, targets):
@@ -94,12 +94,12 @@ def measure(config, batch_size, length, **options):
         batch["attention_mask"][0, -2:] = 0
     labels = batch["input_ids"].clone()
     labels[:, 1 : length - round(options.get("target_share", 1.0) * (length - 1))] = -100
-    ledger = Ledger(config.vocab_size)
+    tracker = MemoryTracker(config.vocab_size)
     for _ in range(2):
         for tensor in [*model.parameters(), *batch.values(), *kept_by(optimizers)]:
-            ledger.label(tensor, "weights")
-        ledger.start_measuring()
-        with ledger:
+            tracker.label(tensor, "weights")
+        tracker.start_measuring()
+        with tracker:
             for _ in range(options.get("accumulation_steps", 1)):
                 with torch.autocast("cpu", torch.bfloat16, enabled=options.get("precision") == "bfloat16"):
                     if "target_share" in options:
@@ -111,7 +111,7 @@ def measure(config, batch_size, length, **options):
             for optimizer in optimizers:
                 optimizer.step()
                 optimizer.zero_grad()
-    return ledger.peak.total
+    return tracker.peak.total
 
 
 def kept_by(optimizers):

@@ -4,10 +4,8 @@ import unicodedata
 import pytest
 import torch
 
-from ftlib.batches import pad_batch, padded_batches
 from ftlib.errors import DataError
-from ftlib.measures import MEASURES
-from ftlib.metrics import (
+from ftlib.evaluation.metrics import (
     answer_loss,
     bits_per_byte,
     bleu,
@@ -18,7 +16,9 @@ from ftlib.metrics import (
     summed_target_loss,
     token_accuracy,
 )
-from ftlib.tokenization import tokenize
+from ftlib.evaluation.scores import SCORES
+from ftlib.text.batches import pad_batch, padded_batches
+from ftlib.text.tokenization import tokenize
 
 
 def test_target_loss_is_the_models_own(tiny_model, tiny_tokenizer, conversations):
@@ -113,7 +113,7 @@ def test_a_text_of_any_script_equals_itself_and_nothing_is_over_its_scale(text):
         assert measure([text], [text]) == [1.0]
     assert bleu([text], [text])[0] <= 100
     assert corpus_bleu([text], [text]) <= 100
-    assert MEASURES["bleu"].interval([text], [text]).value <= 100
+    assert SCORES["bleu"].interval([text], [text]).value <= 100
     assert rouge_l([text], ["something else"]) == [0.0]
     assert exact_match([text], [unicodedata.normalize("NFD", text)]) == [1.0]
 
@@ -157,7 +157,7 @@ def test_bleu_by_hand():
 def test_bleu_of_a_run_is_of_all_answers_together():
     predictions = ["the cat sat on the mat", "no", "a token is a piece of a text"]
     references = ["the cat sat on a mat", "a dog ran", "a token is a piece of text"]
-    found = MEASURES["bleu"].interval(predictions, references)
+    found = SCORES["bleu"].interval(predictions, references)
     assert found.value == pytest.approx(corpus_bleu(predictions, references))
     assert found.value != pytest.approx(sum(bleu(predictions, references)) / 3)
     assert found.low <= found.value <= found.high
@@ -165,13 +165,13 @@ def test_bleu_of_a_run_is_of_all_answers_together():
 
 def test_every_measure_keeps_to_its_scale():
     predictions, references = ["a b c d a b c d", "", "I can't."], ["a b c d e", "x", "I can't."]
-    for measure in MEASURES.values():
+    for measure in SCORES.values():
         low, high = measure.scale
         assert all(low <= value <= high + 1e-9 for value in measure.each(predictions, references)), measure.name
         assert low <= measure.interval(predictions, references).value <= high + 1e-9, measure.name
 
 
-@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("name", SCORES)
 def test_every_measure_wants_one_reference_each(name):
     with pytest.raises(DataError, match="1 predictions but 2 references"):
-        MEASURES[name].interval(["a"], ["a", "b"])
+        SCORES[name].interval(["a"], ["a", "b"])

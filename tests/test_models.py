@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from ftlib.errors import ModelError
-from ftlib.inference import answer, generate
-from ftlib.model_names import MODEL_VARIABLE, resolve_name
-from ftlib.models import (
+from ftlib.hosted.server import _lay_out
+from ftlib.inference.generation import answer, generate
+from ftlib.models.loading import (
     NO_LIMIT,
     _embedding_rows,
     context_length,
@@ -17,10 +17,10 @@ from ftlib.models import (
     quiet_peft,
     save_model,
 )
-from ftlib.parts import add_lora, merge_lora
-from ftlib.places import nano_folder
-from ftlib.server import _lay_out
-from ftlib.templates import TEMPLATES
+from ftlib.models.names import MODEL_VARIABLE, resolve_name
+from ftlib.models.trainable import add_lora, merge_lora
+from ftlib.paths import nano_folder
+from ftlib.text.templates import TEMPLATES
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.run import train
 from tests.families import tiny_causal

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from ftlib.models import load_model
-from ftlib.nano import make_nano
-from ftlib.places import nano_folder
-from ftlib.pretrain import Recipe
+from ftlib.models.loading import load_model
+from ftlib.paths import nano_folder
+from ftlib.pretraining.nano import make_nano
+from ftlib.pretraining.run import Recipe
 from tests.conftest import TINY
 
 

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from ftlib.data import dataset_path, load_conversations, save_conversations
+from ftlib.data.reading import dataset_path, load_conversations, save_conversations
 from ftlib.errors import ConfigError, FtlibError, ModelError
-from ftlib.estimate import estimate
-from ftlib.hardware import gpu
+from ftlib.estimate.cards import gpu
+from ftlib.estimate.estimation import estimate
 from ftlib.hosted import ask
-from ftlib.models import load_model, save_model
-from ftlib.parts import add_lora, freeze
-from ftlib.templates import get_template
+from ftlib.models.loading import load_model, save_model
+from ftlib.models.trainable import add_lora, freeze
+from ftlib.text.templates import get_template
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.optimizers import make_optimizer, schedule
 from ftlib.training.sft_yaml import from_sft_yaml
@@ -85,7 +85,7 @@ def test_a_folder_without_anything_like_it_is_no_folder_all_the_same(here):
 
 
 def test_what_the_hub_has_is_asked_for_beside_a_folder_of_its_owner(here, monkeypatch):
-    monkeypatch.setattr("ftlib.model_names.try_to_load_from_cache", lambda *_: "a file")
+    monkeypatch.setattr("ftlib.models.names.try_to_load_from_cache", lambda *_: "a file")
     with pytest.raises(ModelError, match="not in the local cache"):
         load_model("runs/model")
 

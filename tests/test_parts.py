@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoConfig, GPTNeoXConfig, LlamaConfig
 
 from ftlib.errors import AdapterWarning, ModelError
-from ftlib.parts import PARTS, add_lora, blocks, count_parameters, freeze, linear_layers, merge_lora, part_of
+from ftlib.models.trainable import PARTS, add_lora, blocks, count_parameters, freeze, linear_layers, merge_lora, part_of
 from tests.families import families, tiny_causal
 
 SMALL = {

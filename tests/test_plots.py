@@ -1,8 +1,8 @@
 import matplotlib.pyplot as plt
 import pytest
 
-from ftlib.batches import pad_batch
 from ftlib.plots import plot_batch, plot_curves
+from ftlib.text.batches import pad_batch
 
 
 @pytest.fixture(autouse=True)

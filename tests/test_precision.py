@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from ftlib import precision
-from ftlib.data import save_conversations
-from ftlib.models import save_model
-from ftlib.precision import best_precision
+from ftlib.data.reading import save_conversations
+from ftlib.models.loading import save_model
+from ftlib.models.precision import best_precision
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.run import CARD, SUMMARY, train
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from ftlib.corpus import encode_documents
 from ftlib.errors import DataError, ModelError
-from ftlib.pretrain import held_out_loss, learning_rate_factor, pretrain, window_batch
+from ftlib.pretraining.corpus import encode_documents
+from ftlib.pretraining.run import held_out_loss, learning_rate_factor, pretrain, window_batch
 from tests.conftest import TEXTS, TINY
 
 

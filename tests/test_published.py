@@ -16,8 +16,8 @@ import yaml
 from nbclient import NotebookClient
 
 from book.pages import JUPYTER_BOOK
-from ftlib.doctor import KEYS
-from ftlib.models import save_model
+from ftlib.cli.diagnosis import KEYS
+from ftlib.models.loading import save_model
 from tests.published import ROOT, anywhere, as_path, contents, machine_traces, raw_markup, traces, traces_in
 
 # Letters and digits: a search index has it as it is. This file travels in the sdist, and doesn't hold it.
@@ -94,7 +94,7 @@ class Row(NamedTuple):
 
     key: str = KEY
 '''
-MODULES = ("planted", "ftlib.doctor", "ftlib.hosted.providers", "ftlib.training.sections")
+MODULES = ("planted", "ftlib.cli.diagnosis", "ftlib.hosted.providers", "ftlib.training.config_sections")
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +208,8 @@ def test_stored_outputs(path):
 
 
 CELLS = (
-    "from ftlib.doctor import check_environment, check_nano, examine\nfrom ftlib.hosted.providers import find_endpoint",
+    "from ftlib.cli.diagnosis import check_environment, check_nano, examine\n"
+    "from ftlib.hosted.providers import find_endpoint",
     "import inspect, os, ftlib",
     "examine?\ncheck_nano??",
     "help(examine)\nprint(inspect.signature(check_nano), find_endpoint('openai'))",
@@ -232,11 +233,11 @@ import logging, os, sys, traceback
 logging.basicConfig(level=logging.DEBUG, filename="everything.log")
 from ftlib.chat.feedback import FeedbackFile
 from ftlib.cli import app
-from ftlib.doctor import check_environment
+from ftlib.cli.diagnosis import check_environment
 from ftlib.errors import FtlibError
 from ftlib.hosted import ask
-from ftlib.messages import assistant, user
-from ftlib.models import load_model
+from ftlib.data.messages import assistant, user
+from ftlib.models.loading import load_model
 from ftlib.training.config import FinetuneConfig
 
 def call(*arguments):

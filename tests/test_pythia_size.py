@@ -8,10 +8,10 @@ import sys
 import pytest
 from transformers import AutoModelForCausalLM
 
-from ftlib.data import load_conversations
-from ftlib.estimate import architecture, estimate
-from ftlib.models import save_model
-from ftlib.tokenization import tokenize
+from ftlib.data.reading import load_conversations
+from ftlib.estimate.estimation import architecture, estimate
+from ftlib.models.loading import save_model
+from ftlib.text.tokenization import tokenize
 from ftlib.training.loop import finetune
 from tests.conftest import TINY
 
@@ -43,7 +43,7 @@ def test_a_model_in_the_hub_cache_loads_by_its_id_offline(tmp_path, tiny_tokeniz
     (entry / "refs").mkdir()
     (entry / "refs" / "main").write_text(commit, encoding="utf-8")
     code = (
-        "from ftlib.models import load_model\n"
+        "from ftlib.models.loading import load_model\n"
         "model, tokenizer = load_model('EleutherAI/pythia-70m', device='cpu')\n"
         "print(model.num_parameters(), tokenizer.decode(tokenizer('padded')['input_ids']))"
     )

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ftlib.data.files import read_records
 from ftlib.errors import DataError
-from ftlib.records import read_records
 
 ROW = {"question": "Why?", "answer": "So."}
 LINE = json.dumps(ROW)

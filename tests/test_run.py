@@ -7,11 +7,11 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from ftlib.chat_template import template_of
 from ftlib.errors import ConfigError, DataError, DroppedRowsWarning, LeakWarning, ModelError, TrainingError
-from ftlib.estimate import estimate
-from ftlib.models import load_model, save_model
-from ftlib.templates import get_template
+from ftlib.estimate.estimation import estimate
+from ftlib.models.loading import load_model, save_model
+from ftlib.text.chat_template import template_of
+from ftlib.text.templates import get_template
 from ftlib.training import loop
 from ftlib.training.checkpoints import checkpoints
 from ftlib.training.config import FinetuneConfig

@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from datasets import Dataset
-from ftlib.data import to_conversations
+from ftlib.data.reading import to_conversations
 from ftlib.errors import DataError
-from ftlib.parts import add_lora
-from ftlib.tokenization import tokenize
+from ftlib.models.trainable import add_lora
+from ftlib.text.tokenization import tokenize
 from ftlib.training import scores as module
 from ftlib.training.loop import finetune
 from ftlib.training.scores import scores, text_scores

@@ -12,13 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ftlib.chat_template import template_of
 from ftlib.errors import ConfigError, MissingExtraError, ModelError, ProviderError
 from ftlib.hosted import ask
-from ftlib.inference import answer
-from ftlib.models import save_model
-from ftlib.server import _lay_out, local_server
-from ftlib.templates import ALPACA, CHATML, QUESTION_ANSWER
+from ftlib.hosted.server import _lay_out, local_server
+from ftlib.inference.generation import answer
+from ftlib.models.loading import save_model
+from ftlib.text.chat_template import template_of
+from ftlib.text.templates import ALPACA, CHATML, QUESTION_ANSWER
 from tests.waiting import HUNG_SECONDS, wait_until
 
 QUESTIONS = ["What is a token?", "Why is a batch padded?"]
@@ -39,7 +39,7 @@ def port_of(server):
 
 def servers_of(process):
     """Return the local servers that a process has started."""
-    return [child for child in process.children() if is_alive(child) and "ftlib.server" in child.cmdline()]
+    return [child for child in process.children() if is_alive(child) and "ftlib.hosted.server" in child.cmdline()]
 
 
 def is_alive(process):
@@ -100,7 +100,7 @@ def test_it_streams_over_the_real_client(served):
 
 PARENT = """
 import sys, threading
-from ftlib.server import local_server
+from ftlib.hosted.server import local_server
 with local_server(sys.argv[1]) as server:
     print(server.base_url, flush=True)
     threading.Event().wait()
@@ -151,7 +151,7 @@ def test_a_folder_is_linked_and_gets_its_template(tmp_path, tiny_model, tiny_tok
     settings = json.loads((served / "generation_config.json").read_text(encoding="utf-8"))
     assert settings["do_sample"] is True
     assert settings["eos_token_id"] == tiny_tokenizer.eos_token_id
-    from ftlib.models import load_tokenizer
+    from ftlib.models.loading import load_tokenizer
 
     assert template_of(load_tokenizer(served)) is CHATML
     assert template_of(load_tokenizer(folder)) is QUESTION_ANSWER
@@ -161,7 +161,7 @@ def test_an_adapter_is_put_into_the_weights(tmp_path, tiny_model, tiny_tokenizer
     import torch
     from peft import LoraConfig, get_peft_model
 
-    from ftlib.models import load_model, quiet_peft
+    from ftlib.models.loading import load_model, quiet_peft
 
     with quiet_peft():
         adapted = get_peft_model(tiny_model, LoraConfig(r=2, target_modules=["query_key_value"]))
@@ -192,7 +192,7 @@ def test_arguments(tiny_model, monkeypatch):
 
 def test_keys_stay_with_the_caller(monkeypatch, tiny_model, tiny_tokenizer, tmp_path):
     """The server gets no key in its environment, and no network."""
-    import ftlib.server
+    import ftlib.hosted.server
 
     started = {}
 
@@ -202,7 +202,7 @@ def test_keys_stay_with_the_caller(monkeypatch, tiny_model, tiny_tokenizer, tmp_
 
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
     monkeypatch.setenv("HF_TOKEN", "hf-canary")
-    monkeypatch.setattr(ftlib.server.subprocess, "Popen", start)
+    monkeypatch.setattr(ftlib.hosted.server.subprocess, "Popen", start)
     with pytest.raises(InterruptedError), local_server(tiny_model, tokenizer=tiny_tokenizer):
         pass
     assert "canary" not in str(started)
@@ -223,15 +223,15 @@ def test_a_name_that_is_no_plain_folder_name_is_refused(tiny_model, tiny_tokeniz
 
 @pytest.mark.parametrize("name", ["faq", "me/faq-1.2", "x" * 96, None])
 def test_a_name_stays_inside_the_temporary_folder(tiny_model, tiny_tokenizer, name, tmp_path, monkeypatch):
-    import ftlib.server
+    import ftlib.hosted.server
 
     def start(command, **options):
         assert (options["cwd"] / (name or "model") / "config.json").is_file()
         assert options["cwd"].is_relative_to(tmp_path)
         raise InterruptedError
 
-    monkeypatch.setattr(ftlib.server.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(ftlib.server.subprocess, "Popen", start)
+    monkeypatch.setattr(ftlib.hosted.server.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(ftlib.hosted.server.subprocess, "Popen", start)
     with pytest.raises(InterruptedError):
         local_server(tiny_model, tokenizer=tiny_tokenizer, name=name).__enter__()
     assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,7 @@ import torch
 from transformers import GPTNeoXForCausalLM
 
 from ftlib.errors import ConfigError, PromptTooLongError, TrainingError, TruncationWarning
-from ftlib.models import save_model
+from ftlib.models.loading import save_model
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.sft_testing import run_sft_test
 

@@ -11,13 +11,13 @@ import torch
 import yaml
 
 from ftlib.errors import ConfigError, TrainingError, TruncationWarning
-from ftlib.models import load_model, save_model
+from ftlib.models.loading import load_model, save_model
 from ftlib.training import prepare
 from ftlib.training.checkpoints import checkpoints
 from ftlib.training.config import FinetuneConfig
-from ftlib.training.recorder import read_metrics, read_scores
-from ftlib.training.rows import tokenized
+from ftlib.training.prepare_data import tokenized
 from ftlib.training.run import train
+from ftlib.training.run_log import read_metrics, read_scores
 from ftlib.training.sft_yaml import from_sft_yaml
 
 ROWS = [{"Question": f"What is {i}?", "Answer": "word " * (i % 3 + 1)} for i in range(25)]

@@ -6,9 +6,9 @@ import json
 import pandas as pd
 import pytest
 
-from ftlib.data import load_conversations
+from ftlib.data.messages import assistant, user
+from ftlib.data.reading import load_conversations
 from ftlib.errors import DataError
-from ftlib.messages import assistant, user
 
 Q, A = user("Why?"), assistant("So.")
 ROW = {"question": "Why?", "answer": "So."}

@@ -7,13 +7,13 @@ import pytest
 from torch.utils.flop_counter import FlopCounterMode
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
-from ftlib.chat.speaker import load_speaker
-from ftlib.chat_template import ChatTemplate, template_of
-from ftlib.data import save_conversations
-from ftlib.estimate import estimate
-from ftlib.inference import answer, stream
-from ftlib.models import save_model
-from ftlib.parts import add_lora
+from ftlib.data.reading import save_conversations
+from ftlib.estimate.estimation import estimate
+from ftlib.inference.generation import answer, stream
+from ftlib.models.chat_model import load_chat_model
+from ftlib.models.loading import save_model
+from ftlib.models.trainable import add_lora
+from ftlib.text.chat_template import ChatTemplate, template_of
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.run import SUMMARY, train
 from tests.families import tiny_causal
@@ -85,20 +85,20 @@ def test_every_engine_takes_the_same_steps_and_leaves_a_model_that_speaks(engine
     assert run.history[-1].loss < run.history[0].loss
     summary = json.loads((run.folder / SUMMARY).read_text(encoding="utf-8"))
     assert summary["template"] == "chat"  # its own, without being asked for
-    speaker = load_speaker(str(run.folder), device="cpu")
-    assert isinstance(speaker.template, ChatTemplate)
-    table = speaker.model.get_input_embeddings().weight
-    assert speaker.model.get_output_embeddings().weight is table  # still tied
-    [told] = answer(speaker.model, speaker.tokenizer, ["Why?"], max_new_tokens=8)
-    [same] = answer(speaker.model, speaker.tokenizer, ["Why?"], max_new_tokens=8, template=speaker.template)
-    assert told == same == "".join(stream(speaker.model, speaker.tokenizer, "Why?", max_new_tokens=8))
-    ends = speaker.model.generation_config.eos_token_id
-    assert speaker.tokenizer.convert_tokens_to_ids(END) in (ends if isinstance(ends, list) else [ends])
+    chat_model = load_chat_model(str(run.folder), device="cpu")
+    assert isinstance(chat_model.template, ChatTemplate)
+    table = chat_model.model.get_input_embeddings().weight
+    assert chat_model.model.get_output_embeddings().weight is table  # still tied
+    [told] = answer(chat_model.model, chat_model.tokenizer, ["Why?"], max_new_tokens=8)
+    [same] = answer(chat_model.model, chat_model.tokenizer, ["Why?"], max_new_tokens=8, template=chat_model.template)
+    assert told == same == "".join(stream(chat_model.model, chat_model.tokenizer, "Why?", max_new_tokens=8))
+    ends = chat_model.model.generation_config.eos_token_id
+    assert chat_model.tokenizer.convert_tokens_to_ids(END) in (ends if isinstance(ends, list) else [ends])
 
 
 def backward_flops(model, tokenizer, *, checkpointing=False):
     """Operations of one backward pass, counted."""
-    from ftlib.compat import enable_checkpointing
+    from ftlib.compat.trainer import enable_checkpointing
 
     if checkpointing:
         enable_checkpointing(model)

@@ -14,15 +14,15 @@ import pytest
 import torch
 
 from ftlib import smollm2
-from ftlib.chat_template import template_of
-from ftlib.doctor import check_smollm2
-from ftlib.ends import turn_end
+from ftlib.cli.diagnosis import check_smollm2
+from ftlib.data.messages import assistant, user
 from ftlib.errors import MissingExtraError, ModelError
-from ftlib.inference import answer, stream
-from ftlib.messages import assistant, user
-from ftlib.models import load_model, load_tokenizer, resolve_name, save_model
-from ftlib.parts import add_lora
-from ftlib.tokenization import encode_segments, tokenize
+from ftlib.inference.generation import answer, stream
+from ftlib.models.loading import load_model, load_tokenizer, resolve_name, save_model
+from ftlib.models.trainable import add_lora
+from ftlib.text.chat_template import template_of
+from ftlib.text.ends import turn_end
+from ftlib.text.tokenization import encode_segments, tokenize
 from tests.families import tiny_causal
 
 IDS = Path(__file__).parent / "smollm2_ids.json"
@@ -377,7 +377,7 @@ def test_its_tokenizer_agrees_with_llama_cpp_on_awkward_texts(real):
 
 
 def _words(text):
-    from ftlib.templates import Segment
+    from ftlib.text.templates import Segment
 
     return Segment(text)
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from datasets import Dataset
-from ftlib.flops import flops_per_token
-from ftlib.parts import add_lora
+from ftlib.estimate.flops import flops_per_token
+from ftlib.models.trainable import add_lora
 from ftlib.training import loop, speed
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.run import train

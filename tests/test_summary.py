@@ -1,10 +1,10 @@
 import pytest
 
-from ftlib.data import load_conversations
-from ftlib.models import load_tokenizer
-from ftlib.quality import REMEDIES, language_of, text_faults
-from ftlib.summary import summarize
-from ftlib.tokenization import tokenize
+from ftlib.data.quality import REMEDIES, language_of, text_faults
+from ftlib.data.reading import load_conversations
+from ftlib.models.loading import load_tokenizer
+from ftlib.text.summary import summarize
+from ftlib.text.tokenization import tokenize
 
 
 def row(question, answer="Because."):

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from ftlib.batches import pack_batch, pad_batch
 from ftlib.errors import DataError, LossWarning
-from ftlib.likelihood import _of_batch
-from ftlib.metrics import answer_loss, summed_target_loss, token_accuracy
-from ftlib.target_logits import logits_path, model_inputs
+from ftlib.evaluation.likelihood import _of_batch
+from ftlib.evaluation.metrics import answer_loss, summed_target_loss, token_accuracy
+from ftlib.models.target_logits import logits_path, model_inputs
+from ftlib.text.batches import pack_batch, pad_batch
 from ftlib.training.job import STEP_TARGETS, TargetLoss
 from tests.families import REFUSED, families, tiny_causal
 

@@ -8,10 +8,10 @@ import sys
 import pytest
 
 from ftlib.errors import TrainingError
-from ftlib.models import save_model
+from ftlib.models.loading import save_model
 from ftlib.training.config import FinetuneConfig
+from ftlib.training.distributed import Team, make_team
 from ftlib.training.run import read_metrics, train
-from ftlib.training.team import Team, make_team
 from tests.waiting import HUNG_SECONDS
 
 

@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ftlib.data.messages import user_with_context
 from ftlib.errors import DataError
-from ftlib.messages import user_with_context
-from ftlib.templates import ALPACA, CHATML, DIALOGUE, GUANACO, QUESTION_ANSWER, TEMPLATES, Segment, get_template
+from ftlib.text.templates import ALPACA, CHATML, DIALOGUE, GUANACO, QUESTION_ANSWER, TEMPLATES, Segment, get_template
 
 
 def turns(*texts):

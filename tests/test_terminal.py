@@ -1,6 +1,6 @@
 import pytest
 
-from ftlib.terminal import print_run, print_texts
+from ftlib.cli.output import print_run, print_texts
 
 SUMMARY = {
     "parameters": 1000,

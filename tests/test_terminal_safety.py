@@ -17,19 +17,10 @@ from ftlib import cli
 from ftlib.chat.console import talk
 from ftlib.chat.server import launch
 from ftlib.chat.session import Progress
-from ftlib.chat.speaker import Speaker
 from ftlib.cli import progress
+from ftlib.cli.diagnosis import Check
 from ftlib.cli.evaluate import _run_file
-from ftlib.cli.pretrain import pretrain
-from ftlib.doctor import Check
-from ftlib.errors import DataError, SkippedRowWarning
-from ftlib.estimate import estimate
-from ftlib.evaluation import compare, evaluate, side_by_side, write_json
-from ftlib.locales import printable
-from ftlib.messages import assistant, user
-from ftlib.summary import summarize
-from ftlib.templates import QUESTION_ANSWER
-from ftlib.terminal import (
+from ftlib.cli.output import (
     print_comparison,
     print_doctor,
     print_estimate,
@@ -40,6 +31,15 @@ from ftlib.terminal import (
     print_texts,
     print_upgrade,
 )
+from ftlib.cli.pretrain import pretrain
+from ftlib.data.messages import assistant, user
+from ftlib.errors import DataError, SkippedRowWarning
+from ftlib.estimate.estimation import estimate
+from ftlib.evaluation.comparison import compare, evaluate, side_by_side, write_json
+from ftlib.locales import printable
+from ftlib.models.chat_model import ChatModel
+from ftlib.text.summary import summarize
+from ftlib.text.templates import QUESTION_ANSWER
 from ftlib.training.sft_testing import SftTest
 from ftlib.upgrade import FileReport, Finding
 from tests.test_terminal import SUMMARY
@@ -127,7 +127,7 @@ def show_warning(text, kind=SkippedRowWarning):
 def show_traceback(text):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["ftlib", "--debug", "doctor"])
-        patch.setattr("ftlib.doctor.examine", lambda: fail(DataError(text)))
+        patch.setattr("ftlib.cli.diagnosis.examine", lambda: fail(DataError(text)))
         with pytest.raises(SystemExit):
             cli.main()
 
@@ -140,8 +140,8 @@ def show_estimate(text):
 def show_pretraining(text):
     for report in (None, {"held_out_loss_nats_per_token": 3.0}):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("ftlib.corpus.package_names", lambda file: [])
-            patch.setattr("ftlib.nano.make_nano", lambda *args, report=report, **options: report)
+            patch.setattr("ftlib.pretraining.corpus.package_names", lambda file: [])
+            patch.setattr("ftlib.pretraining.nano.make_nano", lambda *args, report=report, **options: report)
             place = Path(text.replace("\0", ""))
             pretrain(run_folder=place, out=place, packages=place, total_tokens=1, checkpoint_every=1)
 
@@ -155,7 +155,7 @@ def show_testing_file(text):
 
 
 def show_page(text):
-    page = SimpleNamespace(speakers=[text, text], blocks=SimpleNamespace(close=lambda **options: None))
+    page = SimpleNamespace(chat_models=[text, text], blocks=SimpleNamespace(close=lambda **options: None))
     stopped = SimpleNamespace(wait=lambda: fail(KeyboardInterrupt()))
     with pytest.MonkeyPatch.context() as patch:
         patch.delitem(sys.modules, "ipykernel", raising=False)
@@ -173,7 +173,7 @@ def show_stream(text):
     from ftlib.cli import generate
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ftlib.inference.stream", lambda *args, **options: iter([text, text]))
+        patch.setattr("ftlib.inference.generation.stream", lambda *args, **options: iter([text, text]))
         generate._stream([text, text], (None, None), QUESTION_ANSWER, {})
 
 
@@ -183,7 +183,7 @@ def show_chat(text):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("builtins.input", lambda prompt: next(lines))
         patch.setattr("ftlib.chat.console.reply", lambda *args, **options: (one for one in [step]))
-        talk(Speaker(text, None, None, QUESTION_ANSWER))
+        talk(ChatModel(text, None, None, QUESTION_ANSWER))
 
 
 SHOWN = {

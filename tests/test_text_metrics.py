@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from ftlib.data import read_rows
-from ftlib.text_metrics import distinct_each, distinct_n, refuses, repeats
+from ftlib.data.reading import read_rows
+from ftlib.evaluation.text_metrics import distinct_each, distinct_n, refuses, repeats
 
 
 def test_distinct_by_hand():

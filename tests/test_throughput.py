@@ -7,10 +7,10 @@ import torch
 
 from datasets import Dataset
 from ftlib import throughput
-from ftlib.batches import pad_batch
-from ftlib.compat import make_trainer, training_arguments
+from ftlib.compat.trainer import make_trainer, training_arguments
 from ftlib.errors import ModelError
-from ftlib.throughput import ThroughputCallback, matrix_product_flops_per_second, model_flops_per_token
+from ftlib.estimate.throughput import ThroughputCallback, matrix_product_flops_per_second, model_flops_per_token
+from ftlib.text.batches import pad_batch
 
 LENGTHS = [3, 9, 5, 2, 7, 7, 4, 8, 6, 3, 5, 1]
 GO_ON = SimpleNamespace(should_evaluate=False, should_save=False)

@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datasets import Dataset
-from ftlib.data import load_conversations, to_conversations
+from ftlib.data.reading import load_conversations, to_conversations
 from ftlib.errors import DataError, LeakWarning, TruncationWarning
-from ftlib.templates import ALPACA, CHATML, QUESTION_ANSWER, Segment
-from ftlib.tokenization import IGNORED, encode_segments, tokenize, tokenize_and_split
+from ftlib.text.templates import ALPACA, CHATML, QUESTION_ANSWER, Segment
+from ftlib.text.tokenization import IGNORED, encode_segments, tokenize, tokenize_and_split
 
 
 def rows(*pairs):

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from datasets import Dataset
-from ftlib.chat_template import ChatTemplate
-from ftlib.data import clean_message, load_conversations, save_conversations
+from ftlib.data.messages import assistant, user
+from ftlib.data.reading import clean_message, load_conversations, save_conversations
 from ftlib.errors import DataError
-from ftlib.messages import assistant, user
+from ftlib.text.chat_template import ChatTemplate
 
 ARGUMENTS = [{"a": 3}, {"city": "Köln", "days": [1, 2], "deep": {"yes": True, "no": None}}, {}]
 TURNS = (

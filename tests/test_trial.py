@@ -2,7 +2,7 @@ import pytest
 
 from datasets import Dataset
 from ftlib.errors import TrainingError
-from ftlib.training.trial import try_steps
+from ftlib.training.measured_steps import try_steps
 
 ROWS = Dataset.from_dict({"input_ids": [[2, 3, 4, 5]] * 4, "labels": [[-100, 3, 4, 5]] * 4})
 STEPS = {"pad_token_id": 1, "max_steps": 2, "learning_rate": 1e-3, "batch_size": 2, "device": "cpu"}

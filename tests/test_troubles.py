@@ -16,7 +16,7 @@ import torch
 
 import ftlib.errors
 from ftlib.hosted.providers import PROVIDERS
-from ftlib.tokenization import tokenize
+from ftlib.text.tokenization import tokenize
 from tests.troubles import TROUBLES
 from tests.troubles.page import refreshed
 from tests.troubles.trial import holds, matches, mend, provoke

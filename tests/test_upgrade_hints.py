@@ -123,7 +123,7 @@ def test_members_are_gone_and_their_successors_there(rule):
     home = homes[rule.name.partition(".")[0]]
     assert not hasattr(home, rule.old)
     if rule.new:
-        from ftlib.models import load_tokenizer
+        from ftlib.models.loading import load_tokenizer
 
         tokenizer = load_tokenizer("nano")
         assert hasattr(tokenizer, rule.new)

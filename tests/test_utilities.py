@@ -9,12 +9,12 @@ import transformers
 
 from datasets import Dataset
 from ftlib import throughput, utilities
-from ftlib.compat import CompatError, floating_point_ops, training_arguments
+from ftlib.compat.trainer import CompatError, floating_point_ops, training_arguments
+from ftlib.data.messages import user
 from ftlib.errors import DataError, PromptTooLongError, TruncationWarning
-from ftlib.inference import answer, count_prompt_tokens
-from ftlib.messages import user
-from ftlib.room import shorten
-from ftlib.templates import QUESTION_ANSWER
+from ftlib.inference.context import shorten
+from ftlib.inference.generation import answer, count_prompt_tokens
+from ftlib.text.templates import QUESTION_ANSWER
 
 FAQ = {"model": {"pretrained_name": "nano", "max_length": 2048}, "datasets": {"use_hf": False, "path": "faq"}}
 
@@ -32,7 +32,7 @@ def arguments(folder, **names):
 
 def test_the_module_offers_what_it_says_and_nothing_else():
     names = {}
-    exec("from ftlib.utilities import *", names)  # noqa: S102
+    exec("from ftlib.compat.utilities import *", names)  # noqa: S102
     names.pop("__builtins__")
     assert sorted(names) == utilities.__all__ == sorted(utilities.__all__)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftlib.words import comparable, words
+from ftlib.data.words import comparable, words
 
 DIFFERENT = [
     ("2 < 3?", "2 > 3?"),

@@ -6,6 +6,6 @@ Both keep a history, put it into the frame that the model was trained in, and sh
 from ftlib.chat.console import talk
 from ftlib.chat.server import launch, serving
 from ftlib.chat.session import Limits, Settings
-from ftlib.chat.speaker import Speaker, load_speaker
+from ftlib.models.chat_model import ChatModel, load_chat_model
 
-__all__ = ["Limits", "Settings", "Speaker", "launch", "load_speaker", "serving", "talk"]
+__all__ = ["ChatModel", "Limits", "Settings", "launch", "load_chat_model", "serving", "talk"]

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from ftlib.chat.feedback import as_json_lines
 from ftlib.chat.session import Limits, Settings, checked_question, describe, last_question, reply, with_answer
-from ftlib.chat.speaker import Speaker, load_speaker
+from ftlib.data.messages import Message, user
 from ftlib.errors import ConfigError, DataError, FtlibError
 from ftlib.locales import let_any_text_be_printed, printable, typed
-from ftlib.messages import Message, user
+from ftlib.models.chat_model import ChatModel, load_chat_model
 from ftlib.nearest import one_of
 
 HELP = """\
@@ -29,7 +29,7 @@ HELP = """\
 
 
 def talk(
-    model: str | Speaker = "nano",
+    model: str | ChatModel = "nano",
     *,
     settings: Settings | None = None,
     limits: Limits | None = None,
@@ -38,7 +38,7 @@ def talk(
     """Talk to a model in the terminal, until ``/quit`` or Ctrl-D.
 
     Args:
-        model: A name as for :func:`ftlib.load_model`, or a speaker that is loaded.
+        model: A name as for :func:`ftlib.load_model`, or a loaded :class:`ChatModel`.
         settings: How tokens are chosen, to begin with.
         limits: Length of a question, and time of an answer.
         device: As for :func:`ftlib.load_model`.
@@ -49,9 +49,9 @@ def talk(
     with contextlib.suppress(ImportError):  # not on Windows
         import readline  # noqa: F401 (input() then edits lines and remembers them)
     let_any_text_be_printed()
-    speaker = model if isinstance(model, Speaker) else load_speaker(model, device=device)
-    chat = _Chat(speaker, settings or Settings(), limits or Limits())
-    chat.say(f"Chat with {speaker.name}. /help shows what else can be done.\n")
+    chat_model = model if isinstance(model, ChatModel) else load_chat_model(model, device=device)
+    chat = _Chat(chat_model, settings or Settings(), limits or Limits())
+    chat.say(f"Chat with {chat_model.name}. /help shows what else can be done.\n")
     while (line := _line()) is not None:
         try:
             if not chat.do(typed(line)):
@@ -71,8 +71,8 @@ def _line() -> str | None:
 class _Chat:
     """A conversation, and what can be done with it."""
 
-    def __init__(self, speaker: Speaker, settings: Settings, limits: Limits) -> None:
-        self.speaker = speaker
+    def __init__(self, chat_model: ChatModel, settings: Settings, limits: Limits) -> None:
+        self.chat_model = chat_model
         self.settings = settings
         self.limits = limits
         self.history: list[Message] = []
@@ -104,8 +104,8 @@ class _Chat:
 
     def _answer(self, messages: list[Message]) -> None:
         progress = None
-        writing = reply(self.speaker, messages, self.settings, answer_seconds=self.limits.answer_seconds)
-        self.console.print(f"{printable(self.speaker.name)}: ", end="", style="bold", soft_wrap=True)
+        writing = reply(self.chat_model, messages, self.settings, answer_seconds=self.limits.answer_seconds)
+        self.console.print(f"{printable(self.chat_model.name)}: ", end="", style="bold", soft_wrap=True)
         try:
             with contextlib.closing(writing):
                 for step in writing:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ftlib.data.messages import Message
 from ftlib.errors import DataError
 from ftlib.files import check_target, write_checked
-from ftlib.messages import Message
 
 
 def as_json_lines(conversations: Sequence[Sequence[Message]]) -> str:

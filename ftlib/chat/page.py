@@ -29,10 +29,10 @@ from ftlib.chat.session import (
     reply,
     with_answer,
 )
-from ftlib.chat.speaker import Speaker
+from ftlib.data.messages import Message, user
 from ftlib.errors import FtlibError
-from ftlib.messages import Message, user
-from ftlib.models import context_length
+from ftlib.models.chat_model import ChatModel
+from ftlib.models.loading import context_length
 
 # Gradio renders HTML in a chat even where it renders no Markdown; pre-wrap keeps the spaces of a text that is text.
 STYLE = """
@@ -76,7 +76,7 @@ class Page:
     """The page of one or several models.
 
     Args:
-        speakers: One is talked to at a time, unless ``compare``.
+        chat_models: One is talked to at a time, unless ``compare``.
         compare: Show both side by side.
         settings: What the controls begin with.
         limits: What a visitor may take.
@@ -86,7 +86,7 @@ class Page:
 
     def __init__(
         self,
-        speakers: Sequence[Speaker],
+        chat_models: Sequence[ChatModel],
         *,
         compare: bool,
         settings: Settings,
@@ -95,7 +95,7 @@ class Page:
         examples: Sequence[str],
     ) -> None:
         """Lay the page out and connect its buttons."""
-        self.speakers = {speaker.name: speaker for speaker in speakers}
+        self.chat_models = {chat_model.name: chat_model for chat_model in chat_models}
         self.compare = compare
         self.limits = limits
         self.feedback = feedback
@@ -107,7 +107,7 @@ class Page:
         self.blocks.queue(max_size=limits.waiting, default_concurrency_limit=1, api_open=False)
 
     def _lay_out(self, settings: Settings, examples: Sequence[str]) -> None:
-        names = list(self.speakers)
+        names = list(self.chat_models)
         self.history = gr.State([[] for _ in range(self.columns)])
         self.views, self.told = [], []
         with gr.Row():
@@ -144,7 +144,7 @@ class Page:
 
     def _longest_answer(self) -> int:
         """Leave at least half of every model's context to the conversation."""
-        halves = (context_length(speaker.model) // 2 for speaker in self.speakers.values())
+        halves = (context_length(chat_model.model) // 2 for chat_model in self.chat_models.values())
         return min(_LONGEST_ANSWER, *halves)
 
     def _connect(self) -> None:
@@ -200,14 +200,14 @@ class Page:
         self, question: Callable[[], str], history: History, chosen: str, values: Sequence[Any]
     ) -> tuple[History, list[Generator[Progress]]] | None:
         """Check everything that can be refused; say so on the page, and return None, when something is."""
-        speakers = list(self.speakers.values()) if self.compare else [self.speakers[chosen]]
+        chat_models = list(self.chat_models.values()) if self.compare else [self.chat_models[chosen]]
         try:
             asked = user(question())
             settings = _settings(values)
             history = [[*messages, asked] for messages in history]
             return history, [
-                reply(speaker, messages, settings, answer_seconds=self.limits.answer_seconds)
-                for speaker, messages in zip(speakers, history, strict=True)
+                reply(chat_model, messages, settings, answer_seconds=self.limits.answer_seconds)
+                for chat_model, messages in zip(chat_models, history, strict=True)
             ]
         except FtlibError as error:
             gr.Warning(html.escape(str(error)))
@@ -256,7 +256,7 @@ class Page:
     def _rater(self, column: int) -> Callable[..., None]:
         def rate(history: History, chosen: str, rated: gr.LikeData) -> None:
             index = rated.index if isinstance(rated.index, int) else rated.index[0]
-            model = list(self.speakers)[column] if self.compare else chosen
+            model = list(self.chat_models)[column] if self.compare else chosen
             # A thumb that is pressed a second time comes back as an empty text.
             is_good = rated.liked if isinstance(rated.liked, bool) else None
             try:

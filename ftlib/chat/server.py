@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from ftlib.chat.feedback import FeedbackFile
 from ftlib.chat.session import EXAMPLES, Limits, Settings
-from ftlib.chat.speaker import Speaker, base_of, load_speaker
 from ftlib.errors import ConfigError, MissingExtraError, ModelError
 from ftlib.locales import printable
+from ftlib.models.chat_model import ChatModel, base_of, load_chat_model
 
 if TYPE_CHECKING:
     from ftlib.chat.page import Page
@@ -27,7 +27,7 @@ _POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-
 
 
 def launch(
-    models: Sequence[str | Speaker] = ("nano",),
+    models: Sequence[str | ChatModel] = ("nano",),
     *,
     compare: bool = False,
     port: int | None = None,
@@ -43,7 +43,7 @@ def launch(
     In a notebook it is shown below the cell, doesn't wait, and ends with the kernel.
 
     Args:
-        models: Whom to talk to: names as for :func:`ftlib.load_model`, or speakers that are loaded.
+        models: Whom to talk to: names as for :func:`ftlib.load_model`, or loaded :class:`ChatModel` objects.
         compare: Show two models side by side: those named, or the only one and the model that it was tuned from.
         port: Where; default: the first free one from 7860.
         settings: What the controls begin with.
@@ -64,7 +64,7 @@ def launch(
     url = _start(page, port, inline=in_notebook)
     if in_notebook:
         return
-    sys.stdout.write(printable(f"Chat with {' and '.join(page.speakers)}: {url} (Ctrl-C ends it)\n"))
+    sys.stdout.write(printable(f"Chat with {' and '.join(page.chat_models)}: {url} (Ctrl-C ends it)\n"))
     sys.stdout.flush()
     if open_browser:
         webbrowser.open(url)
@@ -78,7 +78,7 @@ def launch(
 
 @contextmanager
 def serving(
-    models: Sequence[str | Speaker] = ("nano",),
+    models: Sequence[str | ChatModel] = ("nano",),
     *,
     compare: bool = False,
     port: int | None = None,
@@ -102,7 +102,7 @@ def serving(
 
 
 def _page(
-    models: Sequence[str | Speaker],
+    models: Sequence[str | ChatModel],
     compare: bool,
     feedback: str | Path,
     *,
@@ -118,12 +118,12 @@ def _page(
         raise MissingExtraError(f"the chat page needs the package {error.name!r}: install it with {command}") from error
     kept = FeedbackFile(feedback)
     chosen = _pair(models) if compare else list(models)
-    names = [model.name if isinstance(model, Speaker) else model for model in chosen]
+    names = [model.name if isinstance(model, ChatModel) else model for model in chosen]
     if not names or len(set(names)) < len(names):
         raise ModelError(f"the page needs one model or several different ones, not {names}")
-    speakers = [model if isinstance(model, Speaker) else load_speaker(model, device=device) for model in chosen]
+    chat_models = [model if isinstance(model, ChatModel) else load_chat_model(model, device=device) for model in chosen]
     return Page(
-        speakers,
+        chat_models,
         compare=compare,
         settings=settings or Settings(),
         limits=limits or Limits(),
@@ -132,7 +132,7 @@ def _page(
     )
 
 
-def _pair(models: Sequence[str | Speaker]) -> list[str | Speaker]:
+def _pair(models: Sequence[str | ChatModel]) -> list[str | ChatModel]:
     if len(models) == 1 and isinstance(models[0], str):
         return [base_of(models[0]), models[0]]
     if len(models) != 2:

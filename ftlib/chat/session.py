@@ -8,11 +8,11 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import cast
 
-from ftlib.chat.speaker import Speaker
+from ftlib.data.messages import Message, RowError, assistant, checked_text
 from ftlib.errors import ConfigError, DataError, PromptTooLongError
-from ftlib.inference import count_prompt_tokens, fit_history, stream
-from ftlib.messages import Message, RowError, assistant, checked_text
-from ftlib.models import NO_LIMIT, context_length
+from ftlib.inference.generation import count_prompt_tokens, fit_history, stream
+from ftlib.models.chat_model import ChatModel
+from ftlib.models.loading import NO_LIMIT, context_length
 
 EXAMPLES = ("What is LoRA?", "Why is a batch padded?", "What does the learning rate do?")
 """Questions that the chat page offers to begin with."""
@@ -126,12 +126,12 @@ def checked_question(text: str, limits: Limits) -> str:
 
 
 def reply(
-    speaker: Speaker, messages: Sequence[Message], settings: Settings, *, answer_seconds: float = 120.0
+    chat_model: ChatModel, messages: Sequence[Message], settings: Settings, *, answer_seconds: float = 120.0
 ) -> Generator[Progress, None, None]:
     """Answer a conversation that ends with a question, piece by piece.
 
     Args:
-        speaker: Who answers.
+        chat_model: Who answers.
         messages: The history, the question last. What doesn't fit the context is left out from the front.
         settings: How tokens are chosen.
         answer_seconds: When this much time has passed the answer ends.
@@ -143,21 +143,21 @@ def reply(
     Raises:
         PromptTooLongError: The question alone doesn't fit.
     """
-    context = context_length(speaker.model)
+    context = context_length(chat_model.model)
     kept, dropped = fit_history(
         messages,
-        speaker.tokenizer,
-        template=speaker.template,
+        chat_model.tokenizer,
+        template=chat_model.template,
         context=context,
         max_new_tokens=settings.max_new_tokens,
     )
-    prompt_tokens = count_prompt_tokens(kept, speaker.tokenizer, template=speaker.template)
+    prompt_tokens = count_prompt_tokens(kept, chat_model.tokenizer, template=chat_model.template)
     start = Progress("", 0, 0.0, prompt_tokens, context, dropped)
-    return _write(speaker, kept, settings, start, answer_seconds)
+    return _write(chat_model, kept, settings, start, answer_seconds)
 
 
 def _write(
-    speaker: Speaker, messages: list[Message], settings: Settings, progress: Progress, answer_seconds: float
+    chat_model: ChatModel, messages: list[Message], settings: Settings, progress: Progress, answer_seconds: float
 ) -> Generator[Progress, None, None]:
     started = time.monotonic()
     tokens = 0
@@ -169,7 +169,7 @@ def _write(
         return time.monotonic() - started > answer_seconds
 
     yield progress
-    with closing(_pieces(speaker, messages, settings, is_late)) as pieces:
+    with closing(_pieces(chat_model, messages, settings, is_late)) as pieces:
         for piece in pieces:
             seconds = time.monotonic() - started
             progress = replace(progress, text=progress.text + piece, tokens=tokens + 1, seconds=seconds)
@@ -179,13 +179,13 @@ def _write(
 
 
 def _pieces(
-    speaker: Speaker, messages: list[Message], settings: Settings, should_stop: Callable[[], bool]
+    chat_model: ChatModel, messages: list[Message], settings: Settings, should_stop: Callable[[], bool]
 ) -> Generator[str, None, None]:
     pieces = stream(
-        speaker.model,
-        speaker.tokenizer,
+        chat_model.model,
+        chat_model.tokenizer,
         messages,
-        template=speaker.template,
+        template=chat_model.template,
         should_stop=should_stop,
         **vars(settings),
     )

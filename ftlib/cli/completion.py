@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ftlib.places import shipped
+from ftlib.paths import architectures_file, shipped
 
 ENGINES = ("loop", "hf", "lightning", "trl")
 DTYPES = ("float32", "bfloat16")
@@ -36,21 +36,21 @@ def test_configs() -> list[str]:
 
 def formats() -> list[str]:
     """Name the formats that rows can have."""
-    from ftlib.formats import FORMATS
+    from ftlib.data.formats import FORMATS
 
     return ["auto", *FORMATS]
 
 
 def written_formats() -> list[str]:
     """Name the formats that rows can be written in."""
-    from ftlib.formats import FORMATS
+    from ftlib.data.formats import FORMATS
 
     return [name for name, one in FORMATS.items() if one.write]
 
 
 def templates() -> list[str]:
     """Name the text templates."""
-    from ftlib.templates import TEMPLATES
+    from ftlib.text.templates import TEMPLATES
 
     return list(TEMPLATES)
 
@@ -62,8 +62,7 @@ def models() -> list[str]:
 
 def architectures() -> list[str]:
     """Name nano, smollm2 and the models of the Hub whose architecture is shipped."""
-    known = Path(__file__).resolve().parent.parent / "assets" / "architectures.json"
-    return ["nano", "smollm2", *json.loads(known.read_text(encoding="utf-8"))]
+    return ["nano", "smollm2", *json.loads(architectures_file().read_text(encoding="utf-8"))]
 
 
 def _configs() -> list[str]:

@@ -12,8 +12,8 @@ import typer
 from ftlib.cli import completion
 
 if TYPE_CHECKING:
-    from ftlib.messages import Message
-    from ftlib.summary import DataSummary
+    from ftlib.data.messages import Message
+    from ftlib.text.summary import DataSummary
 
 EXAMPLES = (
     "ftlib data faq",
@@ -81,7 +81,7 @@ def data(
     Says what is in it, how many tokens that makes, how much of a batch would be padding, and what is wrong with it.
     """
     from ftlib.cli import progress
-    from ftlib.data import iter_conversations, save_conversations, source_file
+    from ftlib.data.reading import iter_conversations, save_conversations, source_file
     from ftlib.files import check_target
     from ftlib.locales import printable
 
@@ -109,7 +109,7 @@ def data(
     elif convert is not None:
         typer.echo(printable(said))
     else:
-        from ftlib.terminal import print_summary
+        from ftlib.cli.output import print_summary
 
         print_summary(source, summary, shown)
     if unusable or found.get("faults"):
@@ -126,9 +126,9 @@ def _keep_first(rows: Iterator[list[Message]], count: int, kept: list[list[Messa
 def _summary(
     conversations: Iterator[list[Message]], name: str, model: str | None, template: str, context: int | None, size: int
 ) -> DataSummary:
-    from ftlib.models import load_tokenizer
-    from ftlib.summary import summarize
-    from ftlib.templates import get_template
+    from ftlib.models.loading import load_tokenizer
+    from ftlib.text.summary import summarize
+    from ftlib.text.templates import get_template
 
     chosen = load_tokenizer(model) if model else None
     frame = get_template(template)

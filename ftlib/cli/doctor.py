@@ -18,13 +18,13 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findi
     What is installed and what is missing, the device, the speed of a matrix product on it, whether the Hub of Hugging
     Face can be reached, which keys are set (never what they are), and whether nano is as it was shipped.
     """
-    from ftlib.doctor import can_run, examine
+    from ftlib.cli.diagnosis import can_run, examine
 
     checks = examine()
     if as_json:
         typer.echo(json.dumps({"can_run": can_run(checks), "checks": [asdict(check) for check in checks]}))
     else:
-        from ftlib.terminal import print_doctor
+        from ftlib.cli.output import print_doctor
 
         print_doctor(checks)
     raise typer.Exit(0 if can_run(checks) else 1)

@@ -77,11 +77,11 @@ def estimate(
     Parameters, operations, memory, and the cards where it fits: worked out from the configuration alone. Nothing is
     downloaded for the models that the course knows.
     """
-    from ftlib.estimate import architecture
-    from ftlib.estimate import estimate as work_out
-    from ftlib.hardware import GPUS, fits, suggest
-    from ftlib.hardware import gpu as find_card
-    from ftlib.terminal import print_estimate
+    from ftlib.cli.output import print_estimate
+    from ftlib.estimate.cards import GPUS, fits, suggest
+    from ftlib.estimate.cards import gpu as find_card
+    from ftlib.estimate.estimation import architecture
+    from ftlib.estimate.estimation import estimate as work_out
 
     arguments: dict[str, Any] = {"batch_size": batch, "length": length, "accumulation_steps": accumulation}
     arguments |= {"steps": steps, "dtype": dtype, "precision": precision, "optimizer": optimizer}

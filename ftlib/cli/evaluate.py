@@ -17,10 +17,10 @@ from ftlib.cli.group import WrongUsage
 from ftlib.errors import DataError, SkippedRowWarning
 
 if TYPE_CHECKING:
-    from ftlib.data import OnError
-    from ftlib.evaluation import Evaluation
-    from ftlib.messages import Message
-    from ftlib.templates import Template
+    from ftlib.data.messages import Message
+    from ftlib.data.reading import OnError
+    from ftlib.evaluation.comparison import Evaluation
+    from ftlib.text.templates import Template
 
 EXAMPLES = (
     "ftlib evaluate faq --split test --model nano --model runs/faq",
@@ -118,7 +118,7 @@ def _rows(
     source: str, split: str | None, limit: int | None = None, on_error: OnError = "raise"
 ) -> list[dict[str, Any]]:
     """Read questions with their answers; of other formats than question-answer, the first exchange of each row."""
-    from ftlib.data import iter_conversations, read_rows
+    from ftlib.data.reading import iter_conversations, read_rows
 
     name, conversations = iter_conversations(source, split=split, on_error=on_error)
     if name == "question-answer":
@@ -142,15 +142,15 @@ def _sources(
     models: Sequence[str], providers: Sequence[str], max_tokens: int, device: str | None
 ) -> tuple[dict[str, Any], dict[str, Template]]:
     """Return who is asked, by name, and the frame of each."""
-    from ftlib.chat.speaker import load_speaker
     from ftlib.hosted import why_not
-    from ftlib.templates import QUESTION_ANSWER
+    from ftlib.models.chat_model import load_chat_model
+    from ftlib.text.templates import QUESTION_ANSWER
 
     sources: dict[str, Any] = {one: why_not(one) or partial(_ask, one, max_tokens=max_tokens) for one in providers}
     frames: dict[str, Template] = dict.fromkeys(providers, QUESTION_ANSWER)  # a provider has a frame of its own
-    speakers = {name: load_speaker(name, device=device) for name in models}
-    loaded = {name: (speaker.model, speaker.tokenizer) for name, speaker in speakers.items()}
-    return {**loaded, **sources}, {**frames, **{name: speaker.template for name, speaker in speakers.items()}}
+    chat_models = {name: load_chat_model(name, device=device) for name in models}
+    loaded = {name: (chat_model.model, chat_model.tokenizer) for name, chat_model in chat_models.items()}
+    return {**loaded, **sources}, {**frames, **{name: chat_model.template for name, chat_model in chat_models.items()}}
 
 
 def _ask(provider: str, questions: Sequence[str], *, max_tokens: int) -> list[str]:
@@ -163,7 +163,7 @@ def _evaluate(
     sources: dict[str, Any], rows: list[dict[str, Any]], frames: dict[str, Template], max_new_tokens: int
 ) -> Evaluation:
     from ftlib.cli import progress
-    from ftlib.evaluation import evaluate as run_evaluation
+    from ftlib.evaluation.comparison import evaluate as run_evaluation
 
     with progress.counting("") as show_done:
         return run_evaluation(
@@ -177,7 +177,7 @@ def _evaluate(
 
 def _check_targets(written: dict[str, Path | None], questions: str, split: str | None) -> None:
     """Find out before anybody is asked whether the answers can be written."""
-    from ftlib.data import source_file
+    from ftlib.data.reading import source_file
     from ftlib.files import check_target
 
     source = source_file(questions, split=split)
@@ -187,9 +187,9 @@ def _check_targets(written: dict[str, Path | None], questions: str, split: str |
 
 
 def _write(found: Evaluation, written: dict[str, Path | None]) -> None:
-    from ftlib import evaluation, evaluation_page
+    from ftlib.evaluation import comparison, page
 
-    writers = {"json": evaluation.write_json, "csv": evaluation.write_csv, "html": evaluation_page.write_html}
+    writers = {"json": comparison.write_json, "csv": comparison.write_csv, "html": page.write_html}
     failed: list[DataError] = []
     for kind, path in written.items():
         try:
@@ -202,14 +202,14 @@ def _write(found: Evaluation, written: dict[str, Path | None]) -> None:
 
 
 def _check_answered(found: Evaluation) -> None:
-    from ftlib.evaluation import FAILED
+    from ftlib.evaluation.comparison import FAILED
 
     if any(str(note).startswith(FAILED) for note in found.summary["note"]):
         raise typer.Exit(1)
 
 
 def _print(found: Evaluation, show: int, *, as_json: bool) -> None:
-    from ftlib.terminal import print_evaluation
+    from ftlib.cli.output import print_evaluation
 
     if as_json:
         typer.echo(json.dumps({"summary": _records(found.summary), "table": _records(found.table)}))
@@ -218,8 +218,8 @@ def _print(found: Evaluation, show: int, *, as_json: bool) -> None:
 
 
 def _compare(paths: tuple[Path, Path], models: Sequence[str], show: int, *, as_json: bool) -> None:
-    from ftlib.evaluation import compare, read_json, side_by_side
-    from ftlib.terminal import print_comparison
+    from ftlib.cli.output import print_comparison
+    from ftlib.evaluation.comparison import compare, read_json, side_by_side
 
     if len(models) not in (0, 2):
         raise WrongUsage("--compare takes --model twice: the one of the first file and the one of the second")

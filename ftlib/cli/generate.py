@@ -92,7 +92,7 @@ def generate(
         rows = [{"prompt": prompt, "text": text} for prompt, text in zip(texts, answers, strict=True)]
         typer.echo(json.dumps({"model": model, "rows": rows}))
     else:
-        from ftlib.terminal import print_texts
+        from ftlib.cli.output import print_texts
 
         print_texts(texts, answers)
 
@@ -116,13 +116,13 @@ def _read(prompts: list[str], file: TextIO | None) -> list[str]:
 
 def _load(name: str, device: str | None, *, chat: bool, template: str | None) -> tuple[Any, tuple[Any, Any]]:
     """Return the frame of questions (None: no frame), and the model with its tokenizer."""
-    from ftlib.models import load_model
-    from ftlib.templates import get_template
+    from ftlib.models.loading import load_model
+    from ftlib.text.templates import get_template
 
     frame = get_template(template) if template else None
     loaded = load_model(name, device=device)
     if chat:
-        from ftlib.chat.speaker import training_template
+        from ftlib.models.chat_model import training_template
 
         frame = training_template(name, loaded[1])
     return frame, loaded
@@ -130,8 +130,8 @@ def _load(name: str, device: str | None, *, chat: bool, template: str | None) ->
 
 def _generate(texts: list[str], loaded: tuple[Any, Any], frame: Any, options: dict[str, Any]) -> list[str]:
     from ftlib.cli import progress
-    from ftlib.inference import answer
-    from ftlib.inference import generate as continue_texts
+    from ftlib.inference.generation import answer
+    from ftlib.inference.generation import generate as continue_texts
 
     with progress.counting("prompts") as on_done:
         if frame is None:
@@ -140,7 +140,7 @@ def _generate(texts: list[str], loaded: tuple[Any, Any], frame: Any, options: di
 
 
 def _stream(texts: list[str], loaded: tuple[Any, Any], frame: Any, options: dict[str, Any]) -> None:
-    from ftlib.inference import stream
+    from ftlib.inference.generation import stream
     from ftlib.locales import printable
 
     for number, text in enumerate(texts):

@@ -30,10 +30,10 @@ def pretrain(
 
     Harvests docstrings, trains the tokenizer, pretrains and writes the model with its card. It takes hours.
     """
-    from ftlib.corpus import STANDARD_LIBRARY, package_names
     from ftlib.locales import printable
-    from ftlib.nano import make_nano
-    from ftlib.pretrain import Recipe
+    from ftlib.pretraining.corpus import STANDARD_LIBRARY, package_names
+    from ftlib.pretraining.nano import make_nano
+    from ftlib.pretraining.run import Recipe
 
     report = make_nano(
         [STANDARD_LIBRARY, *package_names(packages)],

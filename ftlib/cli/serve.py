@@ -41,10 +41,10 @@ def serve(
     The address is printed when it answers; Ctrl-C ends it. It listens on 127.0.0.1, asks for no key, and puts questions
     into the frame that the model was trained in. The server is transformers' own.
     """
-    from ftlib.chat.speaker import training_template
-    from ftlib.models import load_tokenizer
-    from ftlib.server import local_server
-    from ftlib.terminal import print_server
+    from ftlib.cli.output import print_server
+    from ftlib.hosted.server import local_server
+    from ftlib.models.chat_model import training_template
+    from ftlib.models.loading import load_tokenizer
 
     frame = training_template(model, load_tokenizer(model))
     try:

@@ -47,11 +47,11 @@ def train(
     The folder of the run holds metrics, checkpoints, a picture of the loss and a card. A run is never overwritten.
     """
     from ftlib.cli import progress
-    from ftlib.terminal import print_run
+    from ftlib.cli.output import print_run
     from ftlib.training.config import FinetuneConfig
+    from ftlib.training.distributed import is_main_process
     from ftlib.training.run import SUMMARY
     from ftlib.training.run import train as run_training
-    from ftlib.training.team import is_main_process
 
     changes = [*(set_ or []), *([f"engine={engine}"] if engine else [])]
     settings = FinetuneConfig.from_yaml(config, changes=changes)

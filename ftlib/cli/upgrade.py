@@ -23,7 +23,7 @@ def upgrade(
     Shows what would change in notebooks and scripts written for older releases of transformers, TRL, peft, datasets and
     others; --fix rewrites the files.
     """
-    from ftlib.terminal import print_upgrade
+    from ftlib.cli.output import print_upgrade
     from ftlib.upgrade import run_upgrade
 
     reports, status = run_upgrade(paths, fix=fix)

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from ftlib.data.messages import Message
 from ftlib.errors import MissingExtraError
 from ftlib.hosted.failures import CallFailedError, lost, status_failure, unreadable
 from ftlib.hosted.providers import Endpoint, Provider
-from ftlib.messages import Message
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from ftlib import given
+from ftlib.argument_checks import at_least, checked, each
+from ftlib.data.leaks import same_prompts
+from ftlib.data.message_checks import conversation_rows, message_list
+from ftlib.data.messages import Message
 from ftlib.errors import DataError
 from ftlib.files import check_target, write_checked
-from ftlib.given import at_least, checked, each
 from ftlib.hosted.finetuning_row import FIELDS, read_row, text_of
-from ftlib.leakage import same_prompts
-from ftlib.messages import Message
 
 FEWEST_ROWS = 10
 MOST_BYTES = 512 * 2**20
@@ -65,7 +65,7 @@ def about_tokens(text: str) -> int:
     return math.ceil(len(text.encode("utf-8", "surrogatepass")) / 4)
 
 
-@checked(conversations=given.conversations, seed=at_least(0))
+@checked(conversations=conversation_rows, seed=at_least(0))
 def split_conversations(
     conversations: Iterable[Mapping[str, Any]], *, validation_size: float = 0.1, seed: int = 123
 ) -> tuple[list[list[Message]], list[list[Message]]]:
@@ -95,7 +95,7 @@ def split_conversations(
     return [rows[number] for number in sorted({*trained, *both})], [rows[number] for number in kept]
 
 
-@checked(conversations=each(given.messages))
+@checked(conversations=each(message_list))
 def write_finetuning_file(conversations: Iterable[Sequence[Message]], path: str | Path) -> Path:
     """Write conversations as OpenAI's chat format for fine-tuning, one in each line.
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ftlib.data.messages import RowError, check_order
 from ftlib.errors import DataError
 from ftlib.hosted.finetuning_tools import wrong_with_calls, wrong_with_tools
-from ftlib.messages import RowError, check_order
 
 FIELDS = {"role", "content", "name", "weight", "tool_calls", "tool_call_id", "refusal"}
 """What a message may hold."""

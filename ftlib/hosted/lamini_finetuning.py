@@ -13,14 +13,14 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
-from ftlib import given
+from ftlib.argument_checks import above, each, held
+from ftlib.data.message_checks import message_list
+from ftlib.data.messages import Message
 from ftlib.errors import DataError, MissingExtraError
-from ftlib.given import above, each, held
 from ftlib.hosted.calls import missing_client
 from ftlib.hosted.failures import CallFailedError, lost, status_failure, unreadable
 from ftlib.hosted.openai_finetuning import Job, job_error
 from ftlib.hosted.providers import Endpoint, find_endpoint, hidden
-from ftlib.messages import Message
 
 _LAMINI_STATUS = {
     "AuthenticationError": 401,
@@ -59,7 +59,7 @@ def train_at_lamini(
     del api_key  # an error's traceback may show the variables of its functions
     held(
         train_at_lamini,
-        {"conversations": each(given.messages), "timeout_seconds": above(0)},
+        {"conversations": each(message_list), "timeout_seconds": above(0)},
         conversations=conversations,
         finetune_args=finetune_args,
         timeout_seconds=timeout_seconds,

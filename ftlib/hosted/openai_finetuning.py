@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ftlib.errors import DataError, ProviderError
-from ftlib.hosted.asking import run_apart
 from ftlib.hosted.calls import openai_client, openai_errors
+from ftlib.hosted.client import run_apart
 from ftlib.hosted.failures import CallFailedError, persist, unreadable
 from ftlib.hosted.finetuning_file import check_finetuning_file
 from ftlib.hosted.job_refusals import refusals_of_job, refusals_of_start, refusals_of_upload

@@ -221,7 +221,9 @@ def find_endpoint(
     place = _given(base_url, provider.url_variable, provider.base_url)
     wanted = _given(model, provider.model_variable, provider.default_model)
     if place is None:
-        remedy = f"start a server with ftlib.server.local_server and pass its base_url, or set {provider.url_variable}"
+        remedy = (
+            f"start one with ftlib.hosted.server.local_server and pass its base_url, or set {provider.url_variable}"
+        )
         raise ProviderError("there is no address", provider=name, remedy=remedy)
     if wanted is None:
         remedy = f"pass model=, or set {provider.model_variable}"

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ftlib.errors import TrainingError
 from ftlib.files import whole_folder
-from ftlib.model_names import best_checkpoint
-from ftlib.models import save_quietly
+from ftlib.models.loading import save_quietly
+from ftlib.models.names import best_checkpoint
 from ftlib.training.randomness import random_states, set_random_states
 
 _STATE, _TENSORS = "training_state.json", "training_state.safetensors"

@@ -7,8 +7,8 @@ from typing import Any
 
 from datasets import Dataset
 from ftlib.errors import DataError, DroppedRowsWarning
-from ftlib.models import context_length
-from ftlib.tokenization import IGNORED
+from ftlib.models.loading import context_length
+from ftlib.text.tokenization import IGNORED
 
 
 def check_rows(rows: Dataset, **positive: int) -> None:

@@ -17,10 +17,10 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from ftlib.errors import TrainingError
+from ftlib.training.distributed import make_team
 from ftlib.training.job import Job, TargetLoss
 from ftlib.training.optimizers import set_rates
 from ftlib.training.randomness import States, random_states, set_random_states
-from ftlib.training.team import make_team
 
 
 def run(job: Job) -> None:

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from datasets import Dataset
-from ftlib.batches import length_batches, pad_batch, padded_batches
 from ftlib.errors import DataError, TrainingError
-from ftlib.metrics import answer_loss
-from ftlib.target_logits import score_targets
-from ftlib.tokenization import IGNORED
+from ftlib.evaluation.metrics import answer_loss
+from ftlib.models.target_logits import score_targets
+from ftlib.text.batches import length_batches, pad_batch, padded_batches
+from ftlib.text.tokenization import IGNORED
 from ftlib.training.checks import check_rows
 from ftlib.training.own_loss import auxiliary_weight
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ftlib.errors import TrainingError
+from ftlib.training.distributed import process_count
 from ftlib.training.job import Job, TargetLoss
 from ftlib.training.optimizers import set_rates
 from ftlib.training.randomness import States, random_states, set_random_states
-from ftlib.training.team import process_count
 
 
 def run(job: Job) -> None:

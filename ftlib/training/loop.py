@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from datasets import Dataset
 from ftlib.training.checks import check_fit, check_rows, with_targets
+from ftlib.training.distributed import Team, make_team
 from ftlib.training.job import Job, MicroBatches, Step, TargetLoss, evaluator, real_tokens
 from ftlib.training.optimizers import OptimizerName, default_learning_rate, make_optimizer, schedule, set_rates
-from ftlib.training.team import Team, make_team
 
 
 def finetune(

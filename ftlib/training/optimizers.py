@@ -81,7 +81,7 @@ def default_learning_rate(model: nn.Module, name: OptimizerName = "adamw") -> fl
     Raises:
         ConfigError: The optimizer is SGD, whose rate depends on the size of the gradients.
 
-    >>> from ftlib.models import load_model
+    >>> from ftlib.models.loading import load_model
     >>> default_learning_rate(load_model("nano")[0])
     0.001
     """

@@ -9,8 +9,8 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, nn
 
 from ftlib.errors import LossWarning
-from ftlib.target_logits import first_rows, looked_at, model_inputs, padded_on_the_right
-from ftlib.tokenization import IGNORED
+from ftlib.models.target_logits import first_rows, looked_at, model_inputs, padded_on_the_right
+from ftlib.text.tokenization import IGNORED
 
 _NAMES = ("router_aux_loss_coef", "aux_loss_coef")
 _weights: WeakKeyDictionary[nn.Module, tuple[bool, float]] = WeakKeyDictionary()
@@ -24,7 +24,7 @@ def auxiliary_weight(model: Any, batch: dict[str, Tensor]) -> float:
 
     Args:
         model: A causal language model of transformers.
-        batch: As for :func:`ftlib.metrics.summed_target_loss`.
+        batch: As for :func:`ftlib.evaluation.metrics.summed_target_loss`.
 
     Warns:
         LossWarning: The model's own loss holds something else, which is not trained here.

@@ -13,22 +13,22 @@ from typing import Any
 import torch
 
 from datasets import Dataset
-from ftlib.batches import padded_batches
-from ftlib.compat import enable_checkpointing
+from ftlib.compat.installed import enable_checkpointing
 from ftlib.errors import ConfigError
-from ftlib.metrics import answer_loss, corpus_bleu
-from ftlib.models import load_model
-from ftlib.parts import add_lora, freeze
-from ftlib.precision import best_precision
+from ftlib.evaluation.metrics import answer_loss, corpus_bleu
+from ftlib.models.loading import load_model
+from ftlib.models.precision import best_precision
+from ftlib.models.trainable import add_lora, freeze
+from ftlib.text.batches import padded_batches
 from ftlib.training.checkpoints import Checkpoint, checkpoints
 from ftlib.training.checks import check_fit
 from ftlib.training.config import FinetuneConfig
+from ftlib.training.config_sections import Precision as Wanted
+from ftlib.training.distributed import is_main_process, process_count
 from ftlib.training.job import Job, MicroBatches, Precision, check_finite, evaluator
 from ftlib.training.loop import steps_for_epochs
 from ftlib.training.optimizers import default_learning_rate, make_optimizer, schedule
 from ftlib.training.scores import scores
-from ftlib.training.sections import Precision as Wanted
-from ftlib.training.team import is_main_process, process_count
 
 _STATE = "training_state.json"
 _BFLOAT16_SINCE = (8, 0)  # compute capability of the Ampere cards

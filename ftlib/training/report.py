@@ -13,7 +13,7 @@ import torch
 import transformers
 
 import ftlib
-from ftlib.parts import PartCount
+from ftlib.models.trainable import PartCount
 from ftlib.training.checkpoints import Checkpoint
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.job import Step

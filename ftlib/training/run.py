@@ -11,24 +11,25 @@ from typing import Any
 
 import torch
 
-from ftlib.chat_template import to_jinja
-from ftlib.ends import set_ends
 from ftlib.errors import ConfigError, DataError, TrainingError
 from ftlib.files import check_folder, write_whole
-from ftlib.models import context_length
-from ftlib.parts import count_parameters
-from ftlib.precision import best_precision
+from ftlib.models.loading import context_length
+from ftlib.models.precision import best_precision
+from ftlib.models.run_folder import CONFIG
+from ftlib.models.trainable import count_parameters
+from ftlib.text.chat_template import to_jinja
+from ftlib.text.ends import set_ends
 from ftlib.training.checkpoints import Checkpoint, best_of, checkpoints, load_state, prune
 from ftlib.training.config import FinetuneConfig
+from ftlib.training.distributed import is_main_process
 from ftlib.training.job import Job, Step
 from ftlib.training.prepare import Evaluation, checkpoint_is_due, other_run, prepare_job, prepare_model
-from ftlib.training.recorder import Recorder, read_metrics
+from ftlib.training.prepare_data import fingerprint, run_template, tokenized
 from ftlib.training.report import model_card, plot_losses, summarize
-from ftlib.training.rows import fingerprint, run_template, tokenized
+from ftlib.training.run_log import Recorder, read_metrics
 from ftlib.training.speed import Speed, measure_speed
-from ftlib.training.team import is_main_process
 
-CONFIG, CARD, PLOT, SUMMARY = "config.yaml", "README.md", "loss.png", "summary.json"
+CARD, PLOT, SUMMARY = "README.md", "loss.png", "summary.json"
 DATA = "data.json"
 
 

@@ -14,11 +14,11 @@ import torch
 from transformers import GenerationConfig
 
 from datasets import Dataset
-from ftlib.batches import pad_batch, padded_batches
-from ftlib.ends import end_ids
-from ftlib.metrics import corpus_bleu, rouge_l, token_accuracy
-from ftlib.models import context_length
-from ftlib.tokenization import IGNORED
+from ftlib.evaluation.metrics import corpus_bleu, rouge_l, token_accuracy
+from ftlib.models.loading import context_length
+from ftlib.text.batches import pad_batch, padded_batches
+from ftlib.text.ends import end_ids
+from ftlib.text.tokenization import IGNORED
 
 
 def scores(

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
 from ftlib.nearest import one_of
-from ftlib.training.sections import Section
+from ftlib.training.config_sections import Section
 
 _MONITORS = {"val_loss": "eval_loss", "train_loss": "loss", "val_accuracy": "token_accuracy"}
 _MONITORS |= {"val_bleu": "bleu", "val_rouge": "rouge_l", "val_rouge_l": "rouge_l"}

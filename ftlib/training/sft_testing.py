@@ -19,20 +19,21 @@ from pydantic import AliasChoices, Field, ValidationError, field_validator
 from torch import Tensor, nn
 from transformers import GenerationConfig
 
-from ftlib.batches import pad_batch
-from ftlib.data import load_conversations
+from ftlib.data.reading import load_conversations
 from ftlib.errors import ConfigError, PromptTooLongError, TrainingError, TruncationWarning
 from ftlib.files import check_folder
-from ftlib.models import context_length, load_model
-from ftlib.templates import Segment
-from ftlib.tokenization import encode_rows
-from ftlib.training.config import TrackingSection, explain
-from ftlib.training.recorder import tracked
+from ftlib.models.loading import context_length, load_model
+from ftlib.text.batches import pad_batch
+from ftlib.text.templates import Segment
+from ftlib.text.tokenization import encode_rows
+from ftlib.training.config import TrackingSection
+from ftlib.training.config_errors import explain
+from ftlib.training.config_sections import FrameSection, Section
+from ftlib.training.run_log import tracked
 from ftlib.training.scores import text_scores
-from ftlib.training.sections import FrameSection, Section
 from ftlib.training.sft_data import find_split
 from ftlib.training.sft_file import SftWandb
-from ftlib.training.sft_yaml import FRAME
+from ftlib.training.sft_keys import FRAME
 
 
 class SftTestData(Section):

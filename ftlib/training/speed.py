@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from datasets import Dataset
-from ftlib.flops import flops_per_token
-from ftlib.hardware import model_flops_utilization
-from ftlib.throughput import matrix_product_flops_per_second
-from ftlib.tokenization import IGNORED
+from ftlib.estimate.cards import model_flops_utilization
+from ftlib.estimate.flops import flops_per_token
+from ftlib.estimate.throughput import matrix_product_flops_per_second
+from ftlib.text.tokenization import IGNORED
+from ftlib.training.distributed import process_count
 from ftlib.training.job import Precision
-from ftlib.training.team import process_count
 
 _GPU_MATRIX = 8192  # a smaller product doesn't keep a graphics card busy
 
@@ -24,7 +24,7 @@ class Speed:
 
     Attributes:
         flops_per_token: Operations of the model's own products, forward and backward
-            (:func:`ftlib.flops.flops_per_token`); the output layer counts only where a token is a target.
+            (:func:`ftlib.estimate.flops.flops_per_token`); the output layer counts only where a token is a target.
         peak_flops: Operations a second that a product of two large matrices reached on this device when the run began,
             over all processes.
     """

@@ -17,7 +17,7 @@ from torch import Tensor
 from trl import SFTConfig, SFTTrainer
 
 from ftlib.errors import TrainingError
-from ftlib.target_logits import looked_at
+from ftlib.models.target_logits import looked_at
 from ftlib.training.hf import PlannedSteps, planned_optimizer, trainer_arguments
 from ftlib.training.job import STEP_TARGETS, Job, TargetLoss
 from ftlib.training.own_loss import auxiliary_weight

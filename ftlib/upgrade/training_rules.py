@@ -1,10 +1,10 @@
-"""Rules about the arguments of training, most of them drawn from the table of renames that ``ftlib.compat`` follows."""
+"""Rules about the arguments of training, most of them drawn from the table in :mod:`ftlib.compat.api_changes`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ftlib.renames import TRAINING_ARGUMENTS, Rename
+from ftlib.compat.api_changes import TRAINING_ARGUMENTS, Rename
 from ftlib.upgrade.rule import Rule, fields, removed, said, switch
 
 _TF5 = "transformers 5.0"

@@ -163,7 +163,7 @@ BATCHES = (
         """,
         fix="""
             from ftlib import tokenize
-            from ftlib.models import context_length
+            from ftlib.models.loading import context_length
 
             rows = tokenize(conversations, tokenizer, max_length=context_length(model))
         """,
@@ -237,7 +237,7 @@ BATCHES = (
         cause="Packing puts whole conversations into rows of one length; one of them is longer than that.",
         cure="Take the model's context as the length, for both steps:",
         provoke="""
-            from ftlib.batches import pack_batch
+            from ftlib.text.batches import pack_batch
             pack_batch(rows, tokenizer.pad_token_id, max_length=16)
         """,
         fix="""

@@ -23,7 +23,7 @@ CHECKPOINTS = (
             Trainer(model, args, **parts).train()
         """,
         fix="""
-            from ftlib.compat import make_trainer
+            from ftlib.compat.trainer import make_trainer
 
             trainer = make_trainer(model, args, **parts)
             trainer.train()

@@ -172,7 +172,7 @@ GENERATION = (
         cause="The question is longer than `max_input_tokens`, or leaves no room for the answer.",
         cure="Ask more briefly, or for less:",
         provoke="""
-            from ftlib.inference import inference
+            from ftlib.inference.generation import inference
             inference("What is a token? " * 8, model, tokenizer, max_output_tokens=8)
         """,
         fix="""
@@ -186,7 +186,7 @@ GENERATION = (
         cause="The conversation ends with an answer.",
         cure="Leave out the last answer, or add a question:",
         provoke="""
-            from ftlib.inference import answer
+            from ftlib.inference.generation import answer
             messages = conversations[0]["messages"]
             answer(model, tokenizer, [messages], max_new_tokens=4)
         """,
@@ -222,7 +222,7 @@ GENERATION = (
         """,
         fix="""
             from ftlib import QUESTION_ANSWER
-            from ftlib.chat_template import to_jinja
+            from ftlib.text.chat_template import to_jinja
 
             tokenizer.chat_template = to_jinja(QUESTION_ANSWER)
             text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -235,11 +235,11 @@ GENERATION = (
         cause="`template: tokenizer` asks for the tokenizer's own chat template, and it has none.",
         cure="Name one of the text templates:",
         provoke="""
-            from ftlib.chat_template import ChatTemplate
+            from ftlib.text.chat_template import ChatTemplate
             ChatTemplate(tokenizer)
         """,
         fix="""
-            from ftlib.templates import get_template
+            from ftlib.text.templates import get_template
 
             template = get_template("chatml")
         """,

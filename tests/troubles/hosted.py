@@ -177,8 +177,8 @@ HOSTED = (
         holds="endpoint.model == 'their-model'",
     ),
     Trouble(
-        "there is no address: start a server with ftlib.server.local_server",
-        "ProviderError: local: there is no address: start a server with ftlib.server.local_server and pass its "
+        "there is no address: start one with ftlib.hosted.server.local_server",
+        "ProviderError: local: there is no address: start one with ftlib.hosted.server.local_server and pass its "
         "base_url, or set FTLIB_LOCAL_URL",
         cause="`local` is a server on your computer, and `ask` isn't told where.",
         cure="Say where, and which model it serves:",
@@ -196,7 +196,7 @@ HOSTED = (
         cause="A model in memory doesn't know its tokenizer; a name or folder does.",
         cure="Hand both over, or serve a folder:",
         provoke="""
-            from ftlib.server import local_server
+            from ftlib.hosted.server import local_server
             with local_server(model):
                 pass
         """,

@@ -14,7 +14,7 @@ INSTALLING = (
             from unittest import mock
             import ftlib
             with mock.patch.dict(sys.modules, {"datasets": None}):
-                sys.modules.pop("ftlib.data", None)
+                sys.modules.pop("ftlib.data.reading", None)
                 ftlib.load_conversations
         """,
         fix="pip install 'ftlib[train]'",
@@ -88,7 +88,7 @@ INSTALLING = (
             load_model("EleutherAI/pythia-70m-never-stored")
         """,
         fix="""
-            from ftlib.estimate import estimate
+            from ftlib.estimate.estimation import estimate
 
             need = estimate("EleutherAI/pythia-70m", batch_size=1, length=512)
         """,

@@ -56,7 +56,7 @@ READING = (
             import json
             from pathlib import Path
 
-            from ftlib.data import to_conversations
+            from ftlib.data.reading import to_conversations
 
             rows = [json.loads(line) for line in Path("data.jsonl").read_text(encoding="utf-8").splitlines()]
             good = [{"question": row["question"], "answer": row["answer"]} for row in rows if row["score"] >= 0.5]
@@ -233,7 +233,7 @@ READING = (
         cure="Take the words out of the rows, and let the template write them:",
         provoke="""
             from ftlib import tokenize
-            from ftlib.data import to_conversations
+            from ftlib.data.reading import to_conversations
             pairs = [{"question": "### Question:\\nWhy?\\n\\n### Answer:", "answer": "So."}]
             rows = tokenize(to_conversations(pairs), tokenizer)
         """,

@@ -78,7 +78,7 @@ TRAINING = (
         cure="Train the attention's adapters, and know that the experts stay as they are:",
         provoke="""
             from transformers import AutoModelForCausalLM, MixtralConfig
-            from ftlib.parts import add_lora
+            from ftlib.models.trainable import add_lora
             sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_local_experts": 4}
             heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
             config = MixtralConfig(vocab_size=len(tokenizer), **sizes, **heads)
@@ -101,7 +101,7 @@ TRAINING = (
             torch.empty(2**50, dtype=torch.uint8, device="cuda")
         """,
         fix="""
-            from ftlib.estimate import estimate
+            from ftlib.estimate.estimation import estimate
 
             many = estimate("EleutherAI/pythia-410m", batch_size=32, length=512)
             few = estimate("EleutherAI/pythia-410m", batch_size=4, accumulation_steps=8, length=512)
@@ -123,7 +123,7 @@ TRAINING = (
             torch.empty(2**60, dtype=torch.uint8)
         """,
         fix="""
-            from ftlib.estimate import estimate
+            from ftlib.estimate.estimation import estimate
 
             every = estimate("EleutherAI/pythia-70m", batch_size=8, length=512, device="cpu")
             some = estimate("EleutherAI/pythia-70m", batch_size=8, length=512, device="cpu", target_share=0.2)
@@ -250,18 +250,19 @@ TRAINING = (
     Trouble(
         "can't be estimated, because its step depends on numbers",
         "ModelError: the family 'jetmoe' (JetMoeForCausalLM) can't be estimated, because its step depends on numbers, "
-        "and a model on the meta device has none: ... (ftlib.training.trial.try_steps measures a few real steps)",
+        "and a model on the meta device has none: ... (ftlib.training.measured_steps.try_steps measures a few real "
+        "steps)",
         cause="`estimate` runs a training step on tensors that have a shape and no numbers. A few families (diffllama, "
         "jetmoe, longcat_flash, xlm and xlnet) ask in the middle of it what the numbers are.",
         cure="Measure a few real steps instead, at a size that fits:",
         provoke="""
             from transformers import AutoConfig
-            from ftlib.estimate import estimate
+            from ftlib.estimate.estimation import estimate
             estimate(AutoConfig.for_model("jetmoe", hidden_size=32, num_hidden_layers=1, vocab_size=64,
                                           num_key_value_heads=2, kv_channels=8, intermediate_size=32), length=8)
         """,
         fix="""
-            from ftlib.training.trial import try_steps
+            from ftlib.training.measured_steps import try_steps
         """,
         holds="callable(try_steps)",
     ),
@@ -391,7 +392,7 @@ TRAINING = (
             model(**batch).loss.backward()
         """,
         fix="""
-            from ftlib.parts import freeze
+            from ftlib.models.trainable import freeze
 
             freeze(model, ["embeddings"], keep_layers=[-1])
             model(**batch).loss.backward()
@@ -405,7 +406,7 @@ TRAINING = (
         "`gpt_neox.layers.0.attention` in Pythia. A pattern that matches nothing would freeze nothing.",
         cure="Freeze by part, which works for all:",
         provoke="""
-            from ftlib.parts import freeze
+            from ftlib.models.trainable import freeze
             freeze(model, patterns=["transformer.h.*.attn.*"])
         """,
         fix="""
@@ -425,7 +426,7 @@ TRAINING = (
             get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"))
         """,
         fix="""
-            from ftlib.parts import add_lora
+            from ftlib.models.trainable import add_lora
 
             model = add_lora(model, rank=4)
         """,
@@ -438,7 +439,7 @@ TRAINING = (
         cause="The same, as `ftlib` says it.",
         cure="Take a name of the list:",
         provoke="""
-            from ftlib.parts import add_lora
+            from ftlib.models.trainable import add_lora
             add_lora(model, rank=4, targets=["q_proj"])
         """,
         fix="""
@@ -474,7 +475,7 @@ TRAINING = (
         provoke="""
             from functools import partial
             from ftlib import pad_batch
-            from ftlib.compat import load_best, make_trainer, training_arguments
+            from ftlib.compat.trainer import load_best, make_trainer, training_arguments
             parts = {"train_dataset": rows, "eval_dataset": rows}
             parts["data_collator"] = partial(pad_batch, pad_token_id=tokenizer.pad_token_id)
             every = {"eval_strategy": "steps", "save_strategy": "steps"}

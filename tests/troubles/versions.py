@@ -34,7 +34,7 @@ VERSIONS = (
             TrainingArguments("out", overwrite_output_dir=True, no_cuda=True)
         """,
         fix="""
-            from ftlib.compat import training_arguments
+            from ftlib.compat.trainer import training_arguments
 
             args = training_arguments(output_dir="out", overwrite_output_dir=True, no_cuda=True, warn=False)
         """,
@@ -48,8 +48,8 @@ VERSIONS = (
         cure="Write the name of today:",
         provoke="""
             from unittest import mock
-            from ftlib.compat import training_arguments
-            with mock.patch("ftlib.compat._warned", set()):
+            from ftlib.compat.trainer import training_arguments
+            with mock.patch("ftlib.compat.trainer._warned", set()):
                 training_arguments(output_dir="out", no_cuda=True)
         """,
         fix="""
@@ -64,7 +64,7 @@ VERSIONS = (
         cause="The name is misspelt.",
         cure="Take the one that is offered:",
         provoke="""
-            from ftlib.compat import training_arguments
+            from ftlib.compat.trainer import training_arguments
             training_arguments(output_dir="out", eval_strateg="no")
         """,
         fix="""
@@ -221,7 +221,7 @@ VERSIONS = (
             model.floating_point_ops(inputs)
         """,
         fix="""
-            from ftlib.compat import floating_point_ops
+            from ftlib.compat.trainer import floating_point_ops
 
             flops = floating_point_ops(model, inputs)
         """,
@@ -234,7 +234,7 @@ VERSIONS = (
         cure="Hand both on with `**`, or ask for ids with `return_dict=False`:",
         provoke="""
             from ftlib import QUESTION_ANSWER
-            from ftlib.chat_template import to_jinja
+            from ftlib.text.chat_template import to_jinja
             tokenizer.chat_template = to_jinja(QUESTION_ANSWER)
             messages = [{"role": "user", "content": "Why?"}]
             ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")
@@ -265,7 +265,7 @@ VERSIONS = (
         "cannot import name 'load_metric' from 'datasets'",
         "ImportError: cannot import name 'load_metric' from 'datasets' (...)",
         cause="Metrics became a package of their own, `evaluate`.",
-        cure="The course's are in `ftlib.metrics` and work offline:",
+        cure="The course's are in `ftlib.evaluation.metrics` and work offline:",
         provoke="""
             from datasets import load_metric
         """,

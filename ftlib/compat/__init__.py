@@ -1,0 +1,5 @@
+"""Every difference between releases of transformers that the course can meet."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,58 @@
+"""What the installed transformers is called and asks for, in each release since 4.41.
+
+It imports nothing of ours but the table of releases, so that whatever loads or builds a model may use it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import transformers
+
+from ftlib.compat.translate import Release
+
+
+def is_before(version: str) -> bool:
+    """Say whether the installed transformers is older than a release.
+
+    >>> is_before("4.41")
+    False
+    """
+    return Release(transformers.__version__, ()).is_before(version)
+
+
+def dtype_argument(dtype: torch.dtype) -> dict[str, torch.dtype]:
+    """Name the precision for ``from_pretrained`` as the installed release does.
+
+    It is ``dtype`` since 4.56, and ``torch_dtype`` before. Always give it: left out, 4.x loads float32 and 5.x whatever
+    the file holds. Can go when 4.55 is no longer supported.
+    """
+    return {"torch_dtype" if is_before("4.56") else "dtype": dtype}
+
+
+def gguf_arguments(file: str) -> dict[str, Any]:
+    """Name a GGUF file for ``from_pretrained``, whose weights are to be numbers and not blocks of bits.
+
+    Releases that have ``GgufConfig`` (5.23, say) may leave the blocks as they are on some devices, unless it says
+    otherwise; earlier ones never do. Can go when every release has it.
+    """
+    config = getattr(transformers, "GgufConfig", None)
+    return {"gguf_file": file} | ({} if config is None else {"quantization_config": config(dequantize=True)})
+
+
+def enable_checkpointing(model: Any, **options: Any) -> None:
+    """Compute activations a second time on the way back instead of storing them.
+
+    The method is ``activation_checkpointing_enable`` in 5.x, and ``gradient_checkpointing_enable`` before; the old name
+    goes in version 6. Can go when no release has only the old one.
+
+    Args:
+        model: A model of transformers.
+        options: Of ``torch.utils.checkpoint.checkpoint``; the variant is the one that needs no inputs with gradients.
+    """
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False, **options})
+    if getattr(model, "_require_grads_hook", None) is not None:
+        # For the other variant's sake the embeddings' output would need gradients now, and with it every frozen block.
+        model.disable_input_require_grads()

@@ -1,0 +1,5 @@
+"""Any instruction file, read as messages: files, formats, splits that look for leaks."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,281 @@
+"""What a training run will need, worked out from the configuration alone: no weights, no download."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from transformers import AutoConfig, PretrainedConfig
+
+from ftlib.errors import ModelError
+from ftlib.estimate.flops import flops_per_token, multiplied, repeated_flops_per_token
+from ftlib.estimate.memory_tracker import Memory
+from ftlib.estimate.meta_model import freeze_named, make_skeleton
+from ftlib.estimate.step_memory import Device, Optimizer, step_memory
+from ftlib.models.loading import NO_LIMIT, context_length
+from ftlib.models.names import resolve_name
+from ftlib.models.smollm2 import HUB_ID as SMOLLM2_HUB_ID
+from ftlib.models.smollm2 import NAME as SMOLLM2
+from ftlib.models.trainable import add_lora
+from ftlib.nearest import nearest, one_of
+from ftlib.paths import architectures_file
+
+_LONGEST_BY_DEFAULT = 2048
+
+Dtype = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16", "mixed"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Needs of one training run.
+
+    Attributes:
+        parameters: All weights of the model, adapters too.
+        trainable_parameters: Those that training changes.
+        parameters_without_embedding: Those that are multiplied: a table that is only looked up is left out.
+        tokens_per_step: Tokens of one optimizer step, padding included.
+        flops_per_token: Forward and backward.
+        flops_per_step: For one optimizer step, with what gradient checkpointing computes a second time.
+        flops_per_run: For all steps.
+        weight_bytes: All weights: what ``model.get_memory_footprint()`` reports (it adds a few bytes of buffers).
+        gradient_bytes: One number for each trainable weight.
+        optimizer_bytes: What the optimizer keeps between steps and needs in passing.
+        activation_bytes: At most, in a forward and backward pass.
+        logit_bytes: Scores over the vocabulary, copies and gradients of them, at most.
+        peak: What exists at the fullest moment of a step. Its total is less than the sum of the lines above,
+            because gradients come into being while activations go.
+    """
+
+    parameters: int
+    trainable_parameters: int
+    parameters_without_embedding: int
+    tokens_per_step: int
+    flops_per_token: int
+    flops_per_step: int
+    flops_per_run: int
+    weight_bytes: int
+    gradient_bytes: int
+    optimizer_bytes: int
+    activation_bytes: int
+    logit_bytes: int
+    peak: Memory
+
+    @property
+    def state_bytes(self) -> int:
+        """Weights, gradients and optimizer together: the memory that is there whatever the batch."""
+        return self.weight_bytes + self.gradient_bytes + self.optimizer_bytes
+
+
+def architecture(name: str | Path) -> PretrainedConfig:
+    """Configuration of a model without its weights; of the models that ftlib knows, offline.
+
+    Args:
+        name: One of :func:`known_architectures`, ``"nano"``, ``"smollm2"``, a folder with a model, or another Hub id,
+            whose configuration is read from the local cache or the Hub.
+
+    Raises:
+        ModelError: There is no such model, or its configuration can't be read.
+
+    >>> architecture("EleutherAI/pythia-70m").hidden_size
+    512
+
+    Taught in: chapters/07_training_pythia_70m.ipynb
+    """
+    known = _known()
+    named = SMOLLM2_HUB_ID if str(name) == SMOLLM2 else str(name)  # what it needs is known without its packages
+    if named in known:
+        config: PretrainedConfig = AutoConfig.for_model(**known[named])
+        return config
+    shorter = {one.split("/")[-1]: one for one in known}
+    near = nearest(str(name).split("/")[-1], shorter)
+    hint = f" Did you mean {shorter[near]!r}?" if near else ""
+    try:
+        config = AutoConfig.from_pretrained(resolve_name(name))
+    except ModelError as error:
+        raise ModelError(str(error) if "Did you mean" in str(error) else f"{error}{hint and '.' + hint}") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"no configuration of {str(name)!r} is shipped, nor is one in the local cache, and the Hub can't be "
+            f"reached or has none.{hint} known_architectures() lists the shipped ones; a config will do as well"
+        ) from error
+    return config
+
+
+def known_architectures() -> list[str]:
+    """Hub ids whose configuration ftlib ships.
+
+    >>> known_architectures()[0]
+    'EleutherAI/pythia-70m'
+    """
+    return list(_known())
+
+
+def estimate(
+    model: str | Path | PretrainedConfig,
+    *,
+    batch_size: int = 1,
+    length: int | None = None,
+    accumulation_steps: int = 1,
+    steps: int = 1,
+    dtype: Dtype = "float32",
+    precision: Precision = "float32",
+    optimizer: Optimizer = "adamw",
+    lora_rank: int | None = None,
+    lora_targets: Literal["attention", "blocks"] | Sequence[str] = "attention",
+    lora_upper_layers: int | None = None,
+    frozen: Sequence[str] = (),
+    gradient_checkpointing: bool = False,
+    target_share: float | None = None,
+    padded: bool = False,
+    device: Device = "cuda",
+) -> Estimate:
+    """Work out parameters, floating-point operations and memory of a training run.
+
+    FLOPs follow the rule of 6 for each trained weight and token (2 forward, 4 backward; Kaplan et al., 2020,
+    https://arxiv.org/abs/2001.08361). A frozen weight has no gradient of its own: 4; in the blocks below the first one
+    that is trained, where no backward pass comes: 2. The rule leaves out tables that are looked up, the experts of a
+    mixture that a token doesn't go to, and the attention scores, which for short texts are small; it counts 4 for what
+    stands in the first trained block before its first trained weight. What gradient checkpointing repeats counts 2
+    more, though PyTorch stops short of a layer's last product. Memory comes from one step on the meta device
+    (:func:`ftlib.estimate.step_memory.step_memory`) and leaves out what is no tensor: the libraries' own buffers (on a
+    GPU half a GiB or more) and gaps between tensors.
+
+    Args:
+        model: A name that :func:`architecture` knows, or any causal language model's configuration.
+        batch_size: Rows of one forward pass.
+        length: Tokens of each row, padding included; default: the model's context, 2,048 at most.
+        accumulation_steps: Forward passes for one optimizer step.
+        steps: Optimizer steps of the run.
+        dtype: Type of the weights, as in :func:`ftlib.load_model` and `model.dtype` of a configuration; and so of their
+            gradients and of the optimizer's state. Adapters stay in float32 in any case.
+        precision: What matrices are multiplied in, as in `train.precision`: ``"float32"`` casts nothing (weights that
+            are bfloat16 are multiplied as such), the others cast to 16 bits (``torch.autocast``) and leave the weights
+            as they are; ``"mixed"`` is whichever of the two the device has.
+        optimizer: As in :func:`ftlib.estimate.step_memory.step_memory`.
+        lora_rank: Train adapters of this rank and nothing else.
+        lora_targets: Which matrices get an adapter, as in :func:`ftlib.models.trainable.add_lora`.
+        lora_upper_layers: Adapters in so many of the last blocks only; default: in all.
+        frozen: Patterns such as ``"*.embed_in.*"`` of names of parameters that are not trained.
+        gradient_checkpointing: Layers compute their activations a second time and don't keep them.
+        target_share: Share of the tokens that are targets, if the loss makes logits for those alone, as ftlib's
+            does (:func:`ftlib.evaluation.metrics.summed_target_loss`); default: logits at every position.
+        padded: Rows differ in length, so that attention needs a mask.
+        device: Whose attention and dropout kernels to follow.
+
+    Raises:
+        ModelError: The model is unknown, can't be run without numbers, or an argument can't be used.
+
+    Warns:
+        AdapterWarning: As :func:`ftlib.models.trainable.add_lora`.
+
+    >>> need = estimate("EleutherAI/pythia-70m", batch_size=1, length=2048, accumulation_steps=4)
+    >>> need.parameters, need.flops_per_step
+    (70426624, 2195667812352)
+    >>> round(need.peak.total / 2**30, 2)
+    2.61
+
+    Taught in: chapters/07_training_pythia_70m.ipynb
+    """
+    rank = 1 if lora_rank is None else lora_rank
+    _check(batch_size=batch_size, accumulation_steps=accumulation_steps, steps=steps, lora_rank=rank)
+    _check_choices(dtype=(dtype, Dtype), precision=(precision, Precision))
+    _check_choices(optimizer=(optimizer, Optimizer), device=(device, Device))
+    config = model if isinstance(model, PretrainedConfig) else architecture(model)
+    skeleton = make_skeleton(config, getattr(torch, dtype))
+    if lora_upper_layers is not None and lora_rank is None:
+        raise ModelError("lora_upper_layers says which blocks get adapters, and there are none: give lora_rank, too")
+    if lora_rank is not None:
+        with torch.device("meta"):
+            targets = lora_targets or "attention"
+            add_lora(skeleton, rank=lora_rank, targets=targets, upper_layers=lora_upper_layers)  # in place
+    freeze_named(skeleton, frozen)
+    row, share = _row_length(skeleton, length), _share(target_share)
+    tokens = batch_size * row * accumulation_steps
+    flops = flops_per_token(skeleton, target_share=share)
+    per_step = tokens * (flops + (repeated_flops_per_token(skeleton) if gradient_checkpointing else 0))
+    peak, most = _memory(
+        skeleton,
+        batch_size=batch_size,
+        length=row,
+        optimizer=optimizer,
+        accumulates=accumulation_steps > 1,
+        targets=None if target_share is None else max(1, round(share * batch_size * (row - 1))),
+        padded=padded,
+        autocast=precision != "float32",
+        gradient_checkpointing=gradient_checkpointing,
+        device=device,
+    )
+    return Estimate(
+        **_counts(skeleton),
+        tokens_per_step=tokens,
+        flops_per_token=flops,
+        flops_per_step=per_step,
+        flops_per_run=per_step * steps,
+        optimizer_bytes=most.optimizer,
+        activation_bytes=most.activations,
+        logit_bytes=most.logits,
+        peak=peak,
+    )
+
+
+def _known() -> dict[str, dict[str, Any]]:
+    known: dict[str, dict[str, Any]] = json.loads(architectures_file().read_text(encoding="utf-8"))
+    return known
+
+
+def _check(**positive: int) -> None:
+    for name, value in positive.items():
+        if value < 1:
+            raise ModelError(f"{name} must be at least 1, not {value}")
+
+
+def _check_choices(**choices: tuple[str, Any]) -> None:
+    for name, (value, allowed) in choices.items():
+        if value not in get_args(allowed):
+            raise ModelError(f"unknown {name} {value!r}; {one_of(value, get_args(allowed))}")
+
+
+def _share(target_share: float | None) -> float:
+    share = 1.0 if target_share is None else target_share
+    if not 0 < share <= 1:
+        raise ModelError(f"target_share must be above 0 and at most 1, not {share}")
+    return share
+
+
+def _row_length(skeleton: Any, length: int | None) -> int:
+    context = context_length(skeleton)
+    if length is None:
+        return min(context, _LONGEST_BY_DEFAULT)
+    if not 2 <= length <= context:
+        most = "" if context == NO_LIMIT else f" and at most the model's context of {context} tokens"
+        raise ModelError(f"length must be at least 2{most}, not {length}")
+    return length
+
+
+def _memory(skeleton: Any, **arguments: Any) -> tuple[Memory, Memory]:
+    try:
+        return step_memory(skeleton, **arguments)
+    except (RuntimeError, NotImplementedError) as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"the family {skeleton.config.model_type!r} ({type(skeleton).__name__}) can't be estimated, because its "
+            f"step depends on numbers, and a model on the meta device has none: {first_line} "
+            "(ftlib.training.measured_steps.try_steps measures a few real steps)"
+        ) from error
+
+
+def _counts(skeleton: Any) -> dict[str, int]:
+    weights = list(skeleton.parameters())
+    trained = [weight for weight in weights if weight.requires_grad]
+    return {
+        "parameters": sum(weight.numel() for weight in weights),
+        "trainable_parameters": sum(weight.numel() for weight in trained),
+        "parameters_without_embedding": sum(weight.numel() for weight in multiplied(skeleton)),
+        "weight_bytes": sum(weight.nbytes for weight in weights),
+        "gradient_bytes": sum(weight.nbytes for weight in trained),
+    }

@@ -1,0 +1,71 @@
+"""Floating-point operations of training, by the rule of six for each trained weight and token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from ftlib.errors import ModelError
+from ftlib.models.trainable import blocks
+
+
+def flops_per_token(model: Any, *, target_share: float = 1.0) -> int:
+    """Operations that training takes for each token, by the rule of :func:`ftlib.estimate.estimation.estimate`.
+
+    Forward and backward pass together.
+
+    Args:
+        model: A causal language model, with or without adapters or frozen parts, with or without weights.
+        target_share: Share of the tokens that get logits.
+
+    >>> from ftlib.estimate.estimation import architecture
+    >>> from ftlib.estimate.meta_model import make_skeleton
+    >>> flops_per_token(make_skeleton(architecture("EleutherAI/pythia-70m")))
+    268025856
+    """
+    head = model.get_output_embeddings().weight
+    shares = _active_shares(model) | {id(head): target_share}
+    unreached = _unreached(model)
+    each = (
+        (2 if id(weight) in unreached else 6 if weight.requires_grad else 4, weight) for weight in multiplied(model)
+    )
+    return round(sum(operations * shares.get(id(weight), 1.0) * weight.numel() for operations, weight in each))
+
+
+def multiplied(model: Any) -> list[nn.Parameter]:
+    """Return the weights of a model without the tables that are only looked up."""
+    head = model.get_output_embeddings().weight
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    return [weight for weight in model.parameters() if id(weight) not in tables or weight is head]
+
+
+def repeated_flops_per_token(model: Any) -> int:
+    """Operations that gradient checkpointing repeats for each token: a forward pass without the output layer."""
+    shares = _active_shares(model) | {id(model.get_output_embeddings().weight): 0.0}
+    return round(2 * sum(shares.get(id(weight), 1.0) * weight.numel() for weight in multiplied(model)))
+
+
+def _active_shares(model: Any) -> dict[int, float]:
+    """Share of the tokens that each stack of a mixture's experts sees: a token goes to a few of them."""
+    chosen = getattr(model.config.get_text_config(), "num_experts_per_tok", None)
+    if not isinstance(chosen, int):
+        return {}
+    stacks = (module for module in model.modules() if "experts" in type(module).__name__.lower())
+    weights = (weight for module in stacks for weight in module.parameters(recurse=False) if weight.ndim == 3)
+    return {id(weight): min(1.0, chosen / weight.shape[0]) for weight in weights}
+
+
+def _unreached(model: Any) -> set[int]:
+    """Return the weights of the blocks below the first one that is trained: no gradient is needed there."""
+    try:
+        prefix, _ = blocks(model)
+    except ModelError:  # no list of equal blocks
+        return set()
+    in_blocks: list[tuple[str, int]] = []
+    for name, weight in model.named_parameters():
+        block = name[len(prefix) + 1 :].partition(".")[0] if name.startswith(f"{prefix}.") else ""
+        if weight.requires_grad:  # parameters stand in the order in which they are used
+            return {one for number, one in in_blocks if number != block}
+        in_blocks += [(block, id(weight))] if block else []
+    return set()

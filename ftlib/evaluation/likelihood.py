@@ -1,0 +1,69 @@
+"""How probable does a model find the right answers? What the loss measures of an evaluation are worked out from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from datasets import Dataset
+from ftlib.argument_checks import at_least, checked
+from ftlib.evaluation.confidence import Array
+from ftlib.models.target_logits import target_logits
+from ftlib.text.batches import padded_batches
+from ftlib.text.templates import Template
+from ftlib.text.tokenization import IGNORED, tokenize_measured
+
+
+@checked(batch_size=at_least(1))
+def answer_statistics(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    conversations: Dataset,
+    *,
+    template: Template | None = None,
+    max_length: int | None = None,
+    batch_size: int = 16,
+) -> Array:
+    """Loss, tokens, likeliest tokens and bytes of the answers of each conversation.
+
+    The end-of-text token behind an answer is one of its tokens; a byte of text it is not. Of an answer that the limit
+    cuts, only what is left is measured, in tokens and in bytes.
+
+    Args:
+        model: A causal language model; its training mode is restored afterwards.
+        tokenizer: The model's tokenizer.
+        conversations: A data set with the column ``messages``.
+        template: As for :func:`ftlib.tokenize`, like the next one.
+        max_length: The most tokens of a row.
+        batch_size: Rows of one forward pass.
+
+    Returns:
+        ``(rows, 4)``, the columns :data:`ftlib.evaluation.scores.LOSS_COLUMNS`.
+
+    Raises:
+        DataError: As :func:`ftlib.tokenize`.
+    """
+    rows, written = tokenize_measured(conversations, tokenizer, template=template, max_length=max_length)
+    was_training = model.training
+    model.eval()
+    try:
+        batches = padded_batches(rows, batch_size, pad_token_id=tokenizer.pad_token_id)
+        measured = torch.cat([_of_batch(model, batch) for batch in batches]).numpy()
+    finally:
+        model.train(was_training)
+    return np.column_stack([measured, np.array(written, dtype=np.float64)])
+
+
+@torch.no_grad()
+def _of_batch(model: Any, batch: dict[str, Tensor]) -> Tensor:
+    """Loss, tokens and likeliest tokens of each row, ``(batch, 3)``."""
+    logits, targets = target_logits(model, {name: tensor.to(model.device) for name, tensor in batch.items()})
+    losses = nn.functional.cross_entropy(logits.float(), targets, reduction="none")
+    right = (logits.argmax(-1) == targets).float()
+    values = torch.stack([losses, torch.ones_like(losses), right], dim=-1).double().cpu()
+    counts = (batch["labels"][:, 1:] != IGNORED).sum(1).tolist()
+    return torch.stack([row.sum(0) for row in values.split(counts)])

@@ -1,0 +1,201 @@
+"""An evaluation as a page: one file that needs no network, for light and dark screens, wide and narrow ones."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ftlib.evaluation.comparison import Evaluation, compare, side_by_side
+from ftlib.evaluation.scores import LOSS_SCORES, SCORES
+from ftlib.files import write_checked
+
+_TITLES = {
+    **{name: measure.title for name, measure in SCORES.items()},
+    "refuses": "refusal rate, on the subject",
+    "refuses_off_topic": "refusal rate, off the subject",
+    **{name: measure.title for name, measure in LOSS_SCORES.items()},
+}
+_BETTER: dict[str, str] = {
+    **{name: measure.better for name, measure in SCORES.items()},
+    **{name: measure.better for name, measure in LOSS_SCORES.items()},
+    "refuses": "lower",
+    "refuses_off_topic": "higher",
+}
+_SCALE = {
+    **{name: measure.scale for name, measure in SCORES.items()},
+    "refuses_off_topic": SCORES["refuses"].scale,
+    **{name: measure.scale for name, measure in LOSS_SCORES.items()},
+}
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1c2330; --soft: #5b6575; --page: #f6f7f9; --card: #fff; --line: #d9dee6;
+  --mark: #0b6bcb; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ef; --soft: #a3adbd; --page: #14171c; --card: #1d2229;
+  --line: #353c47; --mark: #6db3f8; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 76rem; padding: 1.5rem 1rem 4rem; color: var(--ink); background: var(--page);
+  font: 1rem/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; line-height: 1.2; margin: 0 0 .25rem; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; }
+p { margin: .4rem 0; } .soft { color: var(--soft); font-size: .875rem; }
+.wide { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: .5rem; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { padding: .5rem .75rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); }
+tbody tr:last-child > * { border-bottom: 0; }
+th:first-child { text-align: left; position: sticky; left: 0; background: var(--card); }
+thead th { font-weight: 600; } tbody th { font-weight: 400; min-width: 9rem; }
+td { white-space: nowrap; } td small, th small { display: block; color: var(--soft); font-weight: 400; }
+td.best, td.sure { color: var(--mark); font-weight: 600; }
+article { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .75rem 1rem;
+  margin: .75rem 0; }
+h3 { font-size: 1rem; margin: 0 0 .5rem; overflow-wrap: anywhere; }
+.answers { display: grid; gap: .75rem 1.25rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 17rem), 1fr)); }
+.answers p { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; }
+.answers h4 { font-size: .8rem; margin: 0; color: var(--soft); } .right { border-left: 3px solid var(--mark);
+  padding-left: .6rem; }
+"""
+
+
+def write_html(evaluation: Evaluation, path: str | Path, *, title: str = "Evaluation") -> Path:
+    """Write an evaluation as a page: the scores of each model, and below them every question with all answers."""
+    models = ", ".join(evaluation.summary["model"])
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="soft">{escape(models)}: {evaluation.table["question"].nunique()} questions</p>',
+        "<h2>Scores</h2>",
+        _scores(evaluation.summary),
+        '<p class="soft">Small: the 95 % bootstrap interval over questions. Coloured: the best of several models, '
+        "which a difference within the intervals doesn't prove.</p>",
+        *_notes(evaluation.summary),
+        "<h2>Answers</h2>",
+        *_answers(evaluation.table),
+    ]
+    return _write(path, title, parts)
+
+
+def write_comparison_html(
+    first: Evaluation,
+    second: Evaluation,
+    path: str | Path,
+    *,
+    models: tuple[str, str] | None = None,
+    titles: tuple[str, str] = ("first", "second"),
+) -> Path:
+    """Write two runs beside each other: the tests of :func:`ftlib.evaluation.comparison.compare`, and all answers.
+
+    Args:
+        first: A run.
+        second: Another one on the same questions.
+        path: The file.
+        models: As for :func:`ftlib.evaluation.comparison.compare`.
+        titles: How the page calls the two.
+
+    Raises:
+        DataError: As :func:`ftlib.evaluation.comparison.compare`.
+    """
+    sides = side_by_side(first, second, models=models)
+    articles = [
+        _article(
+            row["question"], [("right answer", row["reference"]), (titles[0], row["first"]), (titles[1], row["second"])]
+        )
+        for _, row in sides.iterrows()
+    ]
+    parts = [
+        f"<h1>{escape(titles[0])} and {escape(titles[1])}</h1>",
+        f'<p class="soft">{len(sides)} questions, the same for both</p>',
+        "<h2>Differences</h2>",
+        _tests(compare(first, second, models=models), titles),
+        '<p class="soft">Difference: second minus first, with the 95 % interval of a paired bootstrap. p: the share of '
+        "random exchanges of answers between the two that differ by at least as much (approximate randomisation). "
+        "Coloured: below 0.05; with so many scores, now and then one is by chance.</p>",
+        "<h2>Answers</h2>",
+        *articles,
+    ]
+    return _write(path, f"{titles[0]} and {titles[1]}", parts)
+
+
+def _write(path: str | Path, title: str, parts: list[str]) -> Path:
+    head = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>\n"
+    )
+    return write_checked(path, head + "\n".join(parts) + "\n</body></html>\n")
+
+
+def _scores(summary: pd.DataFrame) -> str:
+    run = summary[summary["note"] == ""]
+    head = "".join(f"<th>{escape(name)}</th>" for name in run["model"])
+    lines = [f'<div class="wide"><table><thead><tr><th></th>{head}</tr></thead><tbody>']
+    for name, title in _TITLES.items():
+        if not run[name].isna().all():
+            best = _best(name, list(run[name]))
+            cells = "".join(_cell(row, name, best=best) for _, row in run.iterrows())
+            lines.append(f"<tr><th>{escape(title)}<small>{_told(name)}</small></th>{cells}</tr>")
+    return "".join([*lines, "</tbody></table></div>"])
+
+
+def _best(name: str, values: list[float]) -> float | None:
+    """Return the best of several models' values, if they differ."""
+    known = [value for value in values if not math.isnan(value)]
+    if len(known) < 2 or min(known) == max(known):
+        return None
+    return max(known) if _BETTER[name] == "higher" else min(known)
+
+
+def _cell(row: Any, name: str, *, best: float | None) -> str:
+    if math.isnan(row[name]):
+        return "<td></td>"
+    mark = ' class="best"' if row[name] == best else ""
+    spread = f"<small>{_number(row[f'{name}_low'])} to {_number(row[f'{name}_high'])}</small>"
+    return f"<td{mark}>{_number(row[name])}{spread}</td>"
+
+
+def _tests(tests: pd.DataFrame, titles: tuple[str, str]) -> str:
+    names = "".join(f"<th>{escape(name)}</th>" for name in (*titles, "difference", "p"))
+    lines = [f'<div class="wide"><table><thead><tr><th></th>{names}</tr></thead><tbody>']
+    for _, row in tests.iterrows():
+        sure = ' class="sure"' if row["p_value"] < 0.05 else ""
+        spread = f"<small>{_number(row['low'])} to {_number(row['high'])}</small>"
+        cells = f"<td>{_number(row['first'])}</td><td>{_number(row['second'])}</td>"
+        cells += f"<td>{row['difference']:+.3g}{spread}</td><td{sure}>{row['p_value']:.4f}</td>"
+        lines.append(f"<tr><th>{escape(_TITLES[row['score']])}<small>{_told(row['score'])}</small></th>{cells}</tr>")
+    return "".join([*lines, "</tbody></table></div>"])
+
+
+def _notes(summary: pd.DataFrame) -> list[str]:
+    return [
+        f"<p><b>{escape(row['model'])}</b>: {escape(row['note'])}</p>" for _, row in summary.iterrows() if row["note"]
+    ]
+
+
+def _answers(table: pd.DataFrame) -> list[str]:
+    # Row by row, not question by question: two rows may ask the same.
+    place = table.groupby("model", sort=False).cumcount()
+    articles = []
+    for _, rows in table.groupby(place, sort=True):
+        said = [(row["model"], row["answer"]) for _, row in rows.iterrows()]
+        first = rows.iloc[0]
+        articles.append(_article(first["question"], [("right answer", first["reference"]), *said]))
+    return articles
+
+
+def _article(question: str, answers: list[tuple[str, str]]) -> str:
+    boxes = [
+        f"<div{' class=right' if not number else ''}><h4>{escape(name)}</h4><p>{escape(text)}</p></div>"
+        for number, (name, text) in enumerate(answers)
+    ]
+    return f'<article><h3>{escape(question)}</h3><div class="answers">{"".join(boxes)}</div></article>'
+
+
+def _told(name: str) -> str:
+    """Say the scale of a score and which direction is better."""
+    low, high = _SCALE[name]
+    scale = f"{low:g} and up" if math.isinf(high) else f"{low:g} to {high:g}"
+    return scale if _BETTER[name] == "none" else f"{scale}, {_BETTER[name]} is better"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"

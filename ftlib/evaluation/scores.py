@@ -1,0 +1,145 @@
+"""The scores of an evaluation: for each what it is called, its scale, which direction is better, how it is worked out.
+
+A score begins with a row of numbers for each answer. Added up and finished, they give the score of a run; resampled,
+its interval (:mod:`ftlib.evaluation.confidence`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ftlib.evaluation.confidence import Array, Finish, Interval, PairedTest, bootstrap, mean, paired_test
+from ftlib.evaluation.metrics import bleu, check_pairs, exact_match, rouge_l
+from ftlib.evaluation.text_metrics import distinct_each, refuses, repeats
+
+Each = Callable[[Sequence[str], Sequence[str]], list[float]]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score of answers.
+
+    Attributes:
+        name: Its column in a table.
+        title: How a page calls it.
+        scale: Its least and greatest value.
+        better: Which direction is better; ``"none"`` where it depends on the question.
+        each: A number for each answer.
+        statistics: Predictions and references to ``(rows, k)``; default: what ``each`` gives.
+        finish: Sums of these to the score of a run; default: the mean.
+        needs_references: Whether it holds answers against the right ones.
+    """
+
+    name: str
+    title: str
+    scale: tuple[float, float]
+    better: Literal["higher", "lower", "none"]
+    each: Each
+    statistics: Callable[[Sequence[str], Sequence[str]], Array] | None = None
+    finish: Finish = mean
+    needs_references: bool = True
+
+    def rows(self, predictions: Sequence[str], references: Sequence[str]) -> Array:
+        """Return the numbers of each answer that add up to the score, ``(rows, k)``.
+
+        Raises:
+            DataError: The two have different lengths.
+        """
+        check_pairs(predictions, references)
+        if self.statistics:
+            return self.statistics(predictions, references)
+        return np.array(self.each(predictions, references), dtype=np.float64).reshape(-1, 1)
+
+    def interval(self, predictions: Sequence[str], references: Sequence[str]) -> Interval:
+        """Return the score of a run with its 95 % bootstrap interval.
+
+        >>> SCORES["exact_match"].interval(["a", "b"], ["a", "b"])
+        Interval(value=1.0, low=1.0, high=1.0)
+        """
+        return bootstrap(self.rows(predictions, references), self.finish)
+
+    def compare(self, first: Sequence[str], second: Sequence[str], references: Sequence[str]) -> PairedTest:
+        """Test two runs on the same questions against each other."""
+        return paired_test(self.rows(first, references), self.rows(second, references), self.finish)
+
+
+def _bleu_counts(predictions: Sequence[str], references: Sequence[str]) -> Array:
+    """N-grams found, n-grams there (four of each), words of the answer and of its reference: ``(rows, 10)``."""
+    from sacrebleu.metrics.bleu import BLEU
+
+    scorer, pairs = BLEU(), zip(predictions, references, strict=True)
+    scores: list[Any] = [scorer.corpus_score([prediction], [[reference]]) for prediction, reference in pairs]
+    return np.array([[*score.counts, *score.totals, score.sys_len, score.ref_len] for score in scores], dtype=float)
+
+
+def _bleu_of_counts(sums: Array, rows: int) -> Array:
+    from sacrebleu.metrics.bleu import BLEU
+
+    def one(counts: Array) -> float:
+        found, there, (written, wanted) = counts[:4], counts[4:8], counts[8:]
+        return min(100.0, float(BLEU.compute_bleu(list(found), list(there), int(written), int(wanted)).score))
+
+    return np.apply_along_axis(one, -1, sums)
+
+
+def _alone(function: Callable[[Sequence[str]], list[float]]) -> Each:
+    return lambda predictions, references: function(predictions)
+
+
+@dataclass(frozen=True)
+class LossScore:
+    """A score of the probabilities that a model gives the right answers; attributes as of :class:`Score`.
+
+    ``finish`` takes sums of :data:`LOSS_COLUMNS`.
+    """
+
+    name: str
+    title: str
+    scale: tuple[float, float]
+    better: Literal["higher", "lower"]
+    finish: Finish
+
+
+LOSS_COLUMNS = ("nats", "tokens", "right_tokens", "answer_bytes")
+"""What the loss scores add up for each answer: the loss of its tokens, how many there are, how many of them were the
+likeliest, and the UTF-8 bytes of the text that they stand for (:func:`ftlib.evaluation.likelihood.answer_statistics`).
+"""
+
+LOSS_SCORES = {
+    one.name: one
+    for one in (
+        LossScore("loss", "answer loss (nats per token)", (0, np.inf), "lower", lambda s, _: s[..., 0] / s[..., 1]),
+        LossScore("perplexity", "perplexity", (1, np.inf), "lower", lambda s, _: np.exp(s[..., 0] / s[..., 1])),
+        LossScore("bits_per_byte", "bits per byte", (0, np.inf), "lower", lambda s, _: _bits(s) / s[..., 3]),
+        LossScore("token_accuracy", "token accuracy", (0, 1), "higher", lambda s, _: s[..., 2] / s[..., 1]),
+    )
+}
+"""The scores of a model whose probabilities are known, by name.
+
+:meta hide-value:
+"""
+
+
+def _bits(sums: Array) -> Array:
+    return np.asarray(sums[..., 0] / np.log(2))
+
+
+SCORES = {
+    one.name: one
+    for one in (
+        Score("rouge_l", "ROUGE-L", (0, 1), "higher", rouge_l),
+        Score("bleu", "BLEU", (0, 100), "higher", bleu, _bleu_counts, _bleu_of_counts),
+        Score("exact_match", "exact match", (0, 1), "higher", exact_match),
+        Score("distinct_2", "distinct-2", (0, 1), "higher", _alone(distinct_each), needs_references=False),
+        Score("repeats", "repetition rate", (0, 1), "lower", _alone(repeats), needs_references=False),
+        Score("refuses", "refusal rate", (0, 1), "none", _alone(refuses), needs_references=False),
+    )
+}
+"""Every score of an evaluation by name. BLEU of one answer is smoothed; that of a run is of all answers together.
+
+:meta hide-value:
+"""

@@ -1,0 +1,269 @@
+"""Questions to a provider: several at once, each until it is answered, answers kept on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ftlib.argument_checks import above, at_least, each, held
+from ftlib.data.message_checks import message_list
+from ftlib.data.messages import Message, RowError, checked_text
+from ftlib.errors import DataError, ProviderError
+from ftlib.hosted.cache import AnswerCache
+from ftlib.hosted.calls import Caller, Question, connected
+from ftlib.hosted.failures import CallFailedError, persist
+from ftlib.hosted.providers import Endpoint, Price, find_endpoint, get_provider, hidden, missing_key
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A hosted model's answer.
+
+    Attributes:
+        text: The answer.
+        model: Who gave it.
+        input_tokens: Tokens of the prompt, as the provider counts them; None if it doesn't.
+        output_tokens: Tokens of the answer.
+        cost_usd: What the call cost in US dollars, by the price in :mod:`ftlib.hosted.providers`; None if unknown.
+            For an answer from the cache, what it cost when it was asked.
+        cached: Whether it came from the disk, and cost nothing this time.
+        seconds: How long it took, tries and pauses included.
+    """
+
+    text: str
+    model: str
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_usd: float | None
+    cached: bool
+    seconds: float
+
+
+def why_not(provider: str, api_key: str | None = None) -> str | None:
+    """Say why a provider can't be asked, or return None if it can.
+
+    Args:
+        provider: ``"openai"``, ``"deepseek"``, ``"lamini"`` or ``"local"`` (which needs no key).
+        api_key: A key, if not from the environment.
+
+    Raises:
+        ProviderError: There is no such provider.
+
+    >>> why_not("local")
+
+    Taught in: chapters/11_base_tuned_hosted.ipynb
+    """
+    remedy = missing_key(get_provider(provider), api_key)
+    return f"not run: {remedy}" if remedy else None
+
+
+def _prompt(name: str, value: Any) -> Any:
+    return value if isinstance(value, str) else message_list(name, value)
+
+
+_RULES = {
+    "prompts": each(_prompt),
+    "max_tokens": at_least(1),
+    "temperature": at_least(0),
+    "timeout_seconds": above(0),
+    "retries": at_least(0),
+    "backoff_seconds": at_least(0),
+    "concurrency": at_least(1),
+}
+
+
+def ask(
+    provider: str,
+    prompts: Sequence[str | Sequence[Message]],
+    *,
+    model: str | None = None,
+    api_key: str | None = None,
+    base_url: str | None = None,
+    system: str | None = None,
+    max_tokens: int = 100,
+    temperature: float | None = 0.0,
+    options: Mapping[str, Any] | None = None,
+    timeout_seconds: float = 60.0,
+    retries: int = 2,
+    backoff_seconds: float = 0.5,
+    concurrency: int = 4,
+    price: Price | None = None,
+    cache: Path | str | None = None,
+    on_done: Callable[[int, int], None] | None = None,
+) -> list[Reply]:
+    """Ask a hosted model, several questions at once.
+
+    Answers come from the disk where they are there. A question that the provider can't answer (a content filter,
+    say) doesn't keep it from the others; a wrong key, a model that is gone or a network that stays away does. In
+    both cases what was answered is kept, in ``cache`` and in the error's ``replies``: a second call asks only what
+    is missing.
+
+    Args:
+        provider: ``"openai"``, ``"deepseek"``, ``"lamini"`` (which gets plain text) or ``"local"``, a server that
+            speaks OpenAI's protocol, such as :func:`ftlib.hosted.server.local_server`, or vLLM.
+        prompts: Questions, or conversations that end with a user's message.
+        model: Default: the environment variable of the provider, such as OPENAI_MODEL, or else the model
+            that :mod:`ftlib.hosted.providers` names.
+        api_key: Default: the environment variable of the provider, such as OPENAI_API_KEY.
+        base_url: Another address. A key goes there too.
+        system: What the model is told before each question.
+        max_tokens: The most tokens to write for each.
+        temperature: 0 takes the likeliest token each time; None leaves the field out, for models that refuse it.
+            Lamini takes none.
+        options: Further fields of the request, as the provider names them.
+        timeout_seconds: How long one try may take.
+        retries: How often to try again after a timeout, a lost connection, or status 408, 409, 429 or 5xx.
+        backoff_seconds: Pause before the first of these; it doubles each time. ``Retry-After`` goes before.
+        concurrency: How many questions are under way at once.
+        price: Price of the model, if not the one in :mod:`ftlib.hosted.providers`.
+        cache: Folder that keeps answers, drawn ones too. A local server's are not kept: there the same name may
+            stand for another model tomorrow.
+        on_done: Called with (answered, all) after each answer, in another thread.
+
+    Returns:
+        One reply for each prompt, in the same order.
+
+    Raises:
+        ProviderError: At least one question has no answer.
+        DataError: A prompt or argument can't be used.
+        MissingExtraError: The provider's client isn't installed.
+
+    Taught in: chapters/11_base_tuned_hosted.ipynb
+    """
+    key = hidden(api_key)
+    del api_key  # an error's traceback may show the variables of its functions
+    limits: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "concurrency": concurrency}
+    limits |= {"timeout_seconds": timeout_seconds, "retries": retries, "backoff_seconds": backoff_seconds}
+    held(ask, _RULES, provider=provider, prompts=prompts, system=system, options=options, cache=cache, **limits)
+    held(ask, {}, model=model, base_url=base_url, price=price)
+    endpoint = find_endpoint(provider, model=model, api_key=key, base_url=base_url)
+    options = {**endpoint.provider.options.get(endpoint.model, {}), **(options or {})}
+    questions = [Question(_messages(prompt, system), max_tokens, temperature, options) for prompt in prompts]
+    round_ = _Round(endpoint, questions, cache, price or endpoint.provider.prices.get(endpoint.model), on_done)
+    patience = {"timeout_seconds": timeout_seconds, "retries": retries, "backoff_seconds": backoff_seconds}
+    if round_.missing:
+        run_apart(round_.ask(concurrency, patience))
+    return round_.replies_or_error()
+
+
+class _Round:
+    """Questions of one call: which are answered, which are open, which failed."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        questions: Sequence[Question],
+        cache: Path | str | None,
+        price: Price | None,
+        on_done: Callable[[int, int], None] | None,
+    ) -> None:
+        self._endpoint, self._questions, self._price, self._on_done = endpoint, questions, price, on_done
+        self._cache = AnswerCache(cache) if cache and endpoint.provider.name != "local" else None
+        self._failures: dict[int, CallFailedError] = {}
+        self._replies = [self._kept(question) for question in questions]
+        self.missing = [number for number, reply in enumerate(self._replies) if reply is None]
+
+    async def ask(self, concurrency: int, patience: Mapping[str, Any]) -> None:
+        """Answer what is missing."""
+        gate = asyncio.Semaphore(concurrency)
+        async with connected(self._endpoint) as caller:
+            await asyncio.gather(*(self._ask_one(number, caller, gate, patience) for number in self.missing))
+
+    def replies_or_error(self) -> list[Reply]:
+        """Return the replies, if all are there."""
+        if self._failures:
+            raise self._error()
+        return [reply for reply in self._replies if reply is not None]
+
+    async def _ask_one(self, number: int, caller: Caller, gate: asyncio.Semaphore, patience: Mapping[str, Any]) -> None:
+        async with gate:
+            if any(failure.concerns_all for failure in self._failures.values()):
+                return
+            started = time.perf_counter()
+            try:
+                answer = await persist(lambda: caller(self._questions[number]), **patience)
+            except CallFailedError as failure:
+                self._failures[number] = failure
+                return
+        seconds = time.perf_counter() - started
+        tokens = (answer.input_tokens, answer.output_tokens)
+        reply = Reply(answer.text, self._endpoint.model, *tokens, self._cost(*tokens), cached=False, seconds=seconds)
+        self._replies[number] = reply
+        if self._cache:
+            self._cache.put(self._request(self._questions[number]), asdict(reply))
+        if self._on_done:
+            self._on_done(sum(reply is not None for reply in self._replies), len(self._replies))
+
+    def _cost(self, input_tokens: int | None, output_tokens: int | None) -> float | None:
+        if self._price is None or input_tokens is None or output_tokens is None:
+            return None
+        return self._price.cost_usd(input_tokens, output_tokens)
+
+    def _kept(self, question: Question) -> Reply | None:
+        kept = self._cache.get(self._request(question)) if self._cache else None
+        return Reply(**kept | {"cached": True}) if kept else None
+
+    def _request(self, question: Question) -> dict[str, Any]:
+        place = {"provider": self._endpoint.provider.name, "base_url": self._endpoint.base_url}
+        return {**place, "model": self._endpoint.model, **asdict(question)}
+
+    def _error(self) -> ProviderError:
+        number, failure = min(self._failures.items(), key=lambda item: (not item[1].concerns_all, item[0]))
+        answered = sum(reply is not None for reply in self._replies)
+        told = failure.problem if failure.concerns_all else f"prompt {number}: {failure.problem}"
+        kept = ", and kept: a second call asks only for the rest" if self._cache and answered else ""
+        return ProviderError(
+            told,
+            provider=self._endpoint.provider.name,
+            status=failure.status,
+            remedy=f"{failure.remedy}. {answered} of {len(self._replies)} prompts were answered{kept}",
+            replies=self._replies,
+        )
+
+
+def run_apart(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run a coroutine to its end in a thread of its own: a notebook's own loop is busy with the notebook.
+
+    When the caller is interrupted, the work is cancelled.
+    """
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="ftlib-hosted", daemon=True)
+    thread.start()
+    try:
+        return asyncio.run_coroutine_threadsafe(work, loop).result()
+    finally:
+        asyncio.run_coroutine_threadsafe(_wind_up(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _wind_up() -> None:
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    loop = asyncio.get_running_loop()
+    await loop.shutdown_asyncgens()
+    await loop.shutdown_default_executor()
+
+
+def _messages(prompt: str | Sequence[Message], system: str | None) -> list[Message]:
+    messages = [Message(role="user", content=prompt)] if isinstance(prompt, str) else list(prompt)
+    if not messages or messages[-1]["role"] not in ("user", "tool"):
+        raise DataError("a prompt must be text, or a conversation that ends with a user's message")
+    if system is not None:
+        messages = [Message(role="system", content=system), *messages]
+    try:
+        for message in messages:
+            checked_text(message["content"] or "", f"the {message['role']}'s message", may_be_empty=True)
+    except RowError as error:
+        raise DataError(str(error)) from error
+    return messages

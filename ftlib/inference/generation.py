@@ -1,0 +1,314 @@
+"""Generation: many prompts at once with the same text as one by one, or one answer as it is written."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ftlib.data.messages import Message, user
+from ftlib.errors import ConfigError, PromptTooLongError
+from ftlib.inference.context import check_lengths, shorten
+from ftlib.inference.decoding import Sampling, decode
+from ftlib.inference.streaming import answer_in, pieces_of
+from ftlib.models.loading import context_length
+from ftlib.text.chat_template import template_of
+from ftlib.text.ends import end_ids
+from ftlib.text.templates import QUESTION_ANSWER, Template
+from ftlib.text.tokenization import encode_prompts, encode_rows, encode_segments
+
+
+def generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int = 64,
+    batch_size: int = 64,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    repetition_penalty: float = 1.0,
+    seed: int | None = None,
+    on_done: Callable[[int, int], None] | None = None,
+) -> list[str]:
+    """Continue each prompt, and return only what is new.
+
+    Prompts of about one length share a batch. They are padded on the left, so that the last token of every row is the
+    last of its prompt, and the attention mask hides the padding. A row ends at the end-of-text token.
+
+    A prompt is a whole text, as ``tokenizer(prompt)`` takes it: special tokens in it count, so that what
+    ``apply_chat_template(..., tokenize=False)`` gives can be continued, and a beginning-of-text token stands in front
+    where the tokenizer puts one there (once, also if the prompt begins with it). Words from a stranger are for
+    :func:`answer`, where they stay words.
+
+    Args:
+        model: A causal language model; its training mode is restored afterwards.
+        tokenizer: The model's tokenizer; it is not changed.
+        prompts: Texts, any number.
+        max_new_tokens: The most tokens to write for each.
+        batch_size: Prompts computed at once: lower it if memory runs out.
+        temperature: 0 takes the likeliest token each time (greedy); above, tokens are drawn.
+        top_k: Draw from so many likeliest tokens; 0: from all.
+        top_p: Draw from the likeliest tokens that together have this probability.
+        repetition_penalty: Above 1, tokens that occurred are less likely.
+        seed: Seed of the draw; ignored when greedy.
+        on_done: Called after each batch with the prompts that are done, and how many there are.
+
+    Returns:
+        One text for each prompt, in the same order.
+
+    Raises:
+        PromptTooLongError: A prompt and its answer don't fit into the model's context.
+        ConfigError: A number is out of its range.
+
+    Taught in: chapters/07_training_pythia_70m.ipynb
+    """
+    sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
+    encoded = encode_prompts(prompts, tokenizer)
+    ends = _end_ids(model, tokenizer)
+    return _texts(model, tokenizer, encoded, sampling, ends=ends, limit=max_new_tokens, size=batch_size, told=on_done)
+
+
+def answer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Sequence[str | Sequence[Message]],
+    *,
+    template: Template | None = None,
+    max_new_tokens: int = 64,
+    batch_size: int = 64,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    repetition_penalty: float = 1.0,
+    seed: int | None = None,
+    on_done: Callable[[int, int], None] | None = None,
+) -> list[str]:
+    """Ask questions in the frame that training used; otherwise as :func:`generate`.
+
+    The frame is ``template``, or else what the tokenizer tells (:func:`ftlib.text.chat_template.template_of`). A
+    question is a text, or a conversation that ends with what the user says. A row ends where the template taught the
+    model to end its turn, and what the template writes behind an answer is taken off.
+
+    Raises:
+        DataError: The template has no place for a message of a conversation.
+
+    Taught in: chapters/07_training_pythia_70m.ipynb
+    """
+    sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
+    template = template or template_of(tokenizer)
+    encoded = _asked(questions, tokenizer, template)
+    ends = _end_ids(model, tokenizer, template)
+    texts = _texts(model, tokenizer, encoded, sampling, ends=ends, limit=max_new_tokens, size=batch_size, told=on_done)
+    return [answer_in(text, template.end_marker) for text in texts]
+
+
+def check_questions(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Sequence[str | Sequence[Message]],
+    *,
+    template: Template | None = None,
+    max_new_tokens: int = 64,
+) -> None:
+    """See that :func:`answer` could answer, before anything is computed.
+
+    Raises:
+        PromptTooLongError: A prompt and its answer don't fit into the model's context.
+        ConfigError: ``max_new_tokens`` is below 1.
+        DataError: The template has no place for a message of a conversation.
+    """
+    asked = _asked(questions, tokenizer, template or template_of(tokenizer))
+    check_lengths(asked, context_length(model), max_new_tokens)
+
+
+def stream(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    messages: str | Sequence[Message],
+    *,
+    template: Template | None = None,
+    max_new_tokens: int = 64,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    repetition_penalty: float = 1.0,
+    seed: int | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Iterator[str]:
+    r"""Ask one question, and yield its answer piece by piece while the model writes it.
+
+    The pieces joined are what :func:`answer` gives. A piece is held back while it could still turn out to be half a
+    character, the beginning of the template's end marker, or white space at the end. Closing the iterator ends the
+    generation, and restores the model's training mode.
+
+    Args:
+        model: As for :func:`generate`, like the arguments that are not named here.
+        tokenizer: The model's tokenizer.
+        messages: A question, or a conversation that ends with what the user says.
+        template: The frame that training used; default: what the tokenizer tells.
+        max_new_tokens: The most tokens to write.
+        temperature: 0: greedy; above, tokens are drawn.
+        top_k: Draw from so many likeliest tokens; 0: from all.
+        top_p: Draw from the likeliest tokens that together have this probability.
+        repetition_penalty: Above 1, tokens that occurred are less likely.
+        seed: Seed of the draw.
+        should_stop: Asked after each token whether to end now.
+
+    Raises:
+        PromptTooLongError: The prompt and its answer don't fit into the model's context; :func:`fit_history` helps.
+        ConfigError: A number is out of its range.
+        DataError: The template has no place for a message of the conversation.
+    """
+    sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
+    template = template or template_of(tokenizer)
+    ids = encode_segments(template.render_prompt(_conversation(messages)), tokenizer)
+    check_lengths([ids], context_length(model), max_new_tokens)
+    ends = _end_ids(model, tokenizer, template)
+    tokens = _tokens(model, ids, sampling, max_new_tokens=max_new_tokens, end_ids=ends)
+    return pieces_of(tokens, tokenizer, template.end_marker, should_stop or (lambda: False))
+
+
+def count_prompt_tokens(
+    messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, *, template: Template | None = None
+) -> int:
+    """Tokens of a conversation that waits for its next answer, the template's own included."""
+    frame = template or template_of(tokenizer)
+    return len(encode_segments(frame.render_prompt(messages), tokenizer))
+
+
+def fit_history(
+    messages: Sequence[Message],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    template: Template | None = None,
+    context: int,
+    max_new_tokens: int,
+) -> tuple[list[Message], int]:
+    """Shorten a conversation until its next answer fits: whole exchanges go, the oldest first.
+
+    A system message stays, and so does the last question.
+
+    Args:
+        messages: A conversation that ends with what the user says.
+        tokenizer: The model's tokenizer.
+        template: The frame that training used; default: what the tokenizer tells.
+        context: Tokens that the model can see at once (:func:`ftlib.models.loading.context_length`).
+        max_new_tokens: Tokens that the answer may have.
+
+    Returns:
+        What fits, and how many messages were dropped.
+
+    Raises:
+        PromptTooLongError: Even the last question alone leaves no room.
+    """
+    kept = list(messages)
+    while (tokens := count_prompt_tokens(kept, tokenizer, template=template)) > context - max_new_tokens:
+        asked = [number for number, message in enumerate(kept) if message["role"] == "user"]
+        if len(asked) < 2:
+            raise PromptTooLongError(
+                f"the last question alone is a prompt of {tokens} tokens and asks for {max_new_tokens} more, but the "
+                f"model's context holds {context}: shorten it or lower max_new_tokens"
+            )
+        first = 1 if kept[0]["role"] == "system" else 0
+        del kept[first : asked[1]]
+    return kept, len(messages) - len(kept)
+
+
+def inference(
+    text: str,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    max_input_tokens: int = 1000,
+    max_output_tokens: int = 100,
+    *,
+    template: Template | None = QUESTION_ANSWER,
+) -> str:
+    """Ask one question: the function that a fine-tuning tutorial of 2023 had under this name.
+
+    Then: the prompt counted as output, so that one of more than ``max_output_tokens`` raised an error; there was no
+    attention mask; the question went in without the frame that training used; and the prompt was taken off the answer
+    by its number of characters, which a shortened prompt no longer has.
+
+    Args:
+        text: The question, without a frame.
+        model: A causal language model.
+        tokenizer: The model's tokenizer.
+        max_input_tokens: A prompt of more tokens loses the beginning of its question. So does one that leaves no room
+            for the answer in the model's context. A :class:`~ftlib.errors.TruncationWarning` says so.
+        max_output_tokens: The most tokens to write.
+        template: The frame that training used; None continues the text as it stands.
+
+    Raises:
+        PromptTooLongError: Even without a question there is no room.
+    """
+    text = shorten(text, tokenizer, template, min(max_input_tokens, context_length(model) - max_output_tokens))
+    if template is None:
+        return generate(model, tokenizer, [text], max_new_tokens=max_output_tokens)[0]
+    return answer(model, tokenizer, [text], template=template, max_new_tokens=max_output_tokens)[0]
+
+
+def _conversation(question: str | Sequence[Message]) -> Sequence[Message]:
+    return [user(question)] if isinstance(question, str) else question
+
+
+def _asked(
+    questions: Sequence[str | Sequence[Message]], tokenizer: PreTrainedTokenizerBase, template: Template
+) -> list[list[int]]:
+    rendered = [template.render_prompt(_conversation(question)) for question in questions]
+    return [[token for piece in pieces for token in piece] for pieces in encode_rows(rendered, tokenizer)]
+
+
+def _end_ids(model: Any, tokenizer: PreTrainedTokenizerBase, template: Template | None = None) -> frozenset[int]:
+    return frozenset(end_ids(model, tokenizer, template))
+
+
+@contextlib.contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def _texts(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    encoded: list[list[int]],
+    sampling: Sampling,
+    *,
+    ends: frozenset[int],
+    limit: int,
+    size: int,
+    told: Callable[[int, int], None] | None,
+) -> list[str]:
+    if size < 1:
+        raise ConfigError(f"batch_size is {size}; expected 1 or more")
+    check_lengths(encoded, context_length(model), limit)
+    by_length = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
+    written: list[list[int]] = [[] for _ in encoded]
+    choose = sampling.chooser(model.device)
+    with _evaluating(model):
+        for start in range(0, len(by_length), size):
+            rows = by_length[start : start + size]
+            for step in decode(model, [encoded[i] for i in rows], choose, max_new_tokens=limit, end_ids=ends):
+                for row, token in zip(rows, step, strict=True):
+                    written[row] += [] if token is None else [token]
+            if told:
+                told(start + len(rows), len(encoded))
+    return [str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in written]
+
+
+def _tokens(
+    model: Any, ids: list[int], sampling: Sampling, *, max_new_tokens: int, end_ids: frozenset[int]
+) -> Generator[int, None, None]:
+    with _evaluating(model):
+        choose = sampling.chooser(model.device)
+        for (token,) in decode(model, [ids], choose, max_new_tokens=max_new_tokens, end_ids=end_ids):
+            if token is not None:  # with a single row there is nothing to wait for behind its end
+                yield token

@@ -1,0 +1,82 @@
+"""A model that talks: its weights, its tokenizer, and the frame that it was trained in."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ftlib.errors import ModelError
+from ftlib.models.loading import Dtype, load_model
+from ftlib.models.names import resolve_name
+from ftlib.models.run_folder import run_config, run_template
+from ftlib.text.chat_template import template_of
+from ftlib.text.templates import Template
+
+
+@dataclass(frozen=True)
+class ChatModel:
+    """Somebody to talk to.
+
+    Attributes:
+        name: What the page calls it.
+        model: A causal language model.
+        tokenizer: The model's tokenizer.
+        template: The frame that training put around questions.
+    """
+
+    name: str
+    model: Any = field(repr=False)
+    tokenizer: Any = field(repr=False)
+    template: Template
+
+
+def load_chat_model(name: str, *, device: str | None = None, dtype: Dtype = "float32") -> ChatModel:
+    """Load a model to talk to, with the frame that it was trained in.
+
+    Args:
+        name: As for :func:`ftlib.load_model`: nano, smollm2, a Hub id, a folder, that of an adapter or of a run.
+        device: As there.
+        dtype: As there.
+
+    Raises:
+        ModelError: It can't be loaded.
+        ConfigError: It is a run whose configuration can't be read.
+
+    >>> load_chat_model("nano").template.name
+    'question-answer'
+    """
+    model, tokenizer = load_model(name, device=device, dtype=dtype)
+    return ChatModel(name, model, tokenizer, training_template(name, tokenizer))
+
+
+def training_template(name: str, tokenizer: Any) -> Template:
+    """Find the frame that a model was trained in.
+
+    What a run's configuration says comes first, then the tokenizer's own chat template, then question and answer.
+
+    Args:
+        name: As for :func:`load_chat_model`.
+        tokenizer: The model's tokenizer.
+
+    Raises:
+        ConfigError: A run's configuration can't be read.
+    """
+    config = run_config(name)
+    return template_of(tokenizer) if config is None else run_template(config, tokenizer)
+
+
+def base_of(name: str) -> str:
+    """Name the model that another one was tuned from: the base of an adapter, or what a run began with.
+
+    Raises:
+        ModelError: Nothing says what it was.
+    """
+    config = run_config(name)
+    if config is not None:
+        return str(config["model"]["name"])
+    adapter = Path(resolve_name(name)) / "adapter_config.json"
+    if adapter.is_file():
+        return str(json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    raise ModelError(f"{name}: nothing says which model it was tuned from: give two models to compare")

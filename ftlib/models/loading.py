@@ -1,0 +1,267 @@
+"""One name, one model: nano, smollm2, a model of the Hugging Face Hub, or a folder of yours."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from safetensors import safe_open
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import GENERATION_CONFIG_NAME
+from transformers.utils import logging as transformers_logging
+
+from ftlib.compat.installed import dtype_argument
+from ftlib.errors import DataError, ModelError
+from ftlib.files import check_folder
+from ftlib.locales import why_unreadable
+from ftlib.models.names import holds_model, meant_model, resolve_name
+from ftlib.models.smollm2 import NAME as SMOLLM2
+from ftlib.models.smollm2 import is_smollm2
+from ftlib.nearest import one_of
+from ftlib.paths import nano_folder
+from ftlib.text.chat_template import template_of
+from ftlib.text.ends import set_ends
+
+_PYTHIA_PADDING = "<|padding|>"
+# What configurations call it; the last two are BLOOM's and MPT's, which could read more.
+_CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "max_target_positions", "seq_length", "max_seq_len")
+NO_LIMIT = sys.maxsize
+"""The context of a model whose positions have no limit."""
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+"""Types that weights can be held in."""
+
+
+def load_model(
+    name: str | Path = "auto", *, device: str | None = None, dtype: Dtype = "float32", trainable: bool = False
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a causal language model and its tokenizer.
+
+    Args:
+        name: ``"auto"`` (the environment variable FTLIB_MODEL, or else nano), ``"nano"``, ``"smollm2"`` (whose first
+            use unpacks it: :mod:`ftlib.models.smollm2`), a Hub id such as ``"EleutherAI/pythia-70m"``, or a folder: one
+            that ``save_pretrained`` wrote, also of an adapter (it is put on its base model), or that of a run (its best
+            checkpoint). Only a Hub id can cause a download, and HF_HUB_OFFLINE=1 forbids even that.
+        device: ``"cpu"``, ``"cuda"`` or ``"mps"``; default: the best one that is there.
+        dtype: Dtype of the weights in memory.
+        trainable: Whether an adapter's weights can be trained further.
+
+    Returns:
+        ``(model, tokenizer)``; the model is in evaluation mode, the tokenizer has a padding token.
+
+    Raises:
+        ModelError: The name or the type is unknown, the folder holds no model, or the Hub can't be reached.
+        MissingExtraError: It is smollm2, whose packages aren't installed.
+
+    >>> model, tokenizer = load_model("nano")
+    >>> model.config.vocab_size, tokenizer.pad_token
+    (4096, '<|padding|>')
+
+    Taught in: chapters/02_pretraining.ipynb
+    """
+    if dtype not in get_args(Dtype):
+        raise ModelError(f"unknown dtype {dtype!r}; {one_of(dtype, get_args(Dtype))}")
+    place = resolve_name(name)
+    tokenizer = load_tokenizer(place)
+    if _is_adapter(place):
+        return _load_adapter(place, device=device, dtype=dtype, trainable=trainable), tokenizer
+    try:
+        with _no_progress_bar():
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                place, **dtype_argument(getattr(torch, dtype)), use_safetensors=True
+            )
+    except (OSError, ValueError) as error:
+        raise ModelError(_reason(place, error)) from error
+    return model.to(device or default_device()).eval(), tokenizer
+
+
+def _is_adapter(place: str) -> bool:
+    return (Path(place) / "adapter_config.json").is_file()
+
+
+def _load_adapter(place: str, *, device: str | None, dtype: Dtype, trainable: bool) -> Any:
+    from peft import PeftModel
+
+    told = json.loads((Path(place) / "adapter_config.json").read_text(encoding="utf-8"))
+    base, _ = load_model(told["base_model_name_or_path"], device=device, dtype=dtype)
+    rows = _embedding_rows(Path(place), base)
+    embeddings: Any = base.get_input_embeddings()
+    if rows is not None and rows != embeddings.weight.shape[0]:
+        base.resize_token_embeddings(rows, mean_resizing=False)  # its rows are those of the adapter's file
+    if (Path(place) / GENERATION_CONFIG_NAME).is_file():  # what ends a text may be another token than the base model's
+        base.generation_config = GenerationConfig.from_pretrained(place)
+    with quiet_peft():
+        return PeftModel.from_pretrained(base, place, is_trainable=trainable).eval()
+
+
+@contextlib.contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Leave out warnings that are not the caller's.
+
+    peft 0.21 asks transformers 5.23 for a property by its old name, and remarks on settings for experts that it made
+    itself out of the names of other layers (:func:`ftlib.models.trainable.add_lora` says what has no adapter).
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*_pattern keys did not match any targeted module.*")
+        warnings.filterwarnings("ignore", message=".*were set but no parameter was matched.*")
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*is deprecated.*")
+        yield
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> Path:
+    """Write model and tokenizer into a folder that :func:`load_model` reads; weights as safetensors.
+
+    What ends a turn of the tokenizer's chat template is written into ``generation_config.json``, so that any program
+    that loads the model stops there.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer: a model is of no use with another one.
+        folder: Made if it isn't there.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ModelError: The folder holds a model already, and nothing is overwritten; or it can't be written.
+
+    Taught in: chapters/07_training_pythia_70m.ipynb
+    """
+    try:
+        place = check_folder(folder)
+    except DataError as error:
+        raise ModelError(str(error)) from error
+    if holds_model(place):
+        raise ModelError(f"{place}: the folder holds a model already: choose another one, or delete it first")
+    save_quietly(model, place)
+    tokenizer.save_pretrained(place)
+    if tokenizer.chat_template and getattr(model, "generation_config", None) is not None:
+        settings = copy.deepcopy(model.generation_config)
+        with contextlib.suppress(DataError):  # a template that takes no plain question and answer tells no end
+            set_ends(settings, tokenizer, template_of(tokenizer))
+        settings.save_pretrained(place)
+    return place
+
+
+def save_quietly(model: PreTrainedModel, folder: Path) -> None:
+    """Write a model's configuration and weights without a progress bar."""
+    for adapter in getattr(model, "peft_config", {}).values():
+        adapter.base_model_name_or_path = _portable(adapter.base_model_name_or_path)
+    # Left to itself, peft would look for the base model on the Hub.
+    options: dict[str, Any] = {}
+    if hasattr(model, "peft_config"):
+        options = {"save_embedding_layers": _embeddings_grew(model)}
+    with _no_progress_bar():
+        model.save_pretrained(folder, **options)
+    if hasattr(model, "peft_config"):  # peft leaves it out; the ends that training taught are in it
+        model.generation_config.save_pretrained(folder)
+
+
+def _portable(place: str) -> str:
+    """Return the name of a model that comes with the course: where it lies differs from machine to machine."""
+    if place == str(nano_folder()):
+        return "nano"
+    return SMOLLM2 if place and is_smollm2(place) else place
+
+
+def _embeddings_grew(model: Any) -> bool:
+    """Whether a model with adapters has other rows of embeddings than its base model on disk: for added tokens, say."""
+    name = next(iter(model.peft_config.values())).base_model_name_or_path
+    try:
+        config = AutoConfig.from_pretrained(resolve_name(name)).get_text_config()
+    except (ModelError, OSError, ValueError):
+        return False  # it was built here and has no base to be loaded from: whoever loads it brings the embeddings
+    return bool(config.vocab_size != model.get_input_embeddings().weight.shape[0])
+
+
+def _embedding_rows(adapter: Path, base: Any) -> int | None:
+    """Rows of the embeddings, or of the output layer, that lie in an adapter's file, if there are any."""
+    file = adapter / "adapter_model.safetensors"
+    if not file.is_file():
+        return None
+    tables = (base.get_input_embeddings(), base.get_output_embeddings())
+    wanted = tuple(f".{name}.weight" for name, module in base.named_modules() if module in tables)
+    with safe_open(file, framework="pt") as tensors:
+        names = [name for name in tensors.keys() if name.endswith(wanted)]  # noqa: SIM118
+        return max((tensors.get_slice(name).get_shape()[0] for name in names), default=None)
+
+
+def load_tokenizer(name: str | Path = "auto") -> PreTrainedTokenizerBase:
+    """Load only the tokenizer of a model; the names are those of :func:`load_model`.
+
+    >>> load_tokenizer("nano")("padding")["input_ids"] != []
+    True
+
+    Taught in: chapters/04_tokens_padding_truncation.ipynb
+    """
+    place = resolve_name(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place)
+    except (OSError, ValueError) as error:
+        raise ModelError(_reason(place, error)) from error
+    if tokenizer.pad_token_id is None:
+        # Pythia's tokenizer knows a padding token but doesn't name it. Models without one pad with their
+        # end token: safe here, because padding is masked by position and never by the token's id.
+        known = tokenizer.get_vocab()
+        tokenizer.pad_token = _PYTHIA_PADDING if _PYTHIA_PADDING in known else tokenizer.eos_token
+    return tokenizer
+
+
+def default_device() -> str:
+    """Name the best device that is there: ``"cuda"``, ``"mps"`` or ``"cpu"``."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def context_length(model: PreTrainedModel) -> int:
+    """Tokens that a model can see at once (prompt and answer together).
+
+    Where positions are no table (the distances of BLOOM, the state of a Mamba) that is as many as there is memory for:
+    :data:`NO_LIMIT`, unless the configuration says how many it was trained with.
+    """
+    config = model.config.get_text_config()
+    found = (getattr(config, field, None) for field in _CONTEXT_FIELDS)
+    return next((int(tokens) for tokens in found if tokens and tokens > 0), NO_LIMIT)
+
+
+@contextlib.contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    # A bar for a file of 15 MB is noise in a notebook. Other calls of the caller keep theirs.
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+def _reason(place: str, error: Exception) -> str:
+    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if unreadable := why_unreadable(place):
+        return f"{place!a}: {unreadable}"
+    if Path(place).is_dir():
+        expected = "config.json, model.safetensors and a tokenizer"
+        return f"{place}: the folder can't be loaded: {first_line}. Expected {expected}"
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
+    cause = "HF_HUB_OFFLINE forbids the network" if offline else "the Hub can't be reached or has no such model"
+    return (
+        f"model {place!r} is not in the local cache, and {cause}. Go online once to download it, check the "
+        f"spelling, or use 'nano', which needs no network.{meant_model(place, cutoff=0.8)} ({first_line})"
+    )

@@ -1,0 +1,283 @@
+"""The parts of a model: embeddings, norms, attention, feed-forward and the rest. Freezing some, or adding LoRA.
+
+Parts are found by what the modules are, not by how one architecture names them.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from ftlib.errors import AdapterWarning, ModelError
+from ftlib.models.loading import quiet_peft
+from ftlib.nearest import and_ask, one_of
+
+Part = Literal["embeddings", "norms", "attention", "feed_forward", "other"]
+PARTS: tuple[Part, ...] = get_args(Part)
+
+
+class PartCount(NamedTuple):
+    """Weights of one part: all of them, and those that are trained."""
+
+    total: int
+    trainable: int
+
+
+def count_parameters(model: nn.Module) -> dict[str, PartCount]:
+    """Count the weights of each part of a model, and of all together (``"all"``).
+
+    A tensor that two modules share (an output layer tied to the embedding) counts once, where it stands first.
+
+    Args:
+        model: A causal language model.
+    """
+    counts = {part: [0, 0] for part in (*PARTS, "all")}
+    for name, parameter in model.named_parameters():
+        for key in (part_of(model, name), "all"):
+            counts[key][0] += parameter.numel()
+            counts[key][1] += parameter.numel() if parameter.requires_grad else 0
+    return {part: PartCount(*both) for part, both in counts.items()}
+
+
+def part_of(model: nn.Module, name: str) -> Part:
+    """Name the part that a parameter belongs to.
+
+    Args:
+        model: The model.
+        name: As in ``model.named_parameters()``.
+    """
+    path = name.split(".")[:-1]
+    modules = [model.get_submodule(".".join(path[: i + 1])) for i in range(len(path))]
+    kinds = [type(module).__name__ for module in modules]
+    if modules and isinstance(modules[-1], nn.Embedding):
+        return "embeddings"
+    if kinds and "norm" in kinds[-1].lower():
+        return "norms"
+    if any("attention" in kind.lower() for kind in kinds):
+        return "attention"
+    return "feed_forward" if any(_is_feed_forward(kind.lower()) for kind in kinds) else "other"
+
+
+def _is_feed_forward(kind: str) -> bool:
+    """Whether a class is called like a feed-forward network, or like a mixture's experts or their router."""
+    words = ("mlp", "feedforward", "experts", "sparsemoe", "router")
+    return kind.endswith("moe") or any(word in kind for word in words)
+
+
+def blocks(model: nn.Module) -> tuple[str, int]:
+    """Find the transformer blocks: the name of their list, and how many there are.
+
+    Raises:
+        ModelError: The model has no list of equal blocks.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len({type(block) for block in module}) == 1:
+            return name, len(module)
+    raise ModelError(f"{type(model).__name__}: no list of transformer blocks found")
+
+
+def freeze(
+    model: nn.Module, parts: Sequence[Part] = (), *, keep_layers: Sequence[int] = (), patterns: Sequence[str] = ()
+) -> dict[str, PartCount]:
+    """Keep some weights from being trained.
+
+    Args:
+        model: Changed in place: ``requires_grad`` of each weight is set anew.
+        parts: Which parts to freeze.
+        keep_layers: Numbers of transformer blocks that are trained whole all the same; -1 is the last.
+        patterns: Further parameters to freeze, by name: ``"*.dense.bias"``.
+
+    Returns:
+        As :func:`count_parameters`, after freezing.
+
+    Raises:
+        ModelError: A part is unknown or the model has none of it, a layer doesn't exist, a pattern matches no
+            parameter, or nothing is left to train.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    frozen = {name for name in names if part_of(model, name) in _checked(model, parts, names)}
+    frozen -= set(_in_layers(model, keep_layers, names))
+    for pattern in patterns:
+        matched = fnmatch.filter(names, pattern)
+        if not matched:
+            some = ", ".join(names[:: max(1, len(names) // 4)][:4])
+            raise ModelError(f"the pattern {pattern!r} matches no parameter; names look like {some}")
+        frozen |= set(matched)
+    if len(frozen) == len(names):
+        raise ModelError("every weight would be frozen: leave a part out, or keep a layer")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+    return count_parameters(model)
+
+
+def linear_layers(model: nn.Module, where: Literal["attention", "blocks"] = "attention") -> list[str]:
+    """Full names of the matrices in the attention, or everywhere inside the transformer blocks.
+
+    Args:
+        model: A causal language model.
+        where: ``"attention"`` or ``"blocks"``.
+    """
+    inside = blocks(model)[0] + "."
+    names = [n for n, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D) and n.startswith(inside)]
+    return [name for name in names if where == "blocks" or part_of(model, f"{name}.weight") == "attention"]
+
+
+def add_lora(
+    model: Any,
+    *,
+    rank: int,
+    alpha: float | None = None,
+    dropout: float = 0.0,
+    targets: Literal["attention", "blocks"] | Sequence[str] = "attention",
+    upper_layers: int | None = None,
+    seed: int = 0,
+) -> Any:
+    """Freeze a model and put a trainable low-rank pair of matrices beside some of its own (Hu et al., 2021).
+
+    A matrix W of shape (out, in) becomes W + alpha / rank * B A, with A (rank, in) and B (out, rank). B begins
+    with zeros: at first nothing changes.
+
+    Args:
+        model: A causal language model; its layers are wrapped in place.
+        rank: Rows of A and columns of B.
+        alpha: Scale; default: twice the rank.
+        dropout: Share of the inputs to A that are dropped in training.
+        targets: ``"attention"``, ``"blocks"`` (attention and feed-forward), or names of modules.
+        upper_layers: Adapters in so many of the last blocks only, so that no backward pass goes below them; default:
+            in all.
+        seed: Of A's random start.
+
+    Returns:
+        A ``peft.PeftModel``.
+
+    Warns:
+        AdapterWarning: The blocks hold matrices that can't have an adapter: a mixture's experts, all in one tensor.
+
+    Raises:
+        ModelError: The rank is below 1, no module has one of the names, or the model has no such matrices or fewer
+            blocks.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    if rank < 1:
+        raise ModelError(f"the rank must be at least 1, not {rank}")
+    chosen = linear_layers(model, targets) if isinstance(targets, str) else _named_linear(model, targets)  # type: ignore[arg-type]
+    chosen = _in_upper(model, chosen, upper_layers)
+    if not chosen:
+        there = sorted({name.rsplit(".", 1)[1] for name in linear_layers(model, "blocks")})
+        raise ModelError(f"{type(model).__name__} has no linear layers in its {targets}; it has {', '.join(there)}")
+    wanted = _sizes(model, chosen, with_experts=targets == "blocks")
+    wanted = {name: wanted[name] for name in _in_upper(model, list(wanted), upper_layers)}
+    transposed = isinstance(model.get_submodule(chosen[0]), Conv1D)
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank if alpha is None else alpha,  # type: ignore[arg-type]
+        lora_dropout=dropout,
+        target_modules=chosen,
+        fan_in_fan_out=transposed,
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(), quiet_peft():
+        torch.manual_seed(seed)
+        try:
+            adapted = get_peft_model(model, config)
+        except ValueError as error:  # matrices of Mamba's that PEFT can't adapt
+            raise ModelError(
+                f"{error} (targets may be names of modules, such as {chosen[0].rsplit('.', 1)[1]!r})"
+            ) from error
+    _say_what_is_left_out(model, wanted)
+    return adapted
+
+
+def _in_upper(model: nn.Module, names: list[str], count: int | None) -> list[str]:
+    """Leave out what is not inside the last so many blocks."""
+    if count is None:
+        return names
+    prefix, there = blocks(model)
+    if not 1 <= count <= there:
+        raise ModelError(f"upper_layers must be at least 1 and at most the model's {there} blocks, not {count}")
+    allowed = tuple(f"{prefix}.{number}." for number in range(there - count, there))
+    return [name for name in names if name.startswith(allowed)]
+
+
+def _sizes(model: nn.Module, chosen: Sequence[str], *, with_experts: bool) -> dict[str, int]:
+    """Return the weights of what is to get an adapter: linear layers, and stacks of a mixture's experts.
+
+    Experts lie on top of each other in one tensor of three dimensions, which is no linear layer.
+    """
+    sizes = {name: model.get_parameter(f"{name}.weight").numel() for name in chosen}
+    if with_experts:
+        inside = blocks(model)[0] + "."
+        within = {name: weight for name, weight in model.named_parameters() if name.startswith(inside)}
+        sizes |= {name: w.numel() for name, w in within.items() if w.ndim == 3 and min(w.shape) > 1}
+    return sizes
+
+
+def _say_what_is_left_out(model: nn.Module, wanted: dict[str, int]) -> None:
+    """Warn of what has no adapter in the end: PEFT may also move an adapter from one matrix to another of its name."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    found = set()
+    for name, module in model.named_modules():
+        if isinstance(module, BaseTunerLayer):
+            parameter = getattr(module, "parameter_name", None)
+            place = name.replace(".base_layer", "")
+            found.add(f"{place}.{parameter}" if parameter else place)
+    left = [name for name in wanted if name not in found]
+    if left:
+        names = sorted({re.sub(r"\.\d+\.", ".*.", name) for name in left})
+        share = sum(wanted[name] for name in left) / sum(wanted.values())
+        message = (
+            f"LoRA on {type(model).__name__} leaves out {', '.join(names)}: {share:.0%} of the weights that were asked "
+            "for, such as experts that share one tensor, get no adapter and stay as they are"
+        )
+        warnings.warn(message, AdapterWarning, stacklevel=3)
+
+
+def merge_lora(model: Any) -> Any:
+    """Add the low-rank pairs into the matrices they stand beside, and return the plain model.
+
+    It computes what the adapter computed, up to rounding, and no slower than the model did before.
+    """
+    return model.merge_and_unload()
+
+
+def _checked(model: nn.Module, parts: Sequence[Part], names: Sequence[str]) -> set[str]:
+    there = {part_of(model, name) for name in names}
+    for part in parts:
+        if part not in PARTS:
+            raise ModelError(f"unknown part {part!r}; {one_of(part, PARTS)}")
+        if part not in there:
+            raise ModelError(f"{type(model).__name__} has no weights in {part!r}: nothing to freeze there")
+    return set(parts)
+
+
+def _in_layers(model: nn.Module, layers: Sequence[int], names: Sequence[str]) -> Iterator[str]:
+    if not layers:
+        return
+    prefix, count = blocks(model)
+    for layer in layers:
+        if not -count <= layer < count:
+            raise ModelError(f"layer {layer} doesn't exist: the model has the layers 0 to {count - 1}")
+        yield from (name for name in names if name.startswith(f"{prefix}.{layer % count}."))
+
+
+def _named_linear(model: nn.Module, wanted: Sequence[str]) -> list[str]:
+    found = []
+    everywhere = linear_layers(model, "blocks")
+    for name in wanted:
+        matched = [full for full in everywhere if full == name or full.endswith(f".{name}")]
+        if not matched:
+            leaves = sorted({full.rsplit(".", 1)[1] for full in everywhere})
+            raise ModelError(
+                f"no linear layer is called {name!r}; this model has {', '.join(leaves)}{and_ask(name, leaves)}"
+            )
+        found += matched
+    return found

@@ -1,0 +1,319 @@
+"""Pretraining from random weights: windows of text, two optimizers, checkpoints and resume.
+
+The same functions run at toy size in the tests and in chapter 2, and at full size for nano
+(:mod:`ftlib.pretraining.nano`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
+
+from ftlib.errors import DataError, ModelError
+from ftlib.models.precision import best_precision
+from ftlib.muon import muon_and_adamw
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every number that decides what nano becomes.
+
+    Attributes:
+        vocabulary_size: Entries of the tokenizer, special tokens included.
+        layers: Transformer blocks.
+        width: Size of the hidden state.
+        heads: Attention heads per block; ``width`` is a multiple of it.
+        context: Tokens the model sees at once, and the length of a training window.
+        batch_windows: Windows per optimizer step.
+        micro_windows: Windows per forward pass; gradients add up over a step.
+        total_tokens: Tokens to train on; the corpus is read again (in a new order) when it runs out.
+        warmup_fraction: Share of the steps with a rising learning rate.
+        decay_fraction: Share of the steps, at the end, with a falling learning rate.
+        matrix_learning_rate: Peak rate of Muon, which trains the matrices inside the blocks.
+        other_learning_rate: Peak rate of AdamW, which trains embeddings, head, norms and biases.
+        weight_decay: Decoupled weight decay of both optimizers.
+        seed: Seed of the initial weights and of the order of the windows.
+    """
+
+    vocabulary_size: int = 4096
+    layers: int = 4
+    width: int = 192
+    heads: int = 4
+    context: int = 256
+    batch_windows: int = 32
+    micro_windows: int = 4
+    total_tokens: int = 30_000_000
+    warmup_fraction: float = 0.01
+    decay_fraction: float = 0.4
+    matrix_learning_rate: float = 0.02
+    other_learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    seed: int = 0
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return math.ceil(self.total_tokens / (self.batch_windows * self.context))
+
+
+def window_batch(tokens: np.ndarray, step: int, recipe: Recipe) -> Tensor:
+    """Return the windows of one optimizer step: the same for the same step, so a run can resume anywhere.
+
+    An epoch reads every window of the corpus once, in an order that its seed decides.
+
+    Returns:
+        ``(batch_windows, context + 1)`` token ids; the extra one is the last target.
+    """
+    windows = (len(tokens) - 1) // recipe.context
+    first = step * recipe.batch_windows
+    places = [
+        int(_epoch_order(index // windows, windows, recipe.seed)[index % windows])
+        for index in range(first, first + recipe.batch_windows)
+    ]
+    rows = [tokens[place * recipe.context : (place + 1) * recipe.context + 1] for place in places]
+    return torch.from_numpy(np.stack(rows).astype(np.int64))
+
+
+def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> GPTNeoXForCausalLM:
+    """Build nano with random weights: Pythia's architecture, smaller."""
+    torch.manual_seed(recipe.seed)
+    config = GPTNeoXConfig(
+        vocab_size=recipe.vocabulary_size,
+        hidden_size=recipe.width,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        intermediate_size=4 * recipe.width,
+        max_position_embeddings=recipe.context,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return GPTNeoXForCausalLM(config)
+
+
+def learning_rate_factor(step: int, recipe: Recipe) -> float:
+    """Share of the peak learning rate at a step: a short rise, a plateau, a straight fall to zero.
+
+    The plateau is what makes a longer run cheap: resume before the fall with a larger ``total_tokens``.
+
+    >>> recipe = Recipe(total_tokens=100 * 32 * 256, warmup_fraction=0.1, decay_fraction=0.2)
+    >>> [learning_rate_factor(step, recipe) for step in (0, 9, 50, 90)]
+    [0.1, 1.0, 1.0, 0.5]
+    """
+    total = recipe.total_steps
+    rise = min(1.0, (step + 1) / max(1, round(total * recipe.warmup_fraction)))
+    fall = min(1.0, (total - step) / max(1, round(total * recipe.decay_fraction)))
+    return rise * fall
+
+
+@torch.no_grad()
+def held_out_loss(model: nn.Module, tokens: np.ndarray, context: int, *, max_windows: int | None = None) -> float:
+    """Mean next-token loss over a row of held-out tokens, in nats per token (0 and up; lower is better).
+
+    Args:
+        model: A causal language model; its training mode stays as it is.
+        tokens: Ids from :func:`encode_documents`, shape ``(tokens,)``.
+        context: Tokens of a window; what is left over at the end is not read.
+        max_windows: Read only so many windows, spread evenly.
+
+    Raises:
+        DataError: There are fewer tokens than one window.
+
+    Taught in: chapters/02_pretraining.ipynb
+    """
+    windows = (len(tokens) - 1) // context
+    if windows == 0:
+        raise DataError(f"{len(tokens)} held-out tokens are less than one window of {context}: harvest more text")
+    chosen = np.linspace(0, windows - 1, min(windows, max_windows or windows)).round().astype(int)
+    device = next(model.parameters()).device
+    total = 0.0
+    for start in range(0, len(chosen), 16):
+        rows = [tokens[i * context : (i + 1) * context + 1] for i in chosen[start : start + 16]]
+        batch = torch.from_numpy(np.stack(rows).astype(np.int64)).to(device)
+        total += float(_next_token_loss(model, batch)) * len(rows)
+    return total / len(chosen)
+
+
+def pretrain(
+    train_tokens: np.ndarray,
+    held_out_tokens: np.ndarray,
+    tokenizer: PreTrainedTokenizerFast,
+    recipe: Recipe,
+    run_folder: Path,
+    *,
+    checkpoint_every: int = 100,
+    stop_after_steps: int | None = None,
+    device: str = "cpu",
+) -> GPTNeoXForCausalLM:
+    """Train nano, or go on from the run folder's last checkpoint.
+
+    Writes ``checkpoint-<step>/`` (weights, optimizer state, step: all safetensors and JSON) and
+    appends to ``loss.jsonl``.
+
+    Args:
+        train_tokens: Ids from :func:`encode_documents`, shape ``(tokens,)``.
+        held_out_tokens: The same of the held-out documents; a part is evaluated at each checkpoint.
+        tokenizer: Gives the ids of the special tokens.
+        recipe: What to train and for how long.
+        run_folder: Where checkpoints and the log are kept.
+        checkpoint_every: Optimizer steps between two checkpoints.
+        stop_after_steps: Leave after so many steps of this sitting (a checkpoint is written first).
+        device: ``"cpu"`` or ``"cuda"``.
+
+    Returns:
+        The model in evaluation mode.
+
+    Raises:
+        DataError: There is less training text than one window.
+        ModelError: The run folder belongs to another recipe.
+
+    Taught in: chapters/02_pretraining.ipynb
+    """
+    if len(train_tokens) <= recipe.context:
+        raise DataError(f"{len(train_tokens)} training tokens are less than one window of {recipe.context}")
+    model: Any = new_model(recipe, tokenizer)
+    model.to(device)
+    optimizers = make_optimizers(model, recipe)
+    first = _resume(run_folder, model, optimizers, recipe)
+    last = recipe.total_steps if stop_after_steps is None else min(recipe.total_steps, first + stop_after_steps)
+    started = time.perf_counter()
+    for step in range(first, last):
+        loss = _train_step(model, optimizers, window_batch(train_tokens, step, recipe).to(device), step, recipe)
+        done = step + 1
+        if done % checkpoint_every == 0 or done == last:
+            tokens_per_second = (done - first) * recipe.batch_windows * recipe.context / (time.perf_counter() - started)
+            model.eval()
+            check = held_out_loss(model, held_out_tokens, recipe.context, max_windows=64)
+            model.train()
+            _log(run_folder, recipe, done, loss, check, tokens_per_second)
+            save_checkpoint(run_folder, done, model, optimizers, recipe)
+    trained: GPTNeoXForCausalLM = model.eval()
+    return trained
+
+
+def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the blocks, AdamW for everything else."""
+    return muon_and_adamw(
+        model,
+        matrix_learning_rate=recipe.matrix_learning_rate,
+        other_learning_rate=recipe.other_learning_rate,
+        weight_decay=recipe.weight_decay,
+    )
+
+
+def _train_step(
+    model: nn.Module, optimizers: list[torch.optim.Optimizer], batch: Tensor, step: int, recipe: Recipe
+) -> float:
+    peaks = (recipe.matrix_learning_rate, recipe.other_learning_rate)
+    for optimizer, peak in zip(optimizers, peaks, strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = peak * learning_rate_factor(step, recipe)
+    total = 0.0
+    for part in batch.split(recipe.micro_windows):
+        loss = _next_token_loss(model, part) * (len(part) / len(batch))
+        loss.backward()
+        total += float(loss.detach())
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad()
+    return total
+
+
+def _next_token_loss(model: nn.Module, windows: Tensor) -> Tensor:
+    half = best_precision(windows.device).name == "bfloat16"
+    with torch.autocast(windows.device.type, torch.bfloat16, enabled=half):
+        logits = model(input_ids=windows[:, :-1], use_cache=False).logits
+    return nn.functional.cross_entropy(logits.float().flatten(0, 1), windows[:, 1:].flatten())
+
+
+_orders: dict[tuple[int, int, int], np.ndarray] = {}
+
+
+def _epoch_order(epoch: int, windows: int, seed: int) -> np.ndarray:
+    key = (epoch, windows, seed)
+    if key not in _orders:
+        _orders[key] = np.random.default_rng((seed, epoch)).permutation(windows)
+    return _orders[key]
+
+
+def _log(run_folder: Path, recipe: Recipe, step: int, loss: float, held_out: float, tokens_per_second: float) -> None:
+    row = {
+        "step": step,
+        "tokens": step * recipe.batch_windows * recipe.context,
+        "train_loss": round(loss, 4),
+        "held_out_loss": round(held_out, 4),
+        "tokens_per_second": round(tokens_per_second),
+    }
+    run_folder.mkdir(parents=True, exist_ok=True)
+    with (run_folder / "loss.jsonl").open("a", encoding="utf-8") as log:
+        log.write(json.dumps(row) + "\n")
+    losses = f"loss {loss:.3f}, held out {held_out:.3f}"
+    print(
+        f"step {step}/{recipe.total_steps}, {row['tokens']:,} tokens: {losses}, {row['tokens_per_second']:,} tokens/s",
+        flush=True,
+    )
+
+
+def save_checkpoint(
+    run_folder: Path, step: int, model: nn.Module, optimizers: list[torch.optim.Optimizer], recipe: Recipe
+) -> Path:
+    """Write all that a resume needs, then drop the older checkpoint. Tensors are safetensors, never pickle."""
+    folder = run_folder / f"checkpoint-{step:07d}"
+    partial = run_folder / "checkpoint-partial"
+    partial.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, partial / "model.safetensors")
+    save_file(_optimizer_tensors(optimizers), partial / "optimizer.safetensors")
+    (partial / "state.json").write_text(
+        json.dumps({"step": step, "recipe": asdict(recipe)}, indent=1), encoding="utf-8"
+    )
+    partial.rename(folder)
+    for older in sorted(run_folder.glob("checkpoint-0*"))[:-1]:
+        for file in older.iterdir():
+            file.unlink()
+        older.rmdir()
+    return folder
+
+
+def _optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    return {
+        f"{which}.{index}.{name}": torch.as_tensor(value).clone()
+        for which, optimizer in enumerate(optimizers)
+        for index, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+    }
+
+
+def _resume(run_folder: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], recipe: Recipe) -> int:
+    checkpoints = sorted(run_folder.glob("checkpoint-0*"))
+    if not checkpoints:
+        return 0
+    state = json.loads((checkpoints[-1] / "state.json").read_text(encoding="utf-8"))
+    known = Recipe(**state["recipe"])
+    if replace(known, total_tokens=recipe.total_tokens) != recipe:
+        raise ModelError(f"{run_folder} holds a run of another recipe: choose another folder, or delete it\n{known}")
+    model.load_state_dict(load_file(checkpoints[-1] / "model.safetensors"))
+    tensors = load_file(checkpoints[-1] / "optimizer.safetensors")
+    for which, optimizer in enumerate(optimizers):
+        content: dict[str, Any] = optimizer.state_dict()
+        for key, value in tensors.items():
+            owner, index, name = key.split(".", 2)
+            if int(owner) == which:
+                content["state"].setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict(content)
+    return int(state["step"])
+
+
+def last_step(run_folder: Path) -> int:
+    """Optimizer steps that the run folder's newest checkpoint has behind it; 0 without one."""
+    return max((int(folder.name.split("-")[1]) for folder in run_folder.glob("checkpoint-0*")), default=0)

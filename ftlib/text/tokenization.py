@@ -1,0 +1,384 @@
+"""Conversations to ids and labels.
+
+Labels are -100 wherever the model is not trained: on prompts and on padding. The end-of-text token
+behind an answer is a target, because a model that never saw an end never stops.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from transformers import PreTrainedTokenizerBase
+
+from datasets import Dataset
+from ftlib.argument_checks import at_least, checked
+from ftlib.data.leaks import same_prompts
+from ftlib.data.messages import Message, RowError, check_messages
+from ftlib.data.reading import clean_message, load_conversations
+from ftlib.errors import DataError, FrameWarning, LeakWarning, SkippedRowWarning, TruncationWarning
+from ftlib.text.chat_template import template_of
+from ftlib.text.encoding import Encoder
+from ftlib.text.encoding import encode_prompts as encode_prompts
+from ftlib.text.encoding import encode_rows as encode_rows
+from ftlib.text.encoding import encode_segments as encode_segments
+from ftlib.text.frames import FrameFinder
+from ftlib.text.templates import Segment, Template
+
+IGNORED = -100
+NO_LIMIT = 2**31
+ROW_NUMBER = "row_number"
+"""A column that says how errors call a row, where rows were drawn or shuffled; else they are counted from 0."""
+Side = Literal["left", "right"]
+
+
+class Cut(NamedTuple):
+    """What truncation removed."""
+
+    rows: int
+    tokens: int
+
+
+class TokenizedSplit(NamedTuple):
+    """A data set ready for training: two ``Dataset`` objects, what truncation removed, and prompts on both sides."""
+
+    train: Dataset
+    test: Dataset
+    cut: Cut
+    leaks: int
+
+
+@checked()
+def tokenize(
+    conversations: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    template: Template | None = None,
+    max_length: int | None = None,
+    truncation_side: Side = "left",
+    on_error: Literal["raise", "skip"] = "raise",
+) -> Dataset:
+    """Turn conversations into ``input_ids``, ``attention_mask`` and ``labels`` (no padding yet).
+
+    A row over ``max_length`` loses whole exchanges first: the oldest (``"left"``) or the newest
+    (``"right"``). The last one that is left loses words of its question, from the same side. The frame
+    and the answer stay whole; only when these two alone are too long does the answer lose its end. What was
+    cut is reported in a :class:`TruncationWarning`.
+
+    Args:
+        conversations: A data set with the column ``messages``.
+        tokenizer: Any tokenizer with an end-of-sequence token; it is not changed.
+        template: The frame around questions and answers; default: what the tokenizer tells
+            (:func:`ftlib.text.chat_template.template_of`).
+        max_length: The most tokens a row may have; default: the tokenizer's ``model_max_length``,
+            if it has one.
+        truncation_side: Side that is cut.
+        on_error: ``"raise"`` at the first conversation that doesn't fit the template, or ``"skip"`` it with a
+            :class:`SkippedRowWarning` of its own.
+
+    Returns:
+        A ``Dataset`` in the same order with three columns of token-long lists.
+
+    Raises:
+        DataError: There is no column ``messages``, a conversation doesn't fit the template (the message names the row,
+            from 0), or ``max_length`` or the tokenizer can't be used.
+
+    Taught in: chapters/04_tokens_padding_truncation.ipynb
+    """
+    template = template or template_of(tokenizer)
+    row_maker = _RowMaker(Encoder(tokenizer), template, _limit(tokenizer, max_length), truncation_side, on_error)
+    dataset, cut = _tokenize(conversations, row_maker)
+    _warn_of(cut, len(dataset))
+    return dataset
+
+
+def tokenize_measured(
+    conversations: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    template: Template | None = None,
+    max_length: int | None = None,
+) -> tuple[Dataset, list[float]]:
+    """As :func:`tokenize`; and the UTF-8 bytes of each row's answers, as much of them as is left in the row."""
+    template = template or template_of(tokenizer)
+    row_maker = _RowMaker(Encoder(tokenizer), template, _limit(tokenizer, max_length), "left")
+    found: list[float] = []
+    row_maker.answer_bytes = found
+    dataset, cut = _tokenize(conversations, row_maker)
+    _warn_of(cut, len(dataset))
+    return dataset, found
+
+
+@checked(seed=at_least(0))
+def tokenize_and_split(
+    data: Dataset | str | Path | Mapping[str, Any],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    test_size: float = 0.1,
+    seed: int = 123,
+    template: Template | None = None,
+    max_length: int | None = None,
+    truncation_side: Side = "left",
+    on_leak: Literal["warn", "raise"] = "warn",
+) -> TokenizedSplit:
+    """Tokenise a data set and split it at random: the same seed gives the same split.
+
+    A random split may put one question on both sides. That is looked for (the same words, whatever case,
+    space and punctuation) and reported; near-duplicates are for :func:`ftlib.data.leaks.find_leaks`.
+
+    Args:
+        data: Conversations; or a file or name for :func:`ftlib.load_conversations`; or a ``training_config``
+            dictionary, ``{"model": {"max_length": 2048}, "datasets": {"path": "faq", "use_hf": False}}``, which
+            adds the columns ``question`` and ``answer``.
+        tokenizer: Any tokenizer with an end-of-sequence token; it is not changed.
+        test_size: Share of the rows that go to the test set, between 0 and 1.
+        seed: Seed of the shuffle.
+        template: The frame around questions and answers; default: what the tokenizer tells
+            (:func:`ftlib.text.chat_template.template_of`).
+        max_length: The most tokens a row may have.
+        truncation_side: As in :func:`tokenize`.
+        on_leak: ``"warn"`` or ``"raise"`` when a test row's prompt is also in the training rows.
+
+    Returns:
+        ``(train, test, cut, leaks)``; ``leaks`` counts the test rows whose prompt is also trained on.
+
+    Raises:
+        DataError: As :func:`tokenize`; or ``test_size`` leaves a side empty; or a prompt is on both sides and
+            ``on_leak`` is ``"raise"``; or the dictionary holds something else than expected.
+
+    Taught in: chapters/07_training_pythia_70m.ipynb
+    """
+    if on_leak not in ("warn", "raise"):
+        raise DataError(f"on_leak must be 'warn' or 'raise', not {on_leak!r}")
+    as_pairs = isinstance(data, Mapping)
+    if isinstance(data, Mapping):
+        data, max_length = _from_training_config(data, max_length)
+    conversations = load_conversations(data) if isinstance(data, str | Path) else data
+    if not 0 < test_size < 1 or math.ceil(test_size * len(conversations)) >= len(conversations):
+        raise DataError(f"test_size {test_size} of {len(conversations)} rows leaves a side empty: choose 0.1, say")
+    limit, template = _limit(tokenizer, max_length), template or template_of(tokenizer)
+    dataset, cut = _tokenize(conversations, _RowMaker(Encoder(tokenizer), template, limit, truncation_side))
+    _warn_of(cut, len(dataset))
+    if as_pairs:
+        dataset = _with_pairs(dataset, conversations)
+    parts = dataset.train_test_split(test_size=test_size, shuffle=True, seed=seed)
+    order = Dataset.from_dict({"row": range(len(dataset))}).train_test_split(test_size=test_size, seed=seed)
+    leaks = same_prompts(_messages(conversations), order["train"][:]["row"], order["test"][:]["row"])
+    _report_leaks(leaks, on_leak)
+    return TokenizedSplit(parts["train"], parts["test"], cut, len(leaks))
+
+
+def _messages(conversations: Dataset) -> Iterator[list[Message]]:
+    for batch in conversations.iter(1000):
+        yield from batch["messages"]
+
+
+def _tokenize(conversations: Dataset, row_maker: _RowMaker) -> tuple[Dataset, Cut]:
+    if "messages" not in conversations.column_names:
+        raise DataError(f"expected a column 'messages', found {conversations.column_names}: see load_conversations")
+    with _no_progress_bar():
+        encoded = conversations.map(
+            lambda batch, numbers: row_maker.rows(batch["messages"], batch.get(ROW_NUMBER, numbers)),
+            batched=True,
+            with_indices=True,
+            remove_columns=conversations.column_names,
+            load_from_cache_file=False,
+        )
+    row_maker.warn_of_frames(len(encoded))
+    return encoded, Cut(rows=row_maker.cut_rows, tokens=row_maker.cut_tokens)
+
+
+class _RowMaker:
+    """Conversations to rows of ids and labels, none longer than the limit; it counts what it cuts."""
+
+    def __init__(
+        self, encoder: Encoder, template: Template, limit: int, side: Side, on_error: Literal["raise", "skip"] = "raise"
+    ) -> None:
+        for name, value, known in (
+            ("truncation_side", side, ("left", "right")),
+            ("on_error", on_error, ("raise", "skip")),
+        ):
+            if value not in known:
+                raise DataError(f"{name} must be {known[0]!r} or {known[1]!r}, not {value!r}")
+        self._encoder, self._template, self._limit, self._side = encoder, template, limit, side
+        self._skips, self._frames = on_error == "skip", FrameFinder(template)
+        self.cut_rows = self.cut_tokens = 0
+        self.answer_bytes: list[float] | None = None  # counted where somebody asks for it
+        self.framed: list[str] = []
+
+    def rows(self, conversations: Sequence[Sequence[Message]], numbers: Sequence[int]) -> pa.Table:
+        cleaned, rendered = self._rendered(conversations, numbers)
+        self.framed += filter(None, map(self._frames.find, cleaned))
+        encoded = self._encoder.encode(rendered)
+        for number, pieces in enumerate(encoded):
+            length = sum(map(len, pieces))
+            is_cut = length > self._limit
+            if is_cut:
+                rendered[number], encoded[number] = self._shorten(cleaned[number], rendered[number], pieces)
+                kept = sum(map(len, encoded[number]))
+                self.cut_rows, self.cut_tokens = self.cut_rows + 1, self.cut_tokens + length - kept
+            if self.answer_bytes is not None:
+                row = (rendered[number], encoded[number])
+                self.answer_bytes.append(self._encoder.answer_bytes(*row, is_cut=is_cut))
+        return _table(rendered, encoded)
+
+    def _rendered(
+        self, conversations: Sequence[Sequence[Message]], numbers: Sequence[int]
+    ) -> tuple[list[list[Message]], list[list[Segment]]]:
+        """Clean and lay out conversations; one that doesn't fit is an error that names it, or is skipped."""
+        cleaned, rendered = [], []
+        for number, messages in zip(numbers, conversations, strict=True):
+            try:
+                check_messages(messages)
+                clean = [clean_message(message) for message in messages]
+                rendered.append(self._template.render(clean))
+            except (DataError, RowError) as error:
+                if not self._skips:
+                    raise DataError(f"row {number}: {error}") from error
+                warnings.warn(f"skipped: row {number}: {error}", SkippedRowWarning, stacklevel=2)
+                continue
+            cleaned.append(clean)
+        return cleaned, rendered
+
+    def warn_of_frames(self, rows: int) -> None:
+        if self.framed:
+            message = (
+                f"{len(self.framed)} of {rows} rows hold a frame already ({self.framed[0]!r}), and the template "
+                f"{self._template.name!r} puts another one around them: take it out of the rows, or train with a frame "
+                'that adds nothing (data.frame with before_user: "" and before_assistant: "")'
+            )
+            warnings.warn(message, FrameWarning, stacklevel=4)
+
+    def _shorten(
+        self, messages: list[Message], segments: list[Segment], pieces: list[list[int]]
+    ) -> tuple[list[Segment], list[list[int]]]:
+        roles = [message["role"] for message in messages]
+        messages = messages[: len(roles) - roles[::-1].index("assistant")]
+        starts = [i for i, message in enumerate(messages) if message["role"] == "user"]
+        while len(starts) > 1 and sum(map(len, pieces)) > self._limit:
+            gone = slice(starts[0], starts[1]) if self._side == "left" else slice(starts[-1], None)
+            del messages[gone]
+            starts = [i for i, message in enumerate(messages) if message["role"] == "user"]
+            segments = self._template.render(messages)
+            pieces = self._encoder.encode([segments])[0]
+        words = [i for i, s in enumerate(segments) if not s.is_target and not s.is_markup]
+        for i in words if self._side == "left" else reversed(words):
+            excess = sum(map(len, pieces)) - self._limit
+            if excess > 0:
+                opening = self._encoder.opening if i == 0 else []
+                ids = pieces[i][len(opening) :]
+                kept = max(0, len(ids) - excess)
+                pieces[i] = opening + (ids[len(ids) - kept :] if self._side == "left" else ids[:kept])
+        return segments, _first(self._limit, pieces)
+
+
+def _table(rendered: Sequence[Sequence[Segment]], encoded: Sequence[Sequence[list[int]]]) -> pa.Table:
+    """Lay the ids of all rows end to end, and note where each row begins."""
+    pieces = [piece for row in encoded for piece in row]
+    lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
+    ids = np.fromiter(chain.from_iterable(pieces), np.int32, int(lengths.sum()))
+    learnt = np.repeat([segment.is_target for row in rendered for segment in row], lengths)
+    labels = np.where(learnt, ids, IGNORED).astype(np.int64)
+    ends = np.cumsum(lengths)[np.cumsum([len(row) for row in encoded]) - 1]
+    starts = pa.array(np.concatenate([[0], ends]).astype(np.int32))
+    columns = {"input_ids": ids, "attention_mask": np.ones(len(ids), np.int8), "labels": labels}
+    return pa.table({name: pa.ListArray.from_arrays(starts, pa.array(flat)) for name, flat in columns.items()})
+
+
+def _first(limit: int, pieces: Sequence[list[int]]) -> list[list[int]]:
+    kept = []
+    for piece in pieces:
+        kept.append(piece[:limit])
+        limit -= len(kept[-1])
+    return kept
+
+
+def _from_training_config(config: Mapping[str, Any], max_length: int | None) -> tuple[str, int | None]:
+    """Read the dictionary of the source tutorial; keys that mean nothing here are named."""
+    known = {"model": {"pretrained_name", "max_length"}, "datasets": {"use_hf", "path"}, "verbose": set()}
+    for name, value in config.items():
+        if name not in known:
+            raise DataError(f"training_config has no key {name!r}; expected {', '.join(known)}")
+        if known[name] and value is not None and not isinstance(value, Mapping):
+            raise DataError(f"training_config[{name!r}] must be a dictionary, not {value!r:.60}")
+        unknown = set(value) - known[name] if isinstance(value, Mapping) else set()
+        if unknown:
+            raise DataError(
+                f"training_config[{name!r}] has no key {min(unknown, key=str)!r}; expected {sorted(known[name])}"
+            )
+    source = config.get("datasets") or {}
+    if "path" not in source:
+        raise DataError(
+            "training_config['datasets']['path'] is missing: a file, a shipped name such as 'faq', or a Hub id"
+        )
+    length = (config.get("model") or {}).get("max_length")
+    return str(source["path"]), length if max_length is None else max_length
+
+
+def _with_pairs(dataset: Dataset, conversations: Dataset) -> Dataset:
+    pairs: dict[str, list[str]] = {"question": [], "answer": []}
+    for number, messages in enumerate(_messages(conversations)):
+        if [message["role"] for message in messages] != ["user", "assistant"]:
+            raise DataError(f"row {number}: a training_config expects one question and one answer in each row")
+        for column, message in zip(pairs, messages, strict=True):
+            pairs[column].append(message["content"] or "")
+    for column, values in pairs.items():
+        dataset = dataset.add_column(column, values)
+    return dataset.select_columns(["question", "answer", "input_ids", "attention_mask", "labels"])
+
+
+def _report_leaks(leaks: Sequence[tuple[int, int]], on_leak: str) -> None:
+    if not leaks:
+        return
+    test_row, train_row = leaks[0]
+    message = (
+        f"{len(leaks)} test rows have a prompt that is also trained on (row {test_row} as row {train_row}, say): "
+        "remove the duplicates, or split by hand"
+    )
+    if on_leak == "raise":
+        raise DataError(message)
+    warnings.warn(message, LeakWarning, stacklevel=3)
+
+
+@contextlib.contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    hidden = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not hidden:
+            enable_progress_bars()
+
+
+@checked()
+def known_limit(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Return the most tokens that a tokenizer says its model can see; None where it doesn't say.
+
+    transformers then has a number of thirty digits.
+    """
+    limit = tokenizer.model_max_length
+    return int(limit) if limit is not None and limit < NO_LIMIT else None
+
+
+def _limit(tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> int:
+    if tokenizer.eos_token_id is None:
+        raise DataError("the tokenizer has no end-of-sequence token: set tokenizer.eos_token before training")
+    limit = (known_limit(tokenizer) or NO_LIMIT) if max_length is None else max_length
+    if limit < 2:
+        raise DataError(f"max_length must be at least 2 (one token and its end), not {limit}")
+    return int(limit)
+
+
+def _warn_of(cut: Cut, rows: int) -> None:
+    if cut.rows:
+        message = f"truncated {cut.rows} of {rows} rows, {cut.tokens} tokens lost: raise max_length or shorten the text"
+        warnings.warn(message, TruncationWarning, stacklevel=3)

@@ -1,0 +1,124 @@
+"""A few steps at a model's real size, in a fresh process: how much memory and time do they take here?"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psutil
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+
+from datasets import Dataset
+from ftlib.errors import TrainingError
+from ftlib.models.loading import default_device
+from ftlib.training.job import Step
+from ftlib.training.loop import finetune
+
+_SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+_LOOKS_EVERY_SECONDS = 0.002
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a few training steps took.
+
+    Attributes:
+        steps: The steps.
+        peak_bytes: How far memory rose above what the process held before the model was built: of the process, or on
+            a graphics card of PyTorch's allocator there.
+    """
+
+    steps: list[Step]
+    peak_bytes: int
+
+
+def try_steps(config: PretrainedConfig, rows: Dataset, *, device: str | None = None, **arguments: Any) -> Trial:
+    """Train a model of this configuration, with random weights, for a few steps in a process of its own.
+
+    Speed and memory don't depend on what the weights are, so nothing has to be downloaded.
+
+    Args:
+        config: Of the model (:func:`ftlib.estimate.estimation.architecture` knows some offline).
+        rows: Tokenised, as :func:`ftlib.training.loop.finetune` takes them.
+        device: ``"cpu"`` or ``"cuda"``; default: the best one that is there.
+        arguments: Further ones of ``finetune``, such as ``max_steps``.
+
+    Raises:
+        TrainingError: The process failed; the message holds the last line of what it said.
+
+    Taught in: chapters/07_training_pythia_70m.ipynb
+    """
+    asked = {"config": config.to_dict(), "device": device or default_device(), "arguments": arguments}
+    asked["rows"] = rows.with_format(None).to_dict()
+    done = subprocess.run(
+        [sys.executable, "-m", "ftlib.training.measured_steps"],
+        input=json.dumps(asked),
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"the process ended with {done.returncode}"])[-1]
+        raise TrainingError(f"the trial steps failed: {reason}")
+    found = json.loads(done.stdout.splitlines()[-1])
+    return Trial([Step(**step) for step in found["steps"]], found["peak_bytes"])
+
+
+def _main() -> None:
+    asked = json.load(sys.stdin)
+    device, arguments = torch.device(asked["device"]), asked["arguments"]
+    rows = Dataset.from_dict(asked["rows"])
+    # A small model goes first, so that the code and the buffers of the libraries are there already.
+    finetune(_build(asked["config"] | _SMALL, device), rows, **{**arguments, "max_steps": 1, "warmup_steps": 0})
+    torch.manual_seed(arguments.get("seed", 0))
+    with _Watch(device) as watch:
+        steps = finetune(_build(asked["config"], device), rows, **arguments)
+    found = {"steps": [asdict(step) for step in steps], "peak_bytes": watch.peak_bytes}
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+def _build(config: dict[str, Any], device: torch.device) -> Any:
+    with device:
+        return AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))
+
+
+class _Watch:
+    """Looks again and again how much memory there is in use."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.stop = device, threading.Event()
+        self.thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> _Watch:
+        self.before = self.highest = self._now()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.thread.join()
+        if self.device.type == "cuda":
+            self.highest = torch.cuda.max_memory_allocated()
+
+    @property
+    def peak_bytes(self) -> int:
+        return self.highest - self.before
+
+    def _now(self) -> int:
+        on_card = self.device.type == "cuda"
+        return torch.cuda.memory_allocated() if on_card else int(psutil.Process().memory_info().rss)
+
+    def _look(self) -> None:
+        while not self.stop.wait(_LOOKS_EVERY_SECONDS):
+            self.highest = max(self.highest, self._now())
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,188 @@
+"""Writes down what a run does while it does it: metrics, scores, checkpoints, tracking."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ftlib.files import write_whole
+from ftlib.training.checkpoints import checkpoints, prune, save_checkpoint
+from ftlib.training.config import FinetuneConfig, TrackingSection
+from ftlib.training.distributed import is_main_process
+from ftlib.training.job import Job, Step
+from ftlib.training.speed import Speed
+from ftlib.training.tracking import Log, tracker
+
+METRICS, SCORES, BASELINE = "metrics.jsonl", "scores.jsonl", "before.json"
+KEY_VARIABLE = "WANDB_API_KEY"
+Scores = dict[str, float]
+
+
+class Recorder:
+    """Writes down what a job reports: metrics and scores, and checkpoints when they are due.
+
+    Args:
+        folder: Of the run.
+        config: Of the run.
+        job: What it reports on; what an earlier start wrote about the job's first step and later ones is dropped.
+        is_due: At which steps a checkpoint is due.
+        score: Measures the scores, where they are wanted.
+        speed: Turns tokens and seconds into figures.
+        on_step: Is told of every step, and the number of the last one.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: FinetuneConfig,
+        job: Job,
+        *,
+        is_due: Callable[[int], bool],
+        score: Callable[[], Scores],
+        speed: Speed,
+        on_step: Callable[[Step, int], None] | None,
+    ) -> None:
+        """Open the files; only the main process writes."""
+        self.folder, self.config, self.job = folder, config, job
+        self.is_due, self.score, self.speed, self.on_step = is_due, score, speed, on_step
+        self.is_main = is_main_process()
+        if not self.is_main:
+            return
+        known = [one.rank for one in checkpoints(folder) if one.rank is not None]
+        self.lowest = min(known, default=float("inf"))
+        self.tokens, self.seconds = 0, 0.0
+        for name in (METRICS, SCORES):
+            if name == METRICS or (folder / name).is_file():
+                kept = [line for line in _read(folder / name) if line["number"] < job.first_step]
+                write_whole(folder / name, "".join(map(_line, kept)))
+        self.file = (folder / METRICS).open("a", encoding="utf-8")
+        self.track, self.stop_tracking = tracked(config.tracking, folder, config.model_dump(mode="json"))
+
+    def note_baseline(self, measure: Callable[[], float | None]) -> None:
+        """Write down loss and scores before the first step."""
+        if self.is_main:
+            write_whole(self.folder / BASELINE, _line({"eval_loss": measure(), **self.score()}))
+
+    def record(self, step: Step) -> None:
+        """Write a step down, then a checkpoint if one is due or the evaluation is the best so far."""
+        if not self.is_main:
+            return
+        found: Scores = {}
+        try:
+            found = self.score() if step.eval_loss is not None else {}
+        finally:  # scores that fail must not cost the steps that were taken
+            self._keep(step, found)
+        if self.on_step:
+            self.on_step(step, self.job.max_steps)
+
+    def _keep(self, step: Step, found: Scores) -> None:
+        due = step.number == self.job.max_steps or self.is_due(step.number)
+        rank = self._rank(step, found, due=due)
+        best = rank is not None and rank < self.lowest
+        if rank is not None and best:
+            self.lowest = rank
+        self._write(step, found, now=due or best)
+        if due or best:
+            job = self.job
+            scaler = (job.scaler.state_dict() or None) if job.scaler is not None else None
+            save_checkpoint(
+                self.folder, job.model, job.tokenizer, job.optimizer, step=step.number, rank=rank, scaler=scaler
+            )
+            prune(self.folder, self.config.checkpoint.keep)
+
+    def _rank(self, step: Step, found: Scores, *, due: bool) -> float | None:
+        """Return what decides whether a checkpoint is the best, turned so that lower is better."""
+        section = self.config.checkpoint
+        if section.monitor == "loss":
+            value = step.loss if due else None
+        else:
+            value = step.eval_loss if section.monitor == "eval_loss" else found.get(section.monitor)
+        return -value if value is not None and section.mode == "max" else value
+
+    def _write(self, step: Step, found: Scores, *, now: bool) -> None:
+        self.tokens, self.seconds = self.tokens + step.tokens, self.seconds + step.seconds
+        if not (now or step.eval_loss is not None or step.number % self.config.train.log_every_steps == 0):
+            return
+        line = asdict(replace(step, tokens=self.tokens, seconds=self.seconds))
+        line["gradient_norm"] = (
+            step.gradient_norm if math.isfinite(step.gradient_norm) else None
+        )  # JSON has no infinity
+        line |= self.speed.figures(self.tokens, self.seconds)
+        self.tokens, self.seconds = 0, 0.0
+        self.file.write(_line(line))
+        self.file.flush()
+        self.track({**line, **found})
+        if found:
+            with (self.folder / SCORES).open("a", encoding="utf-8") as file:
+                file.write(_line({"number": step.number, **found}))
+
+    def close(self) -> None:
+        """Close the files."""
+        if self.is_main:
+            self.file.close()
+            self.stop_tracking()
+
+
+def tracked(section: TrackingSection | None, folder: Path, config: dict[str, Any]) -> tuple[Log, Callable[[], None]]:
+    """Begin the tracking as :func:`ftlib.training.tracking.tracker` does, with the key of the section if need be.
+
+    Args:
+        section: What to track as, if at all.
+        folder: The offline files go there.
+        config: Is stored with the run; it holds no key.
+    """
+    with _key_in_environment(section):
+        return tracker(section, folder, config)
+
+
+@contextlib.contextmanager
+def _key_in_environment(section: TrackingSection | None) -> Iterator[None]:
+    # wandb reads its key there when it begins. One that is there already is preferred, and ours doesn't stay.
+    if section is None or section.api_key is None or os.environ.get(KEY_VARIABLE):
+        yield
+        return
+    os.environ[KEY_VARIABLE] = section.api_key.get_secret_value()
+    try:
+        yield
+    finally:
+        del os.environ[KEY_VARIABLE]
+
+
+def read_metrics(folder: str | Path) -> list[Step]:
+    """Read the steps of a run; a last line that a crash cut off doesn't count.
+
+    A line also holds ``tokens_per_second`` and ``model_flops_utilization``, which follow from the rest and are
+    left out here. With ``train.log_every_steps`` above 1, a line's tokens and seconds are those of all steps since the
+    line before.
+
+    Args:
+        folder: Of the run.
+    """
+    names = [field.name for field in fields(Step)]
+    lines = [{name: found[name] for name in names} for found in _read(Path(folder) / METRICS)]
+    return [Step(**{**line, "gradient_norm": line["gradient_norm"] or math.inf}) for line in lines]
+
+
+def read_scores(folder: str | Path) -> list[dict[str, float]]:
+    """Read the scores of a run: for each evaluation the step's ``number`` and the scores' names and values.
+
+    Args:
+        folder: Of the run.
+    """
+    return _read(Path(folder) / SCORES)
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+
+
+def _line(values: dict[str, Any]) -> str:
+    return json.dumps(values) + "\n"
