@@ -102,8 +102,8 @@ def test_every_figure_of_a_chapter_reached_its_page():
 def test_the_api_page_has_every_public_name_and_links_to_its_source(pages):
     path, page = next((path, page) for path, page in pages.items() if path.name == "api.html")
     for name in ftlib.__all__:
-        home = f"ftlib.{ftlib._HOME[name]}"
-        assert f"{home}.{name}" in page.anchors, name
+        home = next(anchor for anchor in page.anchors if re.fullmatch(rf"ftlib\.[a-z_.]+\.{name}", anchor))
+        home = home.removesuffix(f".{name}")
         if name != "QUESTION_ANSWER":  # a value, shown in full on the page
             source = f"../_modules/{home.replace('.', '/')}.html#{name}"
             assert source in page.links, name

@@ -14,7 +14,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from datasets import Dataset
-from ftlib import compat
+from ftlib.compat import trainer as compat
 from ftlib.compat.meta_device import autocast_on_meta
 from ftlib.compat.trainer import CompatError, CompatWarning, make_trainer, training_arguments
 from ftlib.errors import ModelError

@@ -2,8 +2,8 @@ import sys
 
 import pytest
 
-from ftlib import corpus
 from ftlib.errors import DataError
+from ftlib.pretraining import corpus
 from ftlib.pretraining.corpus import docstrings, harvest, near_copies, package_files, package_names, split_documents
 
 SOURCE = '''

@@ -5,7 +5,8 @@ import threading
 import pytest
 from typer.testing import CliRunner
 
-from ftlib import cli, doctor
+from ftlib import cli
+from ftlib.cli import diagnosis
 from ftlib.cli.diagnosis import Check, can_run, check_environment, check_hub, check_nano, check_packages, examine
 from ftlib.cli.diagnosis import Requirement as Needs
 from ftlib.errors import ModelError
@@ -60,10 +61,10 @@ def test_a_package_of_two_extras_is_counted_once():
 
 def test_a_library_that_is_not_installed_is_said(monkeypatch):
     def unknown(name):
-        raise doctor.importlib.metadata.PackageNotFoundError(name)
+        raise diagnosis.importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(doctor.importlib.metadata, "requires", unknown)
-    (check,) = check_packages(doctor.requirements())
+    monkeypatch.setattr(diagnosis.importlib.metadata, "requires", unknown)
+    (check,) = check_packages(diagnosis.requirements())
     assert check.status == "broken"
     assert "pip install" in check.remedy
 
@@ -78,7 +79,7 @@ def test_a_library_that_is_not_installed_is_said(monkeypatch):
     ],
 )
 def test_a_module_leads_to_its_extra(module, command):
-    assert doctor.install_command(module) == command
+    assert diagnosis.install_command(module) == command
 
 
 def test_offline_is_respected():
@@ -97,7 +98,7 @@ def test_the_hub_answers_or_the_reason_is_said():
     check = check_hub({}, silent, limit_seconds=1)
     assert (check.status, check.value) == ("note", False)
     assert "Name or service not known" in check.found
-    assert check_hub({"HF_ENDPOINT": "ftp://mirror"}, doctor._open, limit_seconds=1).status == "note"
+    assert check_hub({"HF_ENDPOINT": "ftp://mirror"}, diagnosis._open, limit_seconds=1).status == "note"
 
 
 def test_a_hub_that_hangs_is_not_waited_for():
@@ -114,7 +115,7 @@ def test_a_key_is_never_printed(monkeypatch):
     assert found["OPENAI_API_KEY"] == ("set", True)
     assert found["HF_TOKEN"] == ("not set", False)
     assert "runs/mine" in found["model 'auto'"][0]
-    for key in doctor.KEYS:
+    for key in diagnosis.KEYS:
         monkeypatch.setenv(key, CANARY)
     for arguments in (["doctor"], ["doctor", "--json"]):
         assert CANARY not in CliRunner().invoke(cli.app, arguments).output
@@ -129,22 +130,22 @@ def test_nano_is_held_against_its_checksum(tmp_path):
     assert check_nano(folder).status == "broken"
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ModelError, match=r"missing: tokenizer\.json"):
-        doctor.weights_checksum(folder)
+        diagnosis.weights_checksum(folder)
 
 
 def test_data_that_is_not_there_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "shipped", lambda folder: tmp_path / folder)
-    assert doctor.check_data().status == "broken"
+    monkeypatch.setattr(diagnosis, "shipped", lambda folder: tmp_path / folder)
+    assert diagnosis.check_data().status == "broken"
 
 
 @pytest.mark.parametrize(("gain", "advice"), [(3.0, "3.0 times as fast"), (0.1, "stay with float32")])
 def test_the_faster_precision_is_named(gain, advice):
-    assert advice in doctor._precision(gain).remedy
+    assert advice in diagnosis._precision(gain).remedy
 
 
 def test_the_command_prints_and_ends_as_what_was_found(monkeypatch):
     checks = [Check("Python", "ok", "3.11"), Check("nano", "broken", "[gone]", "install it"), Check("Hub", "note", "x")]
-    monkeypatch.setattr(doctor, "examine", lambda: checks)
+    monkeypatch.setattr(diagnosis, "examine", lambda: checks)
     result = CliRunner().invoke(cli.app, ["doctor"])
     assert result.exit_code == 1
     assert "[gone]" in result.output
@@ -158,5 +159,5 @@ def test_the_command_prints_and_ends_as_what_was_found(monkeypatch):
         "remedy": "install it",
         "value": None,
     }
-    monkeypatch.setattr(doctor, "examine", lambda: checks[:1])
+    monkeypatch.setattr(diagnosis, "examine", lambda: checks[:1])
     assert CliRunner().invoke(cli.app, ["doctor"]).exit_code == 0

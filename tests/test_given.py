@@ -10,26 +10,18 @@ import pandas as pd
 import pytest
 
 from datasets import Dataset
-from ftlib import (
-    batches,
-    data,
-    encoding,
-    evaluation,
-    intervals,
-    leakage,
-    likelihood,
-    metrics,
-    quality,
-    summary,
-    templates,
-    text_metrics,
-    tokenization,
-)
 from ftlib.argument_checks import above, at_least, checked, each
+from ftlib.data import leaks as leakage
+from ftlib.data import quality
+from ftlib.data import reading as data
 from ftlib.data.formats import read_row
 from ftlib.data.messages import assistant, user
 from ftlib.errors import DataError, FtlibError
+from ftlib.evaluation import comparison as evaluation
+from ftlib.evaluation import confidence as intervals
+from ftlib.evaluation import likelihood, metrics, text_metrics
 from ftlib.hosted import ask, finetuning_file, lamini_finetuning
+from ftlib.text import batches, encoding, summary, templates, tokenization
 from ftlib.text.templates import QUESTION_ANSWER
 
 ROWS = [{"messages": [user(f"Why {number}?"), assistant("So.")]} for number in range(12)]

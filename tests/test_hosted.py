@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from ftlib.errors import DataError, ProviderError
-from ftlib.hosted import Reply, ask, asking, failures, why_not
+from ftlib.hosted import Reply, ask, client, failures, why_not
 from ftlib.hosted.providers import PROVIDERS, Price, find_endpoint
 from tests.loopback import CANARY, Loopback, Response
 
@@ -137,7 +137,7 @@ def test_importing_ftlib_hosted_loads_no_client():
 @pytest.mark.parametrize("provider", HOSTED)
 def test_answers_come_in_the_order_of_the_prompts(provider, monkeypatch):
     ticks = itertools.count()
-    monkeypatch.setattr(asking, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    monkeypatch.setattr(client, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
     prompts = [f"prompt {number}" for number in range(9)]
     with Loopback(service(provider)) as server:
         replies = ask_it(provider, server, prompts)
@@ -430,7 +430,7 @@ def test_a_local_server_is_not_cached(tmp_path):
 
 def test_no_more_at_once_than_allowed(monkeypatch):
     under_way, counts = set(), []
-    persist = asking.persist
+    persist = client.persist
 
     async def watched(call, **patience):
         under_way.add(call)
@@ -440,7 +440,7 @@ def test_no_more_at_once_than_allowed(monkeypatch):
         finally:
             under_way.discard(call)
 
-    monkeypatch.setattr(asking, "persist", watched)
+    monkeypatch.setattr(client, "persist", watched)
     with Loopback(service("openai")) as server:
         ask_it("openai", server, list("abcdefgh"), concurrency=3)
     assert len(server.asked) == 8

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from ftlib import precision
 from ftlib.data.reading import save_conversations
+from ftlib.models import precision
 from ftlib.models.loading import save_model
 from ftlib.models.precision import best_precision
 from ftlib.training.config import FinetuneConfig

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from ftlib import smollm2
 from ftlib.cli.diagnosis import check_smollm2
 from ftlib.data.messages import assistant, user
 from ftlib.errors import MissingExtraError, ModelError
 from ftlib.inference.generation import answer, stream
+from ftlib.models import smollm2
 from ftlib.models.loading import load_model, load_tokenizer, resolve_name, save_model
 from ftlib.models.trainable import add_lora
 from ftlib.text.chat_template import template_of
@@ -274,7 +274,7 @@ def test_a_conversion_that_fails_says_why(status, said, told, package, cache, mo
 FULL = """
 import resource, sys, torch
 from pathlib import Path
-from ftlib import smollm2
+from ftlib.models import smollm2
 smollm2._weights = lambda *_: {"weight": torch.zeros(10**6)}
 smollm2._texts = lambda *_: {}
 resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6))
@@ -295,7 +295,7 @@ def test_a_file_that_can_not_be_written_whole_is_no_traceback(tmp_path):
 TOGETHER = """
 import json, sys, time
 from pathlib import Path
-from ftlib import smollm2
+from ftlib.models import smollm2
 folder, mine, other = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 smollm2.SHA256, smollm2.GGUF_BYTES, smollm2._NEEDED_BYTES = sys.argv[4], 64, 0
 smollm2.importlib.util.find_spec = lambda name: True

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from datasets import Dataset
-from ftlib import throughput
 from ftlib.compat.trainer import make_trainer, training_arguments
 from ftlib.errors import ModelError
+from ftlib.estimate import throughput
 from ftlib.estimate.throughput import ThroughputCallback, matrix_product_flops_per_second, model_flops_per_token
 from ftlib.text.batches import pad_batch
 

@@ -8,10 +8,11 @@ import torch
 import transformers
 
 from datasets import Dataset
-from ftlib import throughput, utilities
+from ftlib.compat import utilities
 from ftlib.compat.trainer import CompatError, floating_point_ops, training_arguments
 from ftlib.data.messages import user
 from ftlib.errors import DataError, PromptTooLongError, TruncationWarning
+from ftlib.estimate import throughput
 from ftlib.inference.context import shorten
 from ftlib.inference.generation import answer, count_prompt_tokens
 from ftlib.text.templates import QUESTION_ANSWER
