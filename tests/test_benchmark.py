@@ -17,7 +17,7 @@ def test_the_task_asks_every_question_with_one_right_answer():
 
 
 def test_a_missing_harness_is_named_with_the_command_that_installs_it():
-    code = "import sys; sys.modules['lm_eval'] = None; import ftlib.evaluation.harness as b; b.harness_model(1, 1)"
+    code = "import sys; sys.modules['lm_eval'] = None; from ftlib.evaluation import harness as b; b.harness_model(1, 1)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False)
     assert "pip install 'ftlib[benchmark]'" in done.stderr
 

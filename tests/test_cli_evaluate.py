@@ -8,8 +8,11 @@ import yaml
 from typer.testing import CliRunner
 
 from ftlib import cli
+from ftlib.cli import completion
 from ftlib.cli.evaluate import _rows
 from ftlib.errors import DataError
+from ftlib.evaluation.json_scores import json_measures
+from ftlib.evaluation.scores import LOSS_SCORES, SCORES
 from ftlib.inference.generation import answer
 from ftlib.models.loading import load_model
 from ftlib.training.config import read_yaml
@@ -126,6 +129,8 @@ def test_a_testing_file_says_everything_itself(tmp_path):
         (["faq", "--compare", "a.json", "b.json"], "--compare reads two files"),
         (["--compare", "a.json", "b.json", "--model", "nano"], "--model twice"),
         (["sft_freezing_test", "--model", "nano"], "says by itself"),
+        (["sft_freezing_test", "--score", "bleu"], "says by itself"),
+        (["--compare", "a.json", "b.json", "--score", "bleu"], "--compare reads two files"),
         (["mine.yaml", "--limit", "2"], "says by itself"),
     ],
 )
@@ -140,3 +145,22 @@ def test_a_file_that_holds_no_evaluation_is_named(tmp_path):
     result = run("--compare", tmp_path / "a.json", tmp_path / "a.json")
     assert isinstance(result.exception, DataError)
     assert "a.json" in str(result.exception)
+
+
+def test_scores_are_chosen_by_name(tmp_path):
+    """JSON in the answers: nano writes none, and no other score is worked out."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"prompt": "It is late.", "completion": '{"late": true}'}) + "\n", encoding="utf-8")
+    chosen = ["--score", "json_valid", "--score", "json_late_match", "--max-new-tokens", "3", "--device", "cpu"]
+    shown = run(rows, *chosen).stdout
+    assert "valid JSON (higher)" in shown
+    assert "JSON, late right (higher)" in shown
+    assert "ROUGE" not in shown
+    assert json.loads(run(rows, *chosen, "--json").stdout)["summary"][0]["json_late_match"] == 0
+    refused = run(rows, "--score", "json_early_match")
+    assert isinstance(refused.exception, DataError)
+    assert "did you mean 'json_late_match'" in str(refused.exception)
+
+
+def test_the_shell_offers_every_score_that_has_a_fixed_name():
+    assert set(completion.SCORES) == {*SCORES, *json_measures(["{}"]), *LOSS_SCORES}

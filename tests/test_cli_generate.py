@@ -15,14 +15,15 @@ from typer.testing import CliRunner
 
 from ftlib import cli
 from ftlib.chat.feedback import FeedbackFile
-from ftlib.cli.generate import _read
+from ftlib.cli.generate import _load, _read
 from ftlib.cli.group import WrongUsage
 from ftlib.data.messages import assistant, user
 from ftlib.data.reading import load_conversations, save_conversations
 from ftlib.errors import DataError, PromptTooLongError
 from ftlib.hosted.finetuning_file import check_finetuning_file, write_finetuning_file
 from ftlib.inference.generation import answer, generate
-from ftlib.models.loading import load_model
+from ftlib.models.loading import load_model, save_model
+from ftlib.models.trainable import add_lora
 from ftlib.pretraining.corpus import package_names
 from ftlib.text.templates import get_template
 from tests.waiting import HUNG_SECONDS
@@ -239,3 +240,13 @@ def test_only_a_line_end_ends_a_row(tmp_path, letter):
     assert (report.rows, report.problems) == (10, ())
     (tmp_path / "packages.txt").write_text(f"# not{letter}this==1\nnumpy==2.0\n", encoding="utf-8")
     assert package_names(tmp_path / "packages.txt") == ["numpy"]
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_an_adapter_is_merged_before_it_writes(tmp_path, tiny_model, tiny_tokenizer, chat):
+    """Beside the matrices, its own would be multiplied for every token anew."""
+    save_model(tiny_model, tiny_tokenizer, tmp_path / "base")
+    save_model(add_lora(load_model(tmp_path / "base")[0], rank=2), tiny_tokenizer, tmp_path / "adapter")
+    _, (model, _) = _load(str(tmp_path / "adapter"), "cpu", chat=chat, template=None)
+    assert type(model) is type(tiny_model)
+    assert not any("lora" in name for name, _ in model.named_parameters())

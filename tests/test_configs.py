@@ -6,8 +6,9 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from safetensors.torch import load_file
 
-from ftlib.data.reading import shipped
+from ftlib.data.reading import load_conversations, shipped
 from ftlib.models.loading import load_model
+from ftlib.text.tokenization import tokenize
 from ftlib.training.config import FinetuneConfig, read_yaml
 from ftlib.training.run import train
 from ftlib.training.run_log import read_metrics, read_scores
@@ -21,6 +22,7 @@ CHANGES = {
     "lora_chat": FEW,
     "response_only": FEW,
     "sft_freezing_train": (*FEW, "model.use_cache=true"),
+    "support_mail": (*FEW, "model.name=nano", "data.max_length=256"),
 }
 
 
@@ -110,3 +112,22 @@ def test_accelerate_reads_its_configurations(name, kind):
     assert str(read.distributed_type.value) == kind
     assert read.num_processes == 2
     assert read.fsdp_config.get("fsdp_version") == (2 if name == "fsdp2" else None)
+
+
+def test_support_mail_trains_adapters_in_every_block_on_the_mail_alone(ran):
+    """Asked for with nano; the settings are those of the file."""
+    config = FinetuneConfig.from_yaml("support_mail")
+    assert (config.model.name, config.train.precision) == ("smollm2", "auto")
+    saved = load_file(ran("support_mail").last.folder / "adapter_model.safetensors")
+    assert {tensor.shape[0] for name, tensor in saved.items() if "lora_A" in name} == {8}
+    assert len({name.split(".layers.")[1].split(".")[0] for name in saved}) == 4
+
+
+@pytest.mark.smollm2
+def test_support_mail_cuts_no_mail():
+    """Its length is that of the longest mail, as smollm2 reads it."""
+    _, tokenizer = load_model("smollm2", device="cpu")
+    config = FinetuneConfig.from_yaml("support_mail")
+    for split in ("train", "validation"):
+        rows = tokenize(load_conversations("support_mail", split=split), tokenizer, max_length=config.data.max_length)
+        assert max(map(len, rows["input_ids"])) <= config.data.max_length  # cut ones would have warned

@@ -19,7 +19,7 @@ from ftlib.data.messages import assistant, user
 from ftlib.errors import DataError, FtlibError
 from ftlib.evaluation import comparison as evaluation
 from ftlib.evaluation import confidence as intervals
-from ftlib.evaluation import likelihood, metrics, text_metrics
+from ftlib.evaluation import json_scores, likelihood, metrics, text_metrics
 from ftlib.hosted import ask, finetuning_file, lamini_finetuning
 from ftlib.text import batches, encoding, summary, templates, tokenization
 from ftlib.text.templates import QUESTION_ANSWER
@@ -106,12 +106,14 @@ def calls(tmp_path_factory, tiny_tokenizer, _tiny_model):
         (text_metrics.distinct_each, {"predictions": ["a b"], "n": 2}),
         (text_metrics.repeats, {"predictions": ["a b"], "n": 2}),
         (text_metrics.refuses, {"predictions": ["a b"]}),
+        (json_scores.json_scores, {"predictions": ["{}"], "references": ['{"a": 1}']}),
+        (json_scores.json_measures, {"references": ['{"a": 1}']}),
         (intervals.bootstrap, {"statistics": numbers, "seed": 0, "resamples": 5}),
         (intervals.paired_test, {"first": numbers, "second": numbers, "seed": 0, "resamples": 5}),
         (
             evaluation.evaluate,
             {"answers_of": {"nano": (_tiny_model, tiny_tokenizer)}, "rows": PAIRS, "template": QUESTION_ANSWER}
-            | {"max_new_tokens": 1, "batch_size": 2},
+            | {"max_new_tokens": 1, "batch_size": 2, "scores": ["loss"]},
         ),
         (evaluation.evaluate, {"answers_of": {"none": "not there"}, "rows": PAIRS}),
         (evaluation.compare, {"first": run, "second": run, "models": None}),
@@ -140,7 +142,7 @@ def calls(tmp_path_factory, tiny_tokenizer, _tiny_model):
     ]
 
 
-NUMBER_OF_CALLS = 55
+NUMBER_OF_CALLS = 57
 
 
 NOT_REPLACED = {("bootstrap", "resamples"), ("paired_test", "resamples"), ("answer_statistics", "model")}
@@ -184,6 +186,7 @@ def test_a_bad_argument_gives_an_error_of_ftlib_or_none(calls, number, tmp_path,
 def test_every_function_with_checks_is_called_here(calls):
     called = {function.__name__ for function, _ in calls} | {"train_at_lamini", "get_lamini_job"}
     modules = (batches, data, encoding, evaluation, finetuning_file, intervals, lamini_finetuning, leakage, likelihood)
+    modules += (json_scores,)
     modules += (metrics, quality, summary, templates, text_metrics, tokenization)
     for module in modules:
         for name, function in inspect.getmembers(module, inspect.isfunction):

@@ -87,6 +87,7 @@ def test_every_engine_takes_the_same_steps_and_leaves_a_model_that_speaks(engine
     assert summary["template"] == "chat"  # its own, without being asked for
     chat_model = load_chat_model(str(run.folder), device="cpu")
     assert isinstance(chat_model.template, ChatTemplate)
+    assert not any("lora" in name for name, _ in chat_model.model.named_parameters())  # merged
     table = chat_model.model.get_input_embeddings().weight
     assert chat_model.model.get_output_embeddings().weight is table  # still tied
     [told] = answer(chat_model.model, chat_model.tokenizer, ["Why?"], max_new_tokens=8)

@@ -12,6 +12,10 @@ DTYPES = ("float32", "bfloat16")
 PRECISIONS = ("float32", "bfloat16", "float16", "mixed")
 OPTIMIZERS = ("adamw", "adafactor", "muon", "sgd")
 PROVIDERS = ("openai", "deepseek", "lamini")
+SCORES = (
+    *("rouge_l", "bleu", "exact_match", "distinct_2", "repeats", "refuses", "json_valid", "json_match"),
+    *("loss", "perplexity", "bits_per_byte", "token_accuracy"),
+)
 
 
 def data_sets() -> list[str]:

@@ -26,6 +26,7 @@ EXAMPLES = (
     "ftlib evaluate faq --split test --model nano --model runs/faq",
     "ftlib evaluate questions.jsonl --model runs/faq --limit 20 --html table.html",
     "ftlib evaluate faq --split test --model runs/faq --provider openai",
+    "ftlib evaluate support_mail --split test --model runs/support_mail --score json_match",
     "ftlib evaluate faq --split test --model runs/faq --out first.json",
     "ftlib evaluate --compare first.json second.json",
     "ftlib evaluate sft_freezing_test",
@@ -67,6 +68,14 @@ def evaluate(
         bool, typer.Option("--skip-bad-rows", help="Leave out rows that can't be used, and say which.")
     ] = False,
     max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="The most tokens of an answer.")] = 64,
+    score: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"{', '.join(completion.SCORES)}, or json_FIELD_match; may be repeated. Default: all that suit.",
+            autocompletion=lambda: completion.SCORES,
+        ),
+    ] = None,
     show: Annotated[int, typer.Option(metavar="N", min=0, help="How many questions to print with answers.")] = 3,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write everything as JSON: what --compare reads.")
@@ -91,22 +100,22 @@ def evaluate(
     with 95 % intervals. A YAML file like configs/sft_freezing_test.yaml names model, questions and measures by itself.
     """
     names, written = model or [], {"json": out, "csv": csv, "html": html}
-    others = [names, provider, split, limit, skip_bad_rows, *written.values()]
+    others = [provider, split, limit, skip_bad_rows, score, *written.values()]
     if compare:
-        if questions or any([provider, split, limit, skip_bad_rows, *written.values()]):
+        if questions or any(others):
             raise WrongUsage("--compare reads two files that are there: it goes with --model, --show and --json only")
         _compare(compare, names, show, as_json=as_json)
     elif questions is None:
         raise WrongUsage("give QUESTIONS, or --compare with two files")
     elif questions.endswith((".yaml", ".yml")) or questions in completion.test_configs():
-        if any(others):
+        if any([names, *others]):
             raise WrongUsage(f"{questions} says by itself what is asked and where it is written: change it there")
         _run_file(questions, as_json=as_json)
     else:
         _check_targets(written, questions, split)
         rows = _rows(questions, split, limit, "skip" if skip_bad_rows else "raise")
         sources, frames = _sources(names or ["auto"], provider or [], max_new_tokens, device)
-        found = _evaluate(sources, rows, frames, max_new_tokens)
+        found = _evaluate(sources, rows, frames, max_new_tokens, score)
         try:
             _write(found, written)
         finally:  # it is shown all the same
@@ -160,7 +169,11 @@ def _ask(provider: str, questions: Sequence[str], *, max_tokens: int) -> list[st
 
 
 def _evaluate(
-    sources: dict[str, Any], rows: list[dict[str, Any]], frames: dict[str, Template], max_new_tokens: int
+    sources: dict[str, Any],
+    rows: list[dict[str, Any]],
+    frames: dict[str, Template],
+    max_new_tokens: int,
+    scores: list[str] | None,
 ) -> Evaluation:
     from ftlib.cli import progress
     from ftlib.evaluation.comparison import evaluate as run_evaluation
@@ -171,6 +184,7 @@ def _evaluate(
             rows,
             template=frames,
             max_new_tokens=max_new_tokens,
+            scores=scores or None,
             on_done=lambda name, done, total: show_done(done, total, name),
         )
 

@@ -117,10 +117,12 @@ def _read(prompts: list[str], file: TextIO | None) -> list[str]:
 def _load(name: str, device: str | None, *, chat: bool, template: str | None) -> tuple[Any, tuple[Any, Any]]:
     """Return the frame of questions (None: no frame), and the model with its tokenizer."""
     from ftlib.models.loading import load_model
+    from ftlib.models.trainable import merge_lora
     from ftlib.text.templates import get_template
 
     frame = get_template(template) if template else None
-    loaded = load_model(name, device=device)
+    model, tokenizer = load_model(name, device=device)
+    loaded = merge_lora(model), tokenizer
     if chat:
         from ftlib.models.chat_model import training_template
 

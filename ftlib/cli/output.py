@@ -169,14 +169,12 @@ def print_texts(prompts: Sequence[str], texts: Sequence[str]) -> None:
 
 def print_evaluation(found: Evaluation, show: int) -> None:
     """Print what ``ftlib evaluate`` found: a score a line, a column for each model, then the first questions."""
-    from ftlib.evaluation.scores import LOSS_SCORES, SCORES
-
     console = plain_console()
     notes = dict(zip(found.summary["model"], found.summary["note"], strict=True))
     run = found.summary[found.summary["note"] == ""].set_index("model")
-    measures: list[Any] = [*SCORES.values(), *LOSS_SCORES.values()]
-    titles = {one.name: f"{one.title} ({one.better})" for one in measures}
-    titles |= {"refuses": "refusal rate (lower)", "refuses_off_topic": "refusal rate, off-topic (higher)"}
+    titles = {one.name: f"{one.title} ({one.better})" for one in found.scores.values()}
+    if "refuses" in titles:
+        titles |= {"refuses": "refusal rate (lower)", "refuses_off_topic": "refusal rate, off-topic (higher)"}
     if len(run):
         table = _table("score (better)", *map(_shown, run.index))
         for name, title in titles.items():

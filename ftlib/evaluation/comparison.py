@@ -17,9 +17,10 @@ from datasets import Dataset
 from ftlib.argument_checks import at_least, checked, unchecked
 from ftlib.data.messages import assistant, user
 from ftlib.errors import DataError, PromptTooLongError, ProviderError
-from ftlib.evaluation.confidence import Interval, PairedTest, bootstrap, paired_test
+from ftlib.evaluation.chosen_scores import Scores, choose_scores, known_scores, loss_scores, summarize_runs, text_scores
+from ftlib.evaluation.confidence import PairedTest, paired_test
 from ftlib.evaluation.likelihood import answer_statistics
-from ftlib.evaluation.scores import LOSS_COLUMNS, LOSS_SCORES, SCORES, LossScore, Score
+from ftlib.evaluation.scores import LOSS_COLUMNS
 from ftlib.files import write_checked
 from ftlib.inference.generation import answer, check_questions
 from ftlib.models.loading import context_length
@@ -30,7 +31,6 @@ Answers = Callable[[Sequence[str]], list[str]]
 OFF_TOPIC = "off-topic"
 FAILED = "failed"
 """What a note begins with of a provider that gave no answers."""
-_REFUSALS = {"refuses": False, "refuses_off_topic": True}
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Evaluation:
 
     Attributes:
         table: A row for each question and model: ``question``, ``reference``, ``off_topic``, ``model``, ``answer``, a
-            column for each of :data:`ftlib.evaluation.scores.SCORES`, and :data:`ftlib.evaluation.scores.LOSS_COLUMNS`
-            (NaN where a model's probabilities are not known).
+            column for each score of texts, and :data:`ftlib.evaluation.scores.LOSS_COLUMNS` (NaN where a model's
+            probabilities are not known or not asked for).
         summary: A row for each model: ``model``, ``questions``, ``note`` (why it was not run), and for each score its
             value and the ends of its 95 % interval, ``rouge_l``, ``rouge_l_low``, ``rouge_l_high`` and so on.
             ``refuses`` is of the questions on the subject (lower is better), ``refuses_off_topic`` of the others.
@@ -48,6 +48,12 @@ class Evaluation:
 
     table: pd.DataFrame
     summary: pd.DataFrame
+
+    @property
+    def scores(self) -> Scores:
+        """The scores that were worked out, by name."""
+        known = known_scores(list(self.table["reference"]))
+        return {name: known[name] for name in self.summary if name in known}
 
 
 @checked(template=unchecked, max_new_tokens=at_least(1), batch_size=at_least(1))
@@ -58,6 +64,7 @@ def evaluate(
     template: Template | Mapping[str, Template] | None = None,
     max_new_tokens: int = 64,
     batch_size: int = 64,
+    scores: Sequence[str] | None = None,
     on_done: Callable[[str, int, int], None] | None = None,
 ) -> Evaluation:
     """Ask every model every question, greedily, and score the answers.
@@ -71,19 +78,24 @@ def evaluate(
             (:func:`ftlib.text.chat_template.template_of`).
         max_new_tokens: The most tokens of an answer.
         batch_size: Questions computed at once.
+        scores: Names of the scores to work out: of :data:`ftlib.evaluation.scores.SCORES`, of
+            :data:`ftlib.evaluation.scores.LOSS_SCORES` (without any of them there is no second pass over the answers),
+            or of :func:`ftlib.evaluation.json_scores.json_scores`. Default: all, those of JSON where the right answers
+            are objects.
         on_done: Called with a model's name, the questions that it has answered, and how many there are.
 
     A provider that fails is noted in the summary, so that what others answered isn't lost. Whether there is room for
     every question and its answer is found out before the first one is asked.
 
     Raises:
-        DataError: There are no rows, a row lacks a question or an answer, a model has no template, or a function gives
-            too few answers.
+        DataError: There are no rows, a row lacks a question or an answer, a model has no template, a function gives
+            too few answers, or there is no such score.
         PromptTooLongError: A question and its answer don't fit into a model's context.
 
     Taught in: chapters/11_base_tuned_hosted.ipynb
     """
     asked = _questions(rows)
+    chosen = choose_scores(list(asked["reference"]), scores)
     for name, source in answers_of.items():
         is_pair = isinstance(source, tuple | list) and len(source) == 2
         if not (is_pair or isinstance(source, str) or callable(source)):
@@ -109,9 +121,10 @@ def evaluate(
             model, tokenizer = source
             options: dict[str, Any] = {"template": frames[name], "batch_size": batch_size, "on_done": report}
             texts = answer(model, tokenizer, list(asked["question"]), max_new_tokens=max_new_tokens, **options)
-        tables.append(_scored(asked, name, texts, None if callable(source) else _loss(*source, asked, frames[name])))
-    table = pd.concat(tables, ignore_index=True) if tables else _scored(asked[:0], "", [], None)
-    return Evaluation(table, _summary(table, list(answers_of), notes))
+        losses = None if callable(source) or not loss_scores(chosen) else _loss(*source, asked, frames[name])
+        tables.append(_scored(asked, name, texts, losses, chosen))
+    table = pd.concat(tables, ignore_index=True) if tables else _scored(asked[:0], "", [], None, chosen)
+    return Evaluation(table, summarize_runs(table, list(answers_of), notes, chosen))
 
 
 @checked()
@@ -132,11 +145,14 @@ def compare(first: Evaluation, second: Evaluation, *, models: tuple[str, str] | 
         minus first), ``low``, ``high``, ``p_value``.
 
     Raises:
-        DataError: The questions differ, or it isn't clear which models are meant.
+        DataError: The questions differ, it isn't clear which models are meant, or the runs have no score in common.
     """
     one, other = _pair(first, second, models)
+    common = {name: score for name, score in first.scores.items() if name in second.scores}
+    if not common:
+        raise DataError("the two runs have no score in common: evaluate both with the same scores")
     rows = []
-    for measure in SCORES.values():
+    for measure in text_scores(common):
         part = ~one["off_topic"].to_numpy(dtype=bool) if measure.name == "refuses" else np.ones(len(one), dtype=bool)
         if part.any():
             texts = [list(run["answer"][part]) for run in (one, other)]
@@ -146,7 +162,7 @@ def compare(first: Evaluation, second: Evaluation, *, models: tuple[str, str] | 
             rows.append(_compared(measure.name, better, statistics, measure.finish))
     losses = [run[list(LOSS_COLUMNS)].to_numpy(dtype=np.float64) for run in (one, other)]
     if not any(np.isnan(loss).any() for loss in losses):
-        rows += [_compared(m.name, m.better, losses, m.finish) for m in LOSS_SCORES.values()]
+        rows += [_compared(m.name, m.better, losses, m.finish) for m in loss_scores(common)]
     return pd.DataFrame(rows)
 
 
@@ -179,13 +195,15 @@ def read_json(path: str | Path) -> Evaluation:
     """
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
-        table = pd.DataFrame(found["table"], columns=_columns())
+        known = known_scores([row["reference"] for row in found["table"]])
+        chosen = {name: known[name] for name in next(iter(found["summary"]), {}) if name in known}
+        table = pd.DataFrame(found["table"], columns=_columns(chosen))
         models = {row["model"]: row["note"] for row in found["summary"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(f"{path}: no evaluation can be read from it ({error}): write one with 'write_json'") from error
-    table = table.astype(dict.fromkeys((*SCORES, *LOSS_COLUMNS), np.float64))
+    table = table.astype(dict.fromkeys((*(one.name for one in text_scores(chosen)), *LOSS_COLUMNS), np.float64))
     notes = {name: note for name, note in models.items() if note}
-    return Evaluation(table, _summary(table, list(models), notes))
+    return Evaluation(table, summarize_runs(table, list(models), notes, chosen))
 
 
 @checked()
@@ -242,50 +260,19 @@ def _loss(model: Any, tokenizer: Any, asked: pd.DataFrame, template: Template) -
     return answer_statistics(model, tokenizer, conversations, template=template, max_length=context_length(model))
 
 
-def _columns() -> list[str]:
-    return ["question", "reference", "off_topic", "model", "answer", *SCORES, *LOSS_COLUMNS]
+def _columns(scores: Scores) -> list[str]:
+    texts = [one.name for one in text_scores(scores)]
+    return ["question", "reference", "off_topic", "model", "answer", *texts, *LOSS_COLUMNS]
 
 
-def _scored(asked: pd.DataFrame, name: str, texts: Sequence[str], losses: Any) -> pd.DataFrame:
+def _scored(asked: pd.DataFrame, name: str, texts: Sequence[str], losses: Any, chosen: Scores) -> pd.DataFrame:
     if len(texts) != len(asked):
         raise DataError(f"{name!r} gave {len(texts)} answers to {len(asked)} questions: it must give one for each")
     texts, references = list(map(_whole, texts)), list(asked["reference"])
-    scores = {measure.name: measure.each(texts, references) for measure in SCORES.values()}
+    scores = {measure.name: measure.each(texts, references) for measure in text_scores(chosen)}
     values = losses if losses is not None else np.full((len(asked), len(LOSS_COLUMNS)), np.nan)
     columns = {column: values[:, place] for place, column in enumerate(LOSS_COLUMNS)}
-    return asked.assign(model=name, answer=texts, **scores, **columns)[_columns()]
-
-
-def _summary(table: pd.DataFrame, names: Sequence[str], notes: Mapping[str, str]) -> pd.DataFrame:
-    return pd.DataFrame([_model_summary(table[table["model"] == name], name, notes.get(name, "")) for name in names])
-
-
-def _model_summary(run: pd.DataFrame, name: str, note: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"model": name, "questions": len(run), "note": note}
-    for measure in SCORES.values():
-        if measure.name != "refuses":
-            found |= _spread(measure.name, run, functools.partial(_text_interval, measure))
-    for column, off_topic in _REFUSALS.items():
-        part = run[run["off_topic"].to_numpy(dtype=bool) == off_topic]
-        found |= _spread(column, part, lambda part: bootstrap(part[["refuses"]].to_numpy(dtype=np.float64)))
-    known = run.dropna(subset=list(LOSS_COLUMNS))
-    for loss in LOSS_SCORES.values():
-        found |= _spread(loss.name, known, functools.partial(_loss_interval, loss))
-    return found
-
-
-def _text_interval(measure: Score, part: pd.DataFrame) -> Interval:
-    return measure.interval(list(part["answer"]), list(part["reference"]))
-
-
-def _loss_interval(measure: LossScore, part: pd.DataFrame) -> Interval:
-    return bootstrap(part[list(LOSS_COLUMNS)].to_numpy(dtype=np.float64), measure.finish)
-
-
-def _spread(name: str, part: pd.DataFrame, interval_of: Callable[[pd.DataFrame], Interval]) -> dict[str, float]:
-    """Name a score and the ends of its interval; NaN where there are no answers."""
-    value, low, high = interval_of(part) if len(part) else Interval(np.nan, np.nan, np.nan)
-    return {name: value, f"{name}_low": low, f"{name}_high": high}
+    return asked.assign(model=name, answer=texts, **scores, **columns)[_columns(chosen)]
 
 
 def _compared(name: str, better: str, statistics: Sequence[Any], finish: Any) -> dict[str, Any]:

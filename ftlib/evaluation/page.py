@@ -5,30 +5,17 @@ from __future__ import annotations
 import math
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from ftlib.evaluation.chosen_scores import Scores
 from ftlib.evaluation.comparison import Evaluation, compare, side_by_side
-from ftlib.evaluation.scores import LOSS_SCORES, SCORES
 from ftlib.files import write_checked
 
-_TITLES = {
-    **{name: measure.title for name, measure in SCORES.items()},
-    "refuses": "refusal rate, on the subject",
-    "refuses_off_topic": "refusal rate, off the subject",
-    **{name: measure.title for name, measure in LOSS_SCORES.items()},
-}
-_BETTER: dict[str, str] = {
-    **{name: measure.better for name, measure in SCORES.items()},
-    **{name: measure.better for name, measure in LOSS_SCORES.items()},
-    "refuses": "lower",
-    "refuses_off_topic": "higher",
-}
-_SCALE = {
-    **{name: measure.scale for name, measure in SCORES.items()},
-    "refuses_off_topic": SCORES["refuses"].scale,
-    **{name: measure.scale for name, measure in LOSS_SCORES.items()},
+_REFUSALS = {
+    "refuses": ("refusal rate, on the subject", "lower"),
+    "refuses_off_topic": ("refusal rate, off the subject", "higher"),
 }
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2330; --soft: #5b6575; --page: #f6f7f9; --card: #fff; --line: #d9dee6;
@@ -65,7 +52,7 @@ def write_html(evaluation: Evaluation, path: str | Path, *, title: str = "Evalua
         f"<h1>{escape(title)}</h1>",
         f'<p class="soft">{escape(models)}: {evaluation.table["question"].nunique()} questions</p>',
         "<h2>Scores</h2>",
-        _scores(evaluation.summary),
+        _scores(evaluation.summary, _shown(evaluation.scores)),
         '<p class="soft">Small: the 95 % bootstrap interval over questions. Coloured: the best of several models, '
         "which a difference within the intervals doesn't prove.</p>",
         *_notes(evaluation.summary),
@@ -106,7 +93,7 @@ def write_comparison_html(
         f"<h1>{escape(titles[0])} and {escape(titles[1])}</h1>",
         f'<p class="soft">{len(sides)} questions, the same for both</p>',
         "<h2>Differences</h2>",
-        _tests(compare(first, second, models=models), titles),
+        _tests(compare(first, second, models=models), titles, _shown(first.scores)),
         '<p class="soft">Difference: second minus first, with the 95 % interval of a paired bootstrap. p: the share of '
         "random exchanges of answers between the two that differ by at least as much (approximate randomisation). "
         "Coloured: below 0.05; with so many scores, now and then one is by chance.</p>",
@@ -125,24 +112,50 @@ def _write(path: str | Path, title: str, parts: list[str]) -> Path:
     return write_checked(path, head + "\n".join(parts) + "\n</body></html>\n")
 
 
-def _scores(summary: pd.DataFrame) -> str:
+class _Shown(NamedTuple):
+    """How a score is shown."""
+
+    title: str
+    scale: tuple[float, float]
+    better: str
+
+    @property
+    def told(self) -> str:
+        """Say the scale and which direction is better."""
+        low, high = self.scale
+        scale = f"{low:g} and up" if math.isinf(high) else f"{low:g} to {high:g}"
+        return scale if self.better == "none" else f"{scale}, {self.better} is better"
+
+
+def _shown(scores: Scores) -> dict[str, _Shown]:
+    """Say how each column of a summary is shown; refusals are two: on the subject, and off it."""
+    found: dict[str, _Shown] = {}
+    for name, score in scores.items():
+        if name == "refuses":
+            found |= {column: _Shown(title, score.scale, better) for column, (title, better) in _REFUSALS.items()}
+        else:
+            found[name] = _Shown(score.title, score.scale, score.better)
+    return found
+
+
+def _scores(summary: pd.DataFrame, shown: dict[str, _Shown]) -> str:
     run = summary[summary["note"] == ""]
     head = "".join(f"<th>{escape(name)}</th>" for name in run["model"])
     lines = [f'<div class="wide"><table><thead><tr><th></th>{head}</tr></thead><tbody>']
-    for name, title in _TITLES.items():
+    for name, score in shown.items():
         if not run[name].isna().all():
-            best = _best(name, list(run[name]))
+            best = _best(score, list(run[name]))
             cells = "".join(_cell(row, name, best=best) for _, row in run.iterrows())
-            lines.append(f"<tr><th>{escape(title)}<small>{_told(name)}</small></th>{cells}</tr>")
+            lines.append(f"<tr><th>{escape(score.title)}<small>{score.told}</small></th>{cells}</tr>")
     return "".join([*lines, "</tbody></table></div>"])
 
 
-def _best(name: str, values: list[float]) -> float | None:
+def _best(score: _Shown, values: list[float]) -> float | None:
     """Return the best of several models' values, if they differ."""
     known = [value for value in values if not math.isnan(value)]
     if len(known) < 2 or min(known) == max(known):
         return None
-    return max(known) if _BETTER[name] == "higher" else min(known)
+    return max(known) if score.better == "higher" else min(known)
 
 
 def _cell(row: Any, name: str, *, best: float | None) -> str:
@@ -153,7 +166,7 @@ def _cell(row: Any, name: str, *, best: float | None) -> str:
     return f"<td{mark}>{_number(row[name])}{spread}</td>"
 
 
-def _tests(tests: pd.DataFrame, titles: tuple[str, str]) -> str:
+def _tests(tests: pd.DataFrame, titles: tuple[str, str], shown: dict[str, _Shown]) -> str:
     names = "".join(f"<th>{escape(name)}</th>" for name in (*titles, "difference", "p"))
     lines = [f'<div class="wide"><table><thead><tr><th></th>{names}</tr></thead><tbody>']
     for _, row in tests.iterrows():
@@ -161,7 +174,8 @@ def _tests(tests: pd.DataFrame, titles: tuple[str, str]) -> str:
         spread = f"<small>{_number(row['low'])} to {_number(row['high'])}</small>"
         cells = f"<td>{_number(row['first'])}</td><td>{_number(row['second'])}</td>"
         cells += f"<td>{row['difference']:+.3g}{spread}</td><td{sure}>{row['p_value']:.4f}</td>"
-        lines.append(f"<tr><th>{escape(_TITLES[row['score']])}<small>{_told(row['score'])}</small></th>{cells}</tr>")
+        score = shown[row["score"]]
+        lines.append(f"<tr><th>{escape(score.title)}<small>{score.told}</small></th>{cells}</tr>")
     return "".join([*lines, "</tbody></table></div>"])
 
 
@@ -188,13 +202,6 @@ def _article(question: str, answers: list[tuple[str, str]]) -> str:
         for number, (name, text) in enumerate(answers)
     ]
     return f'<article><h3>{escape(question)}</h3><div class="answers">{"".join(boxes)}</div></article>'
-
-
-def _told(name: str) -> str:
-    """Say the scale of a score and which direction is better."""
-    low, high = _SCALE[name]
-    scale = f"{low:g} and up" if math.isinf(high) else f"{low:g} to {high:g}"
-    return scale if _BETTER[name] == "none" else f"{scale}, {_BETTER[name]} is better"
 
 
 def _number(value: float) -> str:

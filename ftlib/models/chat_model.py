@@ -11,6 +11,7 @@ from ftlib.errors import ModelError
 from ftlib.models.loading import Dtype, load_model
 from ftlib.models.names import resolve_name
 from ftlib.models.run_folder import run_config, run_template
+from ftlib.models.trainable import merge_lora
 from ftlib.text.chat_template import template_of
 from ftlib.text.templates import Template
 
@@ -33,7 +34,7 @@ class ChatModel:
 
 
 def load_chat_model(name: str, *, device: str | None = None, dtype: Dtype = "float32") -> ChatModel:
-    """Load a model to talk to, with the frame that it was trained in.
+    """Load a model to talk to, with the frame that it was trained in; an adapter is merged into its base model.
 
     Args:
         name: As for :func:`ftlib.load_model`: nano, smollm2, a Hub id, a folder, that of an adapter or of a run.
@@ -48,7 +49,7 @@ def load_chat_model(name: str, *, device: str | None = None, dtype: Dtype = "flo
     'question-answer'
     """
     model, tokenizer = load_model(name, device=device, dtype=dtype)
-    return ChatModel(name, model, tokenizer, training_template(name, tokenizer))
+    return ChatModel(name, merge_lora(model), tokenizer, training_template(name, tokenizer))
 
 
 def training_template(name: str, tokenizer: Any) -> Template:

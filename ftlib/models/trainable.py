@@ -244,9 +244,10 @@ def _say_what_is_left_out(model: nn.Module, wanted: dict[str, int]) -> None:
 def merge_lora(model: Any) -> Any:
     """Add the low-rank pairs into the matrices they stand beside, and return the plain model.
 
-    It computes what the adapter computed, up to rounding, and no slower than the model did before.
+    It computes what the adapter computed, up to rounding, and no slower than the model did before. A model without
+    adapters, or with one of another kind that can't be added in, is returned as it is.
     """
-    return model.merge_and_unload()
+    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 
 
 def _checked(model: nn.Module, parts: Sequence[Part], names: Sequence[str]) -> set[str]:

@@ -23,6 +23,7 @@ from ftlib.data.reading import load_conversations
 from ftlib.errors import ConfigError, PromptTooLongError, TrainingError, TruncationWarning
 from ftlib.files import check_folder
 from ftlib.models.loading import context_length, load_model
+from ftlib.models.trainable import merge_lora
 from ftlib.text.batches import pad_batch
 from ftlib.text.templates import Segment
 from ftlib.text.tokenization import encode_rows
@@ -159,6 +160,7 @@ def run_sft_test(values: Mapping[str, Any], *, source: str = "the testing file")
     check_folder(log_file)
     name = file.test_params.test_model_path or file.model_name
     model, tokenizer = load_model(name, device="cuda" if file.cuda else "cpu")
+    model = merge_lora(model)
     prompts = _prompts(file.data, tokenizer, context_length(model) - file.generate_params.max_new_tokens)
     log_file.parent.mkdir(parents=True, exist_ok=True)
     predictions = []
