@@ -32,6 +32,7 @@ HELPERS = {
     "matrix",
     "published",
     "quiet_chapters",
+    "typed_script",
     "variants",
     "waiting",
 }
