@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ftlib.errors import DataError
+
 CACHE_VARIABLE = "FTLIB_CACHE"
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes of a name, as file systems have it, and of a path
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -48,6 +51,17 @@ def shipped(folder: str) -> Path:
     """
     installed = _PACKAGE / "shipped" / folder
     return installed if installed.is_dir() else _PACKAGE.parent / folder
+
+
+def check_name(name: str | Path) -> None:
+    """See that a text is no longer than the name of a file can be: whole data was given where its name is expected.
+
+    Raises:
+        DataError: It is longer.
+    """
+    parts = str(name).replace(os.sep, "/").split("/")
+    if len(str(name)) > _LONGEST_PATH or any(len(part.encode("utf-8", "replace")) > _LONGEST_NAME for part in parts):
+        raise DataError(f"{str(name)[:60]!r}...: too long for the name of a file ({len(str(name))} characters)")
 
 
 def cache_folder() -> Path:

@@ -1,12 +1,13 @@
 """What is set on the command line wins over what it stands instead of in the file."""
 
 import itertools
+import math
 
 import pytest
 import yaml
 
 from ftlib.errors import ConfigError
-from ftlib.training.config import FinetuneConfig
+from ftlib.training.config import FinetuneConfig, read_yaml
 
 # One value for each of the keys that can't stand beside each other.
 GROUPS = [
@@ -78,3 +79,61 @@ def test_a_training_file_with_the_other_names_is_changed_as_well(tmp_path):
     found = read(tmp_path, values, "train.max_steps=2", "evaluate.every_steps=1")
     assert (found["train"]["epochs"], found["train"]["max_steps"]) == (None, 2)
     assert (found["evaluate"]["every_batches"], found["evaluate"]["every_steps"]) == (0, 1)
+
+
+NO_YAML = [
+    "[" * 20_000,
+    "9" * 5_000,
+    "2020-13-45",
+    "\x1b[2J",
+    "\ud83d",
+    "!!python/object/apply:os.system [x]",
+    "{a: 1, a: 2}",
+    "'open",
+    "&a [*b]",
+]
+
+
+@pytest.mark.parametrize("text", NO_YAML, ids=ascii)
+def test_a_value_that_is_no_yaml_is_named_with_its_key(text):
+    with pytest.raises(ConfigError, match=r"--set tracking\.api_key: the value is not YAML") as caught:
+        FinetuneConfig.from_yaml("faq", changes=[f"tracking.api_key={text}"])
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize("text", [text for text in NO_YAML if text != "\ud83d"], ids=ascii)
+def test_a_file_that_is_no_yaml_is_named(tmp_path, text):
+    path = tmp_path / "run.yaml"
+    path.write_text(f"train: {{epochs: {text}}}", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"run\.yaml: not YAML"):
+        FinetuneConfig.from_yaml(path)
+
+
+def test_a_key_that_stands_twice_in_a_file_is_no_key_too_many_to_lose(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("train: {epochs: 1}\nmodel: {name: nano}\ntrain: {batch_size: 2}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"line 3, column 1: the key 'train' stands twice: keep one"):
+        FinetuneConfig.from_yaml(path)
+    path.write_text("x: &x {epochs: 1}\ntrain: {<<: *x, epochs: 2}\n", encoding="utf-8")
+    assert read_yaml(path)["train"] == {"epochs": 2}
+
+
+@pytest.mark.parametrize(
+    "key", ["learning_rate", "epochs", "weight_decay", "betas=[0.9, %s]", "seed", "warmup_share", "max_gradient_norm"]
+)
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", "1e400"])
+def test_a_number_that_ends_nowhere_is_refused(key, value):
+    change = f"train.{key % value if '%' in key else f'{key}={value}'}"
+    if key == "max_gradient_norm" and value in (".inf", "1e400"):
+        assert FinetuneConfig.from_yaml("faq", changes=[change]).train.max_gradient_norm == math.inf
+        return
+    with pytest.raises(ConfigError, match=rf"faq: train\.{key.partition('=')[0]}"):
+        FinetuneConfig.from_yaml("faq", changes=[change])
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"), [("train.engine", "engine"), ("epochs", "train.epochs"), ("trian.epochs", "train")]
+)
+def test_a_key_in_the_wrong_section_is_told_where_it_stands(key, meant):
+    with pytest.raises(ConfigError, match=f"unknown key '{key.partition('.epochs')[0]}'; did you mean '{meant}'"):
+        FinetuneConfig.from_yaml("faq", changes=[f"{key}=1"])

@@ -1,3 +1,4 @@
+import contextlib
 import gzip
 import json
 
@@ -264,3 +265,29 @@ def test_fuzz_a_file_reads_or_raises_a_data_error(tmp_path, name, on_error, rows
         for row in found:
             assert all(one["role"] in ("system", "user", "assistant", "tool") for one in row["messages"])
     assert str(path) in message
+
+
+@pytest.mark.parametrize("depth", [100, 300, 600, 900, 5_000, 100_000])
+@pytest.mark.parametrize("row", ['{"question": "Q", "answer": "A", "note": %s}', '{"messages": %s}', "%s"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_however_deep_a_row_is_nested_it_is_read_or_named(tmp_path, depth, row, name):
+    (tmp_path / name).write_text(row % ("[" * depth + '"x"' + "]" * depth) + "\n", encoding="utf-8")
+    with contextlib.suppress(DataError):  # anything else is an error here
+        load_conversations(tmp_path / name)
+        assert depth < 5_000
+
+
+def test_one_message_that_stands_alone_is_no_table_of_columns(tmp_path):
+    """Its fields, role and content, would become two rows of one word each."""
+    row = {"prompt": {"role": "user", "content": "Why?"}, "completion": {"role": "assistant", "content": "So."}}
+    (tmp_path / "a.json").write_text(json.dumps(row), encoding="utf-8")
+    with pytest.raises(DataError, match="'prompt' must be text, found dict"):
+        load_conversations(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("field", ["role", "from", "speaker", "sender"])
+def test_a_turn_of_nobody_says_what_is_missing(tmp_path, field):
+    turn = {"conversation": [{field: None, "text": "Why?"}]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(turn) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"conversation\[0\]: nothing says who speaks: expected 'role'"):
+        load_conversations(tmp_path / "a.jsonl")

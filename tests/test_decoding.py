@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from transformers import GenerationConfig
@@ -87,7 +89,12 @@ def test_an_adapter_is_decoded_with(tiny_model):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("temperature", -0.1), ("top_k", -1), ("top_p", 1.1), ("repetition_penalty", 0.0)]
+    ("name", "value"),
+    [
+        *(("temperature", -0.1), ("top_k", -1), ("top_p", 1.1), ("repetition_penalty", 0.0)),
+        *((name, value) for name in ("temperature", "top_p", "repetition_penalty") for value in (math.nan, math.inf)),
+        *(("seed", 2**63), ("seed", -(2**63) - 1), ("seed", 10**30)),
+    ],
 )
 def test_a_number_out_of_range_is_named(name, value):
     with pytest.raises(ConfigError, match=f"{name} is {value}; expected"):

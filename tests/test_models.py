@@ -5,7 +5,8 @@ import shutil
 import pytest
 import torch
 
-from ftlib.errors import ModelError
+from ftlib.data.reading import dataset_path, load_conversations
+from ftlib.errors import FtlibError, ModelError
 from ftlib.hosted.server import _lay_out
 from ftlib.inference.generation import answer, generate
 from ftlib.models.loading import (
@@ -230,3 +231,17 @@ def test_a_saved_matrix_is_not_taken_for_embeddings(tmp_path, tiny_model, tiny_t
         get_peft_model(model, config).save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
     base, _ = load_model(tmp_path / "base")
     assert _embedding_rows(tmp_path / "adapter", base) is None
+
+
+@pytest.mark.parametrize("device", ["cud", "gpu", "meta", "", "cpu:x", "CPU", "cuda:99", "\0"])
+def test_a_device_that_is_not_there_is_named_before_anything_is_loaded(device, monkeypatch):
+    monkeypatch.setattr("ftlib.models.loading.load_tokenizer", lambda name: pytest.fail("loading has begun"))
+    with pytest.raises(ModelError, match=r"device .*(expected one of cpu, cuda, mps|can't be used here)"):
+        load_model("nano", device=device)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a/" * 3000, '{"question": "Why?", "answer": "So."}' * 20])
+@pytest.mark.parametrize("read", [load_model, load_conversations, dataset_path, FinetuneConfig.from_yaml])
+def test_a_text_that_no_file_can_be_called_by_is_refused(read, name):
+    with pytest.raises(FtlibError, match=r"too long"):
+        read(name)

@@ -1,6 +1,9 @@
 import pytest
 
-from ftlib.cli.output import print_run, print_texts
+from ftlib.cli.output import print_run, print_summary, print_texts
+from ftlib.data.reading import iter_conversations
+from ftlib.errors import SkippedRowWarning
+from ftlib.text.summary import summarize
 
 SUMMARY = {
     "parameters": 1000,
@@ -53,3 +56,15 @@ def test_what_was_not_measured_is_said(capsys):
 def test_texts_are_shown_as_they_are(texts, shown, capsys):
     print_texts(["one", "two"][: len(texts)], texts)
     assert capsys.readouterr().out == shown
+
+
+def test_a_file_without_a_row_that_can_be_used_is_not_called_right(tmp_path, capsys):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"question": "", "answer": "So."}\n', encoding="utf-8")
+    _, rows = iter_conversations(path, on_error="skip")
+    with pytest.warns(SkippedRowWarning):
+        found = summarize(rows, format="question-answer")
+    print_summary("a.jsonl", found, [])
+    shown = capsys.readouterr().out
+    assert "No row of it can be used." in shown
+    assert "Nothing wrong" not in shown

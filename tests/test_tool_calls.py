@@ -124,3 +124,37 @@ def test_a_null_that_a_row_of_json_says_itself_stays(tmp_path):
 def test_a_template_without_a_place_for_calls_is_refused(tiny_tokenizer):
     with pytest.raises(DataError, match=r"messages\[1\]: the tokenizer's chat template has no place for a tool call"):
         learnt(tiny_tokenizer, "", row({"a": 3})["messages"])
+
+
+HALF = "\\ud83d"  # as JSON escapes it
+NO_JSON = ['{"a": NaN}', '{"a": -Infinity}', f'{{"a": "{HALF}"}}', f'{{"{HALF}": 1}}', f'{{"a": {"9" * 5000}}}']
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    NO_JSON,
+    ids=["nan", "infinity", "half", "half of a name", "digits"],
+)
+@pytest.mark.parametrize("as_text", [False, True], ids=["object", "text"])
+def test_arguments_that_no_json_holds_are_refused_with_their_place(tmp_path, arguments, as_text):
+    """Whatever is wrong is said where the file is read: no tokenizer, table or template gets it."""
+    path = tmp_path / "rows.jsonl"
+    line = json.dumps(row("HERE")).replace('"HERE"', json.dumps(arguments) if as_text else arguments)
+    path.write_text(line + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"rows\.jsonl, line 1 \(byte 0\): ") as caught:
+        load_conversations(path)
+    str(caught.value).encode()
+
+
+def test_the_name_of_a_tool_is_text_that_can_be_stored(tmp_path):
+    for name in ("f\ud83d", "", "a\0b"):
+        path = tmp_path / "rows.jsonl"
+        path.write_text(json.dumps(row({"a": 3}, name)) + "\n", encoding="utf-8")
+        with pytest.raises(DataError, match="the name of a tool call's function"):
+            load_conversations(path)
+
+
+@pytest.mark.parametrize("value", [{1, 2}, object(), float("nan"), "\ud83d"], ids=["set", "object", "nan", "half"])
+def test_arguments_given_in_python_that_are_no_json_are_refused(tiny_tokenizer, value):
+    with pytest.raises(DataError, match=r"messages\[1\]: the arguments of a tool call are no JSON"):
+        learnt(tiny_tokenizer, WAYS["either"], row({"a": value})["messages"])

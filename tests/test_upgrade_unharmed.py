@@ -246,3 +246,84 @@ def test_a_new_import_goes_below_the_title():
 def test_shell_lines_keep_their_numbers():
     assert shell_lines("x = 1\nif x:\n    !a \\\n  b\n%run c") == [(3, "!a \\"), (4, "b"), (5, "%run c")]
     assert shell_lines("%%html\n!a") == []
+
+
+OLD = "from transformers import TrainingArguments\nTrainingArguments('o', no_cuda=True)\n"
+
+
+def notebook(**cell):
+    return json.dumps({"cells": [{"cell_type": "code", "source": OLD} | cell], "metadata": {}})
+
+
+NESTS = {
+    "brackets": lambda depth: "(" * depth + "1" + ")" * depth,
+    "text": lambda depth: "f'{" + "(" * depth + "1" + ")" * depth + "}'",
+    "calls": lambda depth: "f(" * depth + ")" * depth,
+    "signs": lambda depth: "-" * depth + "1",
+    "nots": lambda depth: "not " * depth + "1",
+    "lambdas": lambda depth: "lambda: " * depth + "1",
+    "choices": lambda depth: "1 if 1 else " * depth + "1",
+    "powers": lambda depth: "1**" * depth + "1",
+    "sums": lambda depth: "1+" * depth + "1",
+    "attributes": lambda depth: "a" + ".b" * depth,
+    "indices": lambda depth: "a" + "[0]" * depth,
+}
+
+
+def test_code_that_no_parser_can_hold_ends_no_process(tmp_path):
+    """The parser is native code: what is nested too deeply for it ends the process, with the reports of other files."""
+    for kind, nest in NESTS.items():
+        for depth in (50, 150, 1_000, 20_000):
+            code = f"{OLD}x = {nest(depth)}\n"
+            (tmp_path / f"{kind}_{depth}.py").write_text(code, encoding="utf-8")
+            (tmp_path / f"{kind}_{depth}.ipynb").write_text(notebook(source=code), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "ftlib.cli", "upgrade", str(tmp_path), "--json"], capture_output=True, text=True
+    )
+    assert done.returncode == 1, done.stderr[-500:]
+    reports = json.loads(done.stdout)
+    assert len(reports) == 2 * 4 * len(NESTS)
+    assert all(report["findings"] or "nested too deeply" in report["error"] for report in reports)
+    assert all(report["findings"] for report in reports if "_50." in report["path"])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (notebook(source=3), "source of cell 1 is no text"),
+        (notebook(source=[1, None]), "source of cell 1 is no text"),
+        (notebook(source={"a": 1}), "source of cell 1 is no text"),
+        (notebook(source="\ud83d"), "cell 1 holds half of a surrogate pair"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"cells": [], "x": %s}' % ("9" * 5000), "no notebook"),
+    ],
+)
+def test_a_broken_notebook_costs_no_other_reports(tmp_path, text, told):
+    (tmp_path / "a.ipynb").write_text(text, encoding="utf-8")
+    (tmp_path / "b.py").write_text(OLD, encoding="utf-8")
+    first, second = upgrade_path(tmp_path)
+    assert told in first.error
+    assert second.findings
+
+
+@pytest.mark.parametrize("metadata", [None, [], {"language_info": None}, {"language_info": {"name": None}}])
+def test_odd_metadata_ends_nothing(tmp_path, metadata):
+    text = json.dumps({"metadata": metadata, "cells": [{"source": "x"}, {"cell_type": "code", "source": OLD}]})
+    (tmp_path / "a.ipynb").write_text(text, encoding="utf-8")
+    (report,) = upgrade_path(tmp_path)
+    assert report.findings or "its language is" in report.error
+
+
+def test_a_byte_order_mark_before_a_notebook_stays(tmp_path):
+    path = tmp_path / "a.ipynb"
+    path.write_text(notebook(), encoding="utf-8-sig")
+    (report,) = upgrade_path(path, fix=True)
+    assert report.written
+    assert path.read_bytes() == notebook().replace("no_cuda", "use_cpu").encode("utf-8-sig")
+
+
+@pytest.mark.parametrize("name", ["run.yaml", "run.yml", "args.json", "pyproject.toml"])
+def test_a_file_of_settings_is_told_what_to_do(tmp_path, name):
+    (tmp_path / name).write_text("evaluation_strategy: steps\n", encoding="utf-8")
+    (report,) = upgrade_path(tmp_path / name)
+    assert "write them as a call, such as SFTConfig(...), in a script" in report.error

@@ -112,6 +112,7 @@ def evaluate(
             raise WrongUsage(f"{questions} says by itself what is asked and where it is written: change it there")
         _run_file(questions, as_json=as_json)
     else:
+        _check_source(questions, split)
         _check_targets(written, questions, split)
         rows = _rows(questions, split, limit, "skip" if skip_bad_rows else "raise")
         sources, frames = _sources(names or ["auto"], provider or [], max_new_tokens, device)
@@ -187,6 +188,16 @@ def _evaluate(
             scores=scores or None,
             on_done=lambda name, done, total: show_done(done, total, name),
         )
+
+
+def _check_source(questions: str, split: str | None) -> None:
+    """Ask whether a YAML file that travels with the course was meant; all else is said where it is read."""
+    from ftlib.data.reading import source_file
+    from ftlib.nearest import nearest
+
+    near = nearest(questions, completion.test_configs(), cutoff=0.8)
+    if near and source_file(questions, split=split) is None:
+        raise DataError(f"{questions}: no such file, and no shipped data set of that name. Did you mean {near!r}?")
 
 
 def _check_targets(written: dict[str, Path | None], questions: str, split: str | None) -> None:

@@ -273,6 +273,9 @@ def _print_tokens(console: Console, tokens: TokenCounts) -> None:
 
 
 def _print_faults(console: Console, summary: DataSummary) -> None:
+    if not summary.rows:
+        console.print("[red]No row of it can be used.[/red]")
+        return
     if not summary.faults:
         console.print("[green]Nothing wrong found in these rows.[/green]")
         return

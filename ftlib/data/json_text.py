@@ -35,6 +35,10 @@ def parse_json(text: str, place: str) -> Any:
         raise DataError(f"{place}: {_why_not_json(text, error)}") from error
     except RecursionError as error:
         raise DataError(f"{place}: nested too deeply to be a row of data: expected one flat object") from error
+    except ValueError as error:  # a whole number of thousands of digits
+        raise DataError(
+            f"{place}: holds a number that can't be read ({error}): shorten it, or write it as text"
+        ) from error
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> Any:
@@ -42,8 +46,12 @@ def _pairs(pairs: list[tuple[str, Any]]) -> Any:
     return whole if len(whole) == len(pairs) else RepeatedKeys(pairs)
 
 
+class _NoNumberError(json.JSONDecodeError):
+    """What Python and pandas write for a missing number, and JSON doesn't know."""
+
+
 def _not_a_number(name: str) -> Any:
-    raise json.JSONDecodeError(f"{name} is no JSON", name, 0)
+    raise _NoNumberError(name, name, 0)
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_not_a_number)
@@ -51,11 +59,16 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_not_a_numb
 
 def _why_not_json(text: str, error: json.JSONDecodeError) -> str:
     start = text.lstrip()[:60].rstrip()
+    if isinstance(error, _NoNumberError):
+        return f"not JSON: {error.msg} is no JSON: write null in its place, or the number"
     if start.startswith("<"):
         return f"not JSON but a web page ({start!r}): the download gave an HTML page; fetch the data file itself"
     cut_off = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
     if cut_off and start[:1] in ("{", "["):
-        return f"not JSON: it ends in the middle ({text.rstrip()[-40:]!r}): the text is cut off; fetch the file again"
+        return (
+            f"not JSON: it ends in the middle ({text.rstrip()[-40:]!r}): the text is cut off; fetch the file again, "
+            "or, if this object goes on in the next line, write it in one"
+        )
     return (
         f"not JSON: {start!r} ({error.msg} at character {error.pos}); "
         'expected one object such as {"question": "...", "answer": "..."}'
@@ -122,7 +135,7 @@ def _is_one_value_a_line(text: str) -> bool:
         return False
     try:
         _, end = _DECODER.raw_decode(text, start)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         following = text[start:].partition("\n")[2].lstrip()
         return following.startswith("{")  # each line says what is wrong with it
     rest = text[end:].lstrip(" \t\r,")
@@ -161,7 +174,7 @@ def _elements(where: _Position, text: str, here: int) -> Iterator[Record]:
 def _decoded(text: str, here: int, place: str) -> tuple[Any, int]:
     try:
         return _DECODER.raw_decode(text, here)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         parse_json(text[here:], place)  # says what is wrong
         raise
 

@@ -9,6 +9,7 @@ from ftlib.errors import DataError
 
 Report = Callable[[DataError], None]
 
+_UTF32 = (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _OTHER_KINDS = {
     b"PAR1": "a Parquet file: let its name end with .parquet",
@@ -26,8 +27,9 @@ def decode_text(data: bytes, place: str) -> str:
     Raises:
         DataError: The bytes are UTF-16, hold NUL, are no UTF-8, or are another kind of file.
     """
-    if data.startswith(_UTF16):
-        raise DataError(f"{place}: UTF-16 text: save the file as UTF-8 (iconv -f UTF-16 -t UTF-8 FILE)")
+    if data.startswith((*_UTF32, *_UTF16)):
+        kind = "UTF-32" if data.startswith(_UTF32) else "UTF-16"
+        raise DataError(f"{place}: {kind} text: save the file as UTF-8 (iconv -f {kind} -t UTF-8 FILE)")
     for beginning, kind in _OTHER_KINDS.items():
         if data.startswith(beginning):
             raise DataError(f"{place}: {kind}")
@@ -54,7 +56,7 @@ def placed_lines(path: Path, raw: Iterable[bytes], on_error: Report) -> Iterator
     for number, line in enumerate(raw, start=1):
         place = f"{path}, line {number} (byte {offset})"
         offset += len(line)
-        if number == 1 and line.startswith((*_UTF16, *_OTHER_KINDS)):
+        if number == 1 and line.startswith((*_UTF32, *_UTF16, *_OTHER_KINDS)):
             decode_text(line, place)  # no line of the file can be read
         try:
             yield place, decode_text(line, place)

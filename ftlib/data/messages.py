@@ -118,18 +118,36 @@ def json_arguments(value: Any, place: str) -> str:
     """
     if value is None or value == "":
         return "{}"
-    if isinstance(value, Mapping):
-        return json.dumps(value, ensure_ascii=False)
     try:
-        found = json.loads(value) if isinstance(value, str) else value
-    except (ValueError, RecursionError) as error:
-        raise RowError(f"{place}: the arguments of a tool call are no JSON ({error}): {value[:60]!r}") from error
+        if isinstance(value, Mapping):
+            value = json.dumps(value, ensure_ascii=False)
+        found = loaded_json(value) if isinstance(value, str) else value
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RowError(f"{place}: the arguments of a tool call are no JSON ({error}): {str(value)[:60]!r}") from error
     if not isinstance(found, dict):
         kind = "JSON text inside of JSON text" if isinstance(found, str) else type(found).__name__
         raise RowError(
             f'{place}: the arguments of a tool call must be a JSON object such as {{"city": "Graz"}}, found {kind}'
         )
     return str(value)
+
+
+def loaded_json(text: str) -> Any:
+    """Return what a text says in JSON as the standard has it: no NaN, no halves of surrogate pairs.
+
+    Raises:
+        ValueError: It is no such text.
+    """
+
+    def no_number(name: str) -> Any:
+        raise ValueError(f"{name} is no number of JSON")
+
+    found = json.loads(text, parse_constant=no_number)
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"half of a surrogate pair, {error.object[error.start]!r}") from error
+    return found
 
 
 def check_messages(messages: Any) -> None:

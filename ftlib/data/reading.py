@@ -32,7 +32,7 @@ from ftlib.data.tables import without_missing
 from ftlib.errors import ColumnWarning, DataError, SkippedRowWarning
 from ftlib.files import check_target
 from ftlib.nearest import and_ask, beside, one_of
-from ftlib.paths import shipped
+from ftlib.paths import check_name, shipped
 
 OnError = Literal["raise", "skip"]
 _SAMPLE = 100
@@ -58,6 +58,7 @@ def dataset_path(path_or_name: str | Path, *, split: str | None = None) -> Path:
     Raises:
         DataError: There is no such file and no such data set.
     """
+    check_name(path_or_name)
     path = Path(path_or_name).expanduser()
     if path.is_file():
         return path
@@ -414,7 +415,8 @@ def _detect(sample: list[Record], source: Any) -> str:
         if isinstance(value, Mapping) and {"chosen", "rejected"} <= {str(name).lower() for name in value}:
             raise DataError(f"{place}: {_PREFERENCES}; found the fields {fields}")
         raise DataError(
-            f"{place}: no known format has these fields: {fields}; choose one with format= ({', '.join(FORMATS)})"
+            f"{place}: no known format has these fields: {fields}; choose one with format= ({', '.join(FORMATS)}), or "
+            "rename the columns, to 'question' and 'answer' say"
         )
     common = set.intersection(*known.values())
     if len(common) == 1:
@@ -460,6 +462,8 @@ def _messages(place: str, row: Any, name: str) -> tuple[list[Message], list[str]
         return read_whole_row(row, name)
     except RowError as error:
         raise DataError(f"{place}: {error}") from error
+    except RecursionError as error:
+        raise DataError(f"{place}: nested too deeply to be a row of data: expected one flat object") from error
 
 
 def _features(extras: Sequence[str]) -> datasets.Features:

@@ -18,6 +18,7 @@ from ftlib.nearest import and_ask
 
 SPLIT_NAMES = {"train", "val", "valid", "validation", "dev", "test"}
 _WRAPPERS = {"data", "rows", "examples", "instances", "items", "records", "samples"}
+_OF_A_TURN = ("from", "role", "value", "content")
 _DELIMITERS = ",;\t|"
 _EXCEL_SAYS = re.compile(r"sep=(.)\s*")
 
@@ -41,10 +42,11 @@ def csv_records(path: Path, raw: BinaryIO, suffix: str, on_error: Report) -> Ite
     if said := _EXCEL_SAYS.fullmatch(first):
         before, first = before + 1, next(texts, "")
     delimiter = said[1] if said else _delimiter(first, "\t" if suffix == ".tsv" else ",")
-    reader = csv.DictReader(chain([first], texts), delimiter=delimiter, strict=True)
+    spaced = delimiter != " " and f"{delimiter} " in first  # "question, answer": the space is no part of the value
+    reader = csv.DictReader(chain([first], texts), delimiter=delimiter, strict=True, skipinitialspace=spaced)
     place = f"{path}, line {before + 1}"
     try:
-        names = list(reader.fieldnames or [])
+        reader.fieldnames = names = [name.strip() for name in reader.fieldnames or []]
         repeated = [name for name, count in Counter(names).items() if count > 1]
         if repeated:
             raise DataError(f"{place}: two columns are called {repeated[0]!r}: rename one")
@@ -58,6 +60,8 @@ def csv_records(path: Path, raw: BinaryIO, suffix: str, on_error: Report) -> Ite
                 yield Record(place, row)
             place = f"{path}, line {before + reader.line_num + 1}"
     except csv.Error as error:
+        if "\r" in first.strip():
+            raise DataError(f"{place}: its lines end in a carriage return alone: save it with line feeds") from error
         raise DataError(f"{place}: not a table of values ({error}): check quotes and separators") from error
 
 
@@ -130,8 +134,7 @@ def _wrapper(value: dict[str, Any]) -> str | None:
     """Return the one field that holds all rows, beside what is said about the file as a whole."""
     lists = [name for name, inner in value.items() if isinstance(inner, list)]
     rows = value[lists[0]] if len(lists) == 1 and lists[0].lower() in _WRAPPERS else []
-    turns = ("from", "role", "value", "content")
-    are_rows = rows and all(isinstance(row, dict) and not any(name in row for name in turns) for row in rows)
+    are_rows = rows and all(isinstance(row, dict) and not any(name in row for name in _OF_A_TURN) for row in rows)
     return lists[0] if are_rows else None
 
 
@@ -149,7 +152,9 @@ def _of_split(place: str, value: dict[str, Any], split: str | None) -> Iterator[
 def _columns(value: dict[str, Any]) -> dict[str, dict[str, Any]] | None:
     """Return a table stored by column as {column: {index: cell}}, or ``None`` if the object is one row."""
     cells = list(value.values())
-    if len(cells) >= 2 and all(isinstance(cell, dict) and cell for cell in cells):
+    if len(cells) >= 2 and all(
+        isinstance(cell, dict) and cell and not any(name in cell for name in _OF_A_TURN) for cell in cells
+    ):
         by_index: dict[str, dict[str, Any]] = value
     elif len(cells) >= 2 and all(isinstance(cell, list) and cell for cell in cells):
         by_index = {name: {str(i): cell for i, cell in enumerate(column)} for name, column in value.items()}

@@ -124,6 +124,8 @@ def _message(turn: Any, number: int, place: str) -> Message:
 
 
 def _role(speaker: Any, field: str, place: str) -> str:
+    if speaker is None:
+        raise RowError(f"{place}: nothing says who speaks: expected 'role' and 'content' (or 'from' and 'value')")
     name = "_".join(speaker.lower().replace("-", "_").split()) if isinstance(speaker, str) else None
     if name in _CALLS:
         return "call"
@@ -179,7 +181,8 @@ def _tool_call(call: Any, place: str) -> dict[str, Any]:
     identifier = call.get("id")
     if identifier is not None:
         checked_text(identifier, f"{place}: the id of a tool call")
-    kept = {"name": function["name"], "arguments": json_arguments(function.get("arguments"), place)}
+    name = checked_text(function["name"], f"{place}: the name of a tool call's function")
+    kept = {"name": name, "arguments": json_arguments(function.get("arguments"), place)}
     return {"id": identifier, "type": "function", "function": kept}
 
 

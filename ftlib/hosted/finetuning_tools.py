@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from ftlib.data.messages import loaded_json
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TOOL = '{"type": "function", "function": {"name": "...", "parameters": {...}}}'
@@ -101,7 +102,7 @@ def _wrong_with_arguments(arguments: Any) -> str | None:
     if not isinstance(arguments, str):
         return f"'arguments' must be the text of a JSON object, found {type(arguments).__name__}"
     try:
-        is_object = isinstance(json.loads(arguments), dict)
+        is_object = isinstance(loaded_json(arguments), dict)
     except (ValueError, RecursionError) as error:
         return f"'arguments' are no JSON ({error}): {arguments[:40]!r}"
     return None if is_object else f"'arguments' must be the text of a JSON object, found {arguments[:40]!r}"

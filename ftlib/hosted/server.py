@@ -29,7 +29,7 @@ from transformers.utils import GENERATION_CONFIG_NAME
 
 from ftlib.errors import ConfigError, MissingExtraError, ModelError
 from ftlib.hosted.providers import PROVIDERS
-from ftlib.models.loading import default_device, load_model, load_tokenizer, save_quietly
+from ftlib.models.loading import check_device, load_model, load_tokenizer, save_quietly
 from ftlib.models.names import resolve_name
 from ftlib.paths import library_folder
 from ftlib.text.chat_template import template_of, to_jinja
@@ -97,10 +97,11 @@ def local_server(
     """
     _check_installed()
     name = _short_name(model) if name is None else _checked_name(name)
+    chosen = check_device(device)
     with tempfile.TemporaryDirectory(prefix=_FOLDER_PREFIX) as folder:
         place = Path(folder)
         _lay_out(place / name, model, tokenizer, template)
-        process = _start(place, name, port, device or default_device())
+        process = _start(place, name, port, chosen)
         output = _Output(process)
         try:
             yield LocalServer(f"http://{_HOST}:{output.wait_for_port(wait_seconds)}/v1", name)

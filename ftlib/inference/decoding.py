@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from transformers import (
 
 from ftlib.errors import ConfigError
 from ftlib.text.batches import pad_batch
+
+_SEEDS = 2**63
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,11 @@ class Sampling:
     def __post_init__(self) -> None:
         """Refuse what can't be used."""
         expected = {
-            "temperature": (self.temperature >= 0, "0 or a number above"),
+            "temperature": (0 <= self.temperature < math.inf, "0 or a number above"),
             "top_k": (self.top_k >= 0, "0 (all tokens) or a whole number above"),
             "top_p": (0 < self.top_p <= 1, "a number above 0, at most 1"),
-            "repetition_penalty": (self.repetition_penalty > 0, "a number above 0 (1: no penalty)"),
+            "repetition_penalty": (0 < self.repetition_penalty < math.inf, "a number above 0 (1: no penalty)"),
+            "seed": (self.seed is None or -_SEEDS <= self.seed < _SEEDS, "a whole number of 64 bits"),
         }
         for name, (holds, allowed) in expected.items():
             if not holds:

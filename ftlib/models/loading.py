@@ -65,7 +65,7 @@ def load_model(
         ``(model, tokenizer)``; the model is in evaluation mode, the tokenizer has a padding token.
 
     Raises:
-        ModelError: The name or the type is unknown, the folder holds no model, or the Hub can't be reached.
+        ModelError: The name, the type or the device is unknown, the folder holds no model, or the Hub can't be reached.
         MissingExtraError: It is smollm2, whose packages aren't installed.
 
     >>> model, tokenizer = load_model("nano")
@@ -76,6 +76,7 @@ def load_model(
     """
     if dtype not in get_args(Dtype):
         raise ModelError(f"unknown dtype {dtype!r}; {one_of(dtype, get_args(Dtype))}")
+    chosen = check_device(device)
     place = resolve_name(name)
     tokenizer = load_tokenizer(place)
     if _is_adapter(place):
@@ -87,7 +88,7 @@ def load_model(
             )
     except (OSError, ValueError) as error:
         raise ModelError(_reason(place, error)) from error
-    return model.to(device or default_device()).eval(), tokenizer
+    return model.to(chosen).eval(), tokenizer
 
 
 def _is_adapter(place: str) -> bool:
@@ -227,6 +228,31 @@ def default_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def check_device(name: str | None) -> str:
+    """Return a device that is there: the one that is named, or the best.
+
+    Raises:
+        ModelError: There is none of this name.
+
+    >>> check_device("cpu")
+    'cpu'
+    """
+    if name is None:
+        return default_device()
+    kinds = ("cpu", "cuda", "mps")
+    try:
+        if str(name).partition(":")[0] != "meta":  # which holds no numbers
+            torch.empty(0, device=name)
+            return name
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+        if str(name).partition(":")[0] in kinds:
+            reason = (str(error).splitlines() or [""])[0]
+            raise ModelError(
+                f"device {name!r} can't be used here ({reason}): leave it out, and {default_device()!r} is taken"
+            ) from error
+    raise ModelError(f"unknown device {name!r}; {one_of(name, kinds)}")
 
 
 def context_length(model: PreTrainedModel) -> int:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 
-from ftlib.errors import ModelError
+from ftlib.errors import DataError, ModelError
 from ftlib.models.smollm2 import NAME as SMOLLM2
 from ftlib.models.smollm2 import smollm2_folder
 from ftlib.nearest import beside, did_you_mean, nearest
-from ftlib.paths import architectures_file, nano_folder
+from ftlib.paths import architectures_file, check_name, nano_folder
 
 MODEL_VARIABLE = "FTLIB_MODEL"
 # Models from the early days of the Hub, whose id has no owner in front of a slash.
@@ -36,6 +36,10 @@ def resolve_name(name: str | Path) -> str:
         return str(nano_folder())
     if text == SMOLLM2:
         return str(smollm2_folder())
+    try:
+        check_name(text)
+    except DataError as error:
+        raise ModelError(str(error)) from None
     folder = Path(text).expanduser()
     if text and folder.is_dir():
         folder = best_checkpoint(folder) or folder

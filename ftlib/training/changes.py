@@ -30,12 +30,39 @@ _BELONGS_TO = {
 
 
 class Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-4 as text because it has no point; people write learning rates that way."""
+    """YAML as people write configurations: 1e-4 is a number without a point, too, and no key stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse a key that stands twice, of which the parser would keep the last in silence."""
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for number, key in enumerate(keys):
+            if key.value in {other.value for other in keys[:number]}:
+                raise yaml.MarkedYAMLError(None, None, f"the key {key.value!r} stands twice: keep one", key.start_mark)
+        return super().construct_mapping(node, deep=deep)
 
 
 Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(?:\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
+
+
+def load_yaml(text: str) -> Any:
+    """Read a text as YAML.
+
+    Raises:
+        ConfigError: It is none. The message quotes nothing of the text: it may hold a key.
+    """
+    try:
+        return yaml.load(text, Loader)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        reason = getattr(error, "problem", None) or getattr(error, "reason", "no text that YAML knows")
+        raise ConfigError(f"not YAML: {where}{reason}") from None
+    except ValueError:  # of Python: a date in month 13, a whole number of thousands of digits
+        raise ConfigError("not YAML: a number or a date that can't be: put it in quotes, or correct it") from None
+    except RecursionError:
+        raise ConfigError("not YAML: nested too deeply to be a configuration") from None
 
 
 def with_changes(values: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
@@ -67,7 +94,10 @@ def _pair(change: str) -> tuple[str, Any]:
     path, equals, text = change.partition("=")
     if not equals or not path:
         raise ConfigError(f"--set {change}: expected section.key=value, such as train.learning_rate=1e-4")
-    return path, yaml.load(text, Loader)  # noqa: S506 (a SafeLoader)
+    try:
+        return path, load_yaml(text)
+    except ConfigError as error:
+        raise ConfigError(f"--set {path}: the value is {error}") from None
 
 
 def _key(path: str) -> str:

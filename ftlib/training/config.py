@@ -12,7 +12,7 @@ from pydantic import ValidationError, model_validator
 from ftlib.errors import ConfigError
 from ftlib.nearest import beside, did_you_mean
 from ftlib.paths import shipped
-from ftlib.training.changes import Loader, with_changes
+from ftlib.training.changes import load_yaml, with_changes
 from ftlib.training.config_errors import explain
 from ftlib.training.config_sections import (
     CheckpointSection,
@@ -117,16 +117,15 @@ def read_yaml(path: str | Path) -> Mapping[str, Any]:
         place = config_path(path)
         if not place.exists():
             raise ConfigError(_no_such_config(place))
-        values = yaml.load(place.read_text(encoding="utf-8"), Loader) or {}  # noqa: S506 (a SafeLoader)
+        text = place.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: can't be read ({error.strerror}): check the path") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not YAML: not UTF-8 text ({error.reason})") from error
-    except yaml.YAMLError as error:
-        # The parser's own message and the error itself quote the line, which may hold a key.
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ConfigError(f"{path}: not YAML: {where}{getattr(error, 'problem', error)}") from None
+    try:
+        values = load_yaml(text) or {}
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
     if not isinstance(values, Mapping):
         raise ConfigError(f"{path}: expected sections such as 'train:', found {type(values).__name__}")
     return values

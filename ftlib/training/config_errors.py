@@ -38,10 +38,11 @@ def explain(error: ValidationError, top: type[BaseModel], source: str) -> str:
 def _meant(top: type[BaseModel], path: Sequence[str]) -> str:
     """Say which key was probably meant: one of the same section, or one of another section."""
     names = _fields_at(top, path[:-1])
-    near = nearest(path[-1], names, cutoff=0.5)
+    near = nearest(path[-1], names)
     if near is None:
         sections = {name: _fields_at(top, [name]) for name in top.model_fields if _is_section(top, name)}
         everywhere = {key: f"{name}.{key}" for name in reversed(sections) for key in sections[name]}
+        everywhere |= {name: name for name in top.model_fields}
         elsewhere = nearest(path[-1], everywhere, cutoff=0.8)
         near = everywhere[elsewhere] if elsewhere else None
     return f"did you mean {near!r}?" if near else f"expected one of {', '.join(names)}"

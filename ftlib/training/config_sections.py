@@ -21,7 +21,9 @@ Monitor = Literal["eval_loss", "loss", "token_accuracy", "bleu", "rouge_l"]
 class Section(BaseModel):
     """A part of a configuration: it can't be changed, and knows no other keys than its own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 class LoraSection(Section):
@@ -150,7 +152,7 @@ class TrainSection(Section):
     """Steps in which the rate rises."""
     warmup_share: float = Field(0.0, ge=0, le=1)
     """The same as a share of all steps (0 to 1); instead of `warmup_steps`."""
-    max_gradient_norm: float = Field(1.0, gt=0)
+    max_gradient_norm: float = Field(1.0, gt=0, allow_inf_nan=True)
     """Longer gradients are shortened to this length; `.inf`: never."""
     precision: Precision = "float32"
     """What matrices are multiplied in: float32 (nothing is cast), bfloat16, float16 (a graphics card's; a processor
@@ -158,7 +160,7 @@ class TrainSection(Section):
     instructions for it, and else float32). The weights keep their `model.dtype`."""
     batch_order: BatchOrder = "by_length"
     """by_length, shuffled or as_given."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     """Of the split, the order of the rows, dropout and new adapters."""
     log_every_steps: int = Field(1, ge=1)
     """Steps of one line of metrics and of tracking: loss and gradient of the last of them, tokens and seconds of all.

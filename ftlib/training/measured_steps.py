@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from datasets import Dataset
 from ftlib.errors import TrainingError
-from ftlib.models.loading import default_device
+from ftlib.models.loading import check_device
 from ftlib.training.job import Step
 from ftlib.training.loop import finetune
 
@@ -53,7 +53,7 @@ def try_steps(config: PretrainedConfig, rows: Dataset, *, device: str | None = N
 
     Taught in: chapters/07_training_pythia_70m.ipynb
     """
-    asked = {"config": config.to_dict(), "device": device or default_device(), "arguments": arguments}
+    asked = {"config": config.to_dict(), "device": check_device(device), "arguments": arguments}
     asked["rows"] = rows.with_format(None).to_dict()
     done = subprocess.run(
         [sys.executable, "-m", "ftlib.training.measured_steps"],

@@ -6,6 +6,7 @@ a table (:data:`ftlib.upgrade.rules.RULES`); what no row is about is held agains
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import os
 import re
@@ -29,12 +30,13 @@ from ftlib.upgrade.methods import check_methods
 from ftlib.upgrade.names import check_classes, check_names, find_names
 from ftlib.upgrade.rule import PACKAGES
 from ftlib.upgrade.settings import check_settings
-from ftlib.upgrade.syntax import CELL_MARK
+from ftlib.upgrade.syntax import CELL_MARK, parse
 from ftlib.upgrade.tree import Found, Level, Tree
 
 _SKIPPED_FOLDERS = {".venv", ".git", "__pycache__", ".ipynb_checkpoints"}
 _IMPORT = re.compile(rf"\b(?:from|import)\b.*\b(?:{'|'.join(PACKAGES)})\b")
 _SUFFIXES = (".py", ".ipynb")
+_SETTINGS = "; no file of settings says whose they are: write them as a call, such as SFTConfig(...), in a script"
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,11 @@ def upgrade_path(
     for file in files:
         try:
             yield _upgrade_file(file, fix, versions)
-        except (OSError, SyntaxError, ValueError, RecursionError, DataError) as error:
+        except RecursionError:
+            yield FileReport(file, error="left alone: it is nested too deeply to be read")
+        except OSError as error:
+            yield FileReport(file, error=f"can't be read ({error.strerror}): check the path and its permissions")
+        except (SyntaxError, ValueError, DataError) as error:
             yield FileReport(file, error=str(error) or type(error).__name__)
 
 
@@ -236,7 +242,7 @@ def _in_shells(cells: Sequence[Cell], versions: Mapping[str, str] | None) -> Ite
 
 def _syntax_error(source: str) -> Finding | None:
     try:
-        cst.parse_module(source)
+        parse(source)
     except cst.ParserSyntaxError as error:
         return Finding(error.raw_line, "not parsed", f"left alone: {_first_line(error.message)}", "decide", False)
     return None
@@ -269,9 +275,11 @@ def _files_in(folder: Path) -> Iterator[Path]:
 
 def _upgrade_file(path: Path, fix: bool, versions: Mapping[str, str] | None) -> FileReport:
     if path.suffix not in _SUFFIXES:
-        raise DataError(f"expected a file that ends in {' or '.join(_SUFFIXES)}, or a folder")
+        told = _SETTINGS if path.suffix in (".yaml", ".yml", ".json", ".toml") else ""
+        raise DataError(f"expected a file that ends in {' or '.join(_SUFFIXES)}, or a folder{told}")
     raw = path.read_bytes()
-    encoding = "utf-8" if path.suffix == ".ipynb" else tokenize.detect_encoding(BytesIO(raw).readline)[0]
+    marked = "utf-8-sig" if raw.startswith(codecs.BOM_UTF8) else "utf-8"
+    encoding = marked if path.suffix == ".ipynb" else tokenize.detect_encoding(BytesIO(raw).readline)[0]
     upgrade = upgrade_source(raw.decode(encoding), filename=str(path), versions=versions)
     new = upgrade.code.encode(encoding)
     if not fix or new == raw:

@@ -12,7 +12,7 @@ from typing import Any
 import libcst as cst
 
 from ftlib.errors import DataError
-from ftlib.upgrade.syntax import CELL_MARK
+from ftlib.upgrade.syntax import CELL_MARK, parse
 
 _MAGIC = "__ftlib_magic_"
 # Cell magics whose cell is Python all the same; what follows any other is left alone.
@@ -55,14 +55,20 @@ def read_cells(text: str) -> list[Cell]:
     if "cells" not in top:
         raise DataError("it has no list of cells: open it in Jupyter and save it, which brings it to format 4")
     metadata = json.loads(text[slice(*top["metadata"])]) if "metadata" in top else {}
-    language = metadata.get("language_info", {}).get("name", "python").lower()
+    told = metadata.get("language_info") if isinstance(metadata, dict) else None
+    language = str(told.get("name", "python") if isinstance(told, dict) else "python").lower()
     if "python" not in language:
         raise DataError(f"its language is {language}, and only Python can be read")
     cells = []
     for number, (start, _) in enumerate(_elements(text, top["cells"][0]), start=1):
         parts = {name: (begin, end) for name, begin, end in _members(text, start)}
-        if "source" in parts and json.loads(text[slice(*parts["cell_type"])]) == "code":
+        kind = json.loads(text[slice(*parts["cell_type"])]) if "cell_type" in parts else None
+        if "source" in parts and kind == "code":
             source = json.loads(text[slice(*parts["source"])])
+            if not isinstance(source, str | list) or not all(isinstance(line, str) for line in source):
+                raise DataError(f"it is no notebook: the source of cell {number} is no text")
+            if any("\ud800" <= sign <= "\udfff" for line in source for sign in line):
+                raise DataError(f"cell {number} holds half of a surrogate pair: write the whole character")
             cells.append(Cell(number, source if isinstance(source, str) else "".join(source), *parts["source"]))
     return cells
 
@@ -166,7 +172,7 @@ def is_python(source: str) -> bool:
 
 def _parses(source: str) -> bool:
     try:
-        cst.parse_module(source)
+        parse(source)
     except cst.ParserSyntaxError:
         return False
     return True

@@ -106,7 +106,7 @@ _MEMBER_RULES = (
     *said(
         _TF5,
         _GENERATE,
-        "num_beam_groups diversity_penalty penalty_alpha force_words_ids constraints",
+        "num_beam_groups diversity_penalty penalty_alpha force_words_ids constraints dola_layers",
         "this way of decoding left the library: it runs only with custom_generate and trust_remote_code=True",
     ),
     Rule(

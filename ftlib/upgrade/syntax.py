@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import ast
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import libcst as cst
 
 CELL_MARK = "__ftlib_cell_"  # a name that marks the beginning of a notebook's cell
+
+
+def parse(code: str) -> cst.Module:
+    """Parse a program; one that is nested so deeply that the parser would end the process is refused.
+
+    Raises:
+        cst.ParserSyntaxError: It is no program.
+        RecursionError: It is nested more deeply than Python itself reads.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # backslashes in somebody's text
+            ast.parse(code)
+    except (RecursionError, MemoryError) as error:
+        raise RecursionError from error
+    except (SyntaxError, ValueError) as error:  # older and newer Pythons are the other parser's business
+        if "too many nested" in str(error):
+            raise RecursionError from error
+    return cst.parse_module(code)
 
 
 def code_of(node: cst.CSTNode) -> str:

@@ -29,6 +29,7 @@ from ftlib.upgrade.syntax import (
     is_super,
     leftmost,
     module_of,
+    parse,
     plain_import,
     together,
     under_title,
@@ -92,7 +93,7 @@ class Tree:
         Raises:
             libcst.ParserSyntaxError: The source is not Python.
         """
-        wrapper = MetadataWrapper(cst.parse_module(self.code))
+        wrapper = MetadataWrapper(parse(self.code))
         self.module = wrapper.module
         self._scopes = wrapper.resolve(ScopeProvider)
         self._parents = wrapper.resolve(ParentNodeProvider)
