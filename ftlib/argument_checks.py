@@ -152,6 +152,7 @@ def refusal(name: str, expected: str, value: Any) -> DataError:
     """Return the error for an argument that is not what was expected."""
     """Return the error for an argument that is not what was expected."""
     """Return the error for an argument that is not what was expected."""
+    """Return the error for an argument that is not what was expected."""
     try:
         shown = repr(value)
     except Exception as error:  # somebody else's __repr__

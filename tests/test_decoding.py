@@ -8,6 +8,7 @@ from ftlib.errors import ConfigError
 from ftlib.inference.decoding import Sampling, decode
 from ftlib.models.trainable import add_lora
 from ftlib.text.batches import pad_batch
+from tests.families import tiny_causal
 
 PROMPTS = [[5], [9, 7, 30, 12, 40, 41], [20, 21, 22], [6, 6, 6, 8]]
 
@@ -60,6 +61,7 @@ def test_rows_that_have_ended_leave_and_the_others_go_on_as_before(tiny_model):
 
 
 def test_no_scores_are_computed_but_those_of_the_last_token(tiny_model):
+    written(tiny_model, PROMPTS, limit=1)  # whether it may be padded is looked at once
     shapes = []
     tiny_model.get_output_embeddings().register_forward_hook(lambda *args: shapes.append(args[2].shape[1]))
     written(tiny_model, PROMPTS, limit=3)
@@ -99,3 +101,25 @@ def test_an_adapter_is_decoded_with(tiny_model):
 def test_a_number_out_of_range_is_named(name, value):
     with pytest.raises(ConfigError, match=f"{name} is {value}; expected"):
         Sampling(**{name: value})
+
+
+# Attention with every kind of positions, what keeps a state instead of keys and values, and what keeps nothing.
+KINDS = [
+    *("gpt2", "gpt_neox", "llama", "bloom", "opt", "mpt", "xglm", "gemma2", "mixtral", "ctrl", "biogpt", "gpt_oss"),
+    *("mamba", "mamba2", "falcon_mamba", "rwkv", "openai-gpt", "falcon_h1", "lfm2", "zaya", "nemotron_h"),
+    *("camembert", "xlm-roberta", "xlm-roberta-xl", "roberta", "bigbird_pegasus", "prophetnet", "bart", "marian"),
+]
+
+
+@pytest.mark.parametrize("family", KINDS)
+def test_a_batch_is_written_as_each_of_its_rows_by_the_plain_model(family):
+    """The plain model reads the whole row again for each token: no padding, no cache, no positions from us."""
+    model, expected = tiny_causal(family), []
+    for prompt in PROMPTS:
+        ids = list(prompt)
+        for _ in range(6):
+            with torch.no_grad():
+                ids.append(int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+        expected.append(ids[len(prompt) :])
+    assert written(model, PROMPTS, limit=6) == expected
+    assert [written(model, [prompt], limit=6)[0] for prompt in PROMPTS] == expected

@@ -64,9 +64,65 @@ def test_half_a_frame_counts_too(row):
     assert FrameFinder(QUESTION_ANSWER).find(row)
 
 
+# As people write frames by hand, and as further families write theirs; a | parts a question from its answer.
+HAND_MADE = [
+    "Question: Why?\nAnswer:|So.",
+    "Question: Why?\n\nAnswer: |So.",
+    "Q: Why? A:|So.",
+    "Q: Why?|A: So.",
+    "Question: Why?|Answer: So.",
+    "User: Why?|Assistant: So.",
+    "instruction: Sort.\ninput: 2 1\nresponse:|1 2",
+    "Context: It rains.\nQuestion: Why?\nAnswer:|So.",
+    "### Question\nWhy?\n### Answer\n|So.",
+    "###Question:\nWhy?\n###Answer:|So.",
+    "### question: Why?|So.",
+    "## Instruction:\nSort.|1 2",
+    "### USER:\nWhy?\n\n### ASSISTANT:\n|So.",
+    "### Prompt:\nWhy?|So.",
+    "Why?|### assistant:\nSo.",
+    "Below is a question, paired with some input.\n\n### Task\nSort.|1 2",
+    "A chat between a curious user and an assistant. USER: Why? ASSISTANT:|So.",
+    "System: Be brief.\nUser: Why?\nAssistant:|So.",
+    "User: Why?\nBot:|So.",
+    "<human>: Why?\n<bot>:|So.",
+    "Why?\n\n###\n\n| So.",
+    "<|prompter|>Why?|So.",
+    "[gMASK]<sop><|user|>\nWhy?|So.",
+    "<|im_user|>user<|im_middle|>Why?|So.",
+    "[|user|]Why?|So.",
+    "<reserved_106>Why?|So.",
+    "<|start|>user<|message|>Why?|So.",
+    "GPT4 Correct User: Why?<|end_of_turn|>GPT4 Correct Assistant:|So.",
+    "### 指令\uff1a\nWhy?|So.",
+    "Why?|So.<|end_of_text|>",
+    "Why?|So.<|return|>",
+    "Why?|So.<eos>",
+]
+
+
+@pytest.mark.parametrize("row", HAND_MADE)
+def test_a_frame_is_found_however_it_is_spelt(row):
+    asked, answered = row.split("|") if row.count("|") == 1 else _apart(row)
+    assert FrameFinder(QUESTION_ANSWER).find([user(asked), assistant(answered)])
+
+
+def _apart(row):
+    place = row.rfind("|So.") if "|So." in row else row.rfind("|")
+    return row[:place], row[place + 1 :]
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        "Question: is that a good word to begin with?",
+        "Answer: 42",
+        "Write a poem. The answer:\nit should rhyme",
+        "Explain this heading:\n## Input\nand what follows it",
+        "Why does C have <stdio.h> and HTML have <b>?",
+        "| a | b |\n|---|---|",
+        "Below is an instruction that I don't understand: fold here.",
+        "Complete the sentence: the best model:",
         "What does ### Question: mean in a prompt?",
         "Does a row of Alpaca hold ### Response: once?",
         "User: is that a good name for a role?",

@@ -111,18 +111,48 @@ SCRIPTS = [
 def test_a_text_of_any_script_equals_itself_and_nothing_is_over_its_scale(text):
     for measure in (rouge_l, exact_match):
         assert measure([text], [text]) == [1.0]
-    assert bleu([text], [text])[0] <= 100
-    assert corpus_bleu([text], [text]) <= 100
-    assert SCORES["bleu"].interval([text], [text]).value <= 100
+    for other in (text, unicodedata.normalize("NFD", text)):
+        scores = [
+            *bleu([text], [other]),
+            corpus_bleu([text], [other]),
+            SCORES["bleu"].interval([text], [other]).value,
+        ]
+        assert max(scores) <= 100
+        assert scores == [pytest.approx(100)] * 3
     assert rouge_l([text], ["something else"]) == [0.0]
     assert exact_match([text], [unicodedata.normalize("NFD", text)]) == [1.0]
 
 
-@pytest.mark.parametrize("texts", [["..."], [""], ["?!"]])
-def test_a_score_is_a_float_even_of_texts_without_a_word(texts):
-    (score,) = rouge_l(texts, texts)
+@pytest.mark.parametrize(("text", "right"), [("...", 1.0), ("", 0.0), ("?!", 1.0), ("+", 1.0), ("__", 1.0), (" ", 0.0)])
+def test_a_score_is_a_float_even_of_texts_without_a_word(text, right):
+    (score,) = rouge_l([text], [text])
     assert isinstance(score, float)
-    assert score == 0.0
+    assert score == right
+    assert rouge_l([text], ["-"]) == rouge_l([text], ["word"]) == [0.0]
+
+
+def test_bleu_of_a_script_without_spaces_counts_its_characters():
+    """As sacrebleu's own way to split Chinese does; without it, answers that share nearly everything score 0."""
+    from sacrebleu.metrics.bleu import BLEU
+
+    pairs = [
+        ("今天天气很不错", "今天天气很好"),
+        ("他今年25岁\uff0c住在Paris。", "他今年25岁\uff0c住在London。"),
+        ("a cat", "a dog"),
+    ]
+    for prediction, reference in pairs:
+        expected = BLEU(tokenize="zh", effective_order=True).sentence_score(prediction, [reference]).score
+        assert bleu([prediction], [reference]) == [pytest.approx(expected)]
+    assert 50 < bleu(["สวัสดีชาวโลก"], ["สวัสดีชาว"])[0] < 100
+    assert 50 < corpus_bleu(["今日はいい天気です"], ["今日はいい天気だ"]) < 100
+
+
+def test_bleu_of_short_answers_is_that_of_the_runs_that_they_have():
+    short, long = (["Paris", "yes"], ["Paris", "no"]), (["one two three four six"], ["one two three four five"])
+    assert corpus_bleu(["Paris"], ["Paris"]) == 100
+    assert corpus_bleu(*short) == pytest.approx(50)
+    assert SCORES["bleu"].interval(*short).value == pytest.approx(50)
+    assert corpus_bleu(*long) == pytest.approx(bleu(*long)[0])
 
 
 def test_rouge_l_of_plain_text_is_that_of_the_package():

@@ -9,6 +9,7 @@ import unicodedata
 _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
+_WIDE = re.compile("[\u3000-\u303f\uff01-\uff65]")  # punctuation of East Asia
 _ASCII_WORD = re.compile(r"\w+")
 _OPENING = "\"'(«‹“„‘‚¿¡「『（【"
 _CLOSING = "\"')»›”“’‘.,;:!?…」』）】。，、；：！？।"
@@ -47,6 +48,26 @@ def words(text: str) -> list[str]:
             found.append(sign)
             inside = True
     return found
+
+
+def spaced(text: str) -> str:
+    """Return a text in one Unicode form, with spaces around each character of a script that writes none.
+
+    For what finds words by spaces, as BLEU does.
+
+    >>> spaced("a cat"), spaced("天气 2").split()
+    ('a cat', ['天', '气', '2'])
+    """
+    if text.isascii():
+        return text
+    found: list[str] = []
+    for sign in unicodedata.normalize("NFC", text):
+        if found and unicodedata.category(sign)[0] == "M":
+            found[-1] += sign
+        else:
+            found.append(sign)
+    apart = (f" {sign} " if _UNSPACED.match(sign) or _WIDE.match(sign) else sign for sign in found)
+    return "".join(apart)
 
 
 def _is_alone(sign: str) -> bool:

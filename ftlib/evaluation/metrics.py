@@ -16,7 +16,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from torch import Tensor, nn
 
 from ftlib.argument_checks import at_least, checked
-from ftlib.data.words import comparable, words
+from ftlib.data.words import comparable, spaced, words
 from ftlib.errors import DataError, MissingExtraError
 from ftlib.models.target_logits import target_logits
 
@@ -146,7 +146,9 @@ def rouge_l(predictions: Sequence[str], references: Sequence[str]) -> list[float
 
     It is built on the longest common subsequence of words: words in the same order, gaps allowed (Lin, 2004). Computed
     by Google's ``rouge_score``, without stemming, over words of any script (:func:`ftlib.data.words.words`; the
-    package's own splitting keeps only a to z and digits). A text without a word scores 0.
+    package's own splitting keeps only a to z and digits). Punctuation and symbols don't count beside words, so that "2
+    < 3" and "2 > 3" score 1 (:func:`exact_match` tells them apart); in a text without a word each symbol is one. An
+    empty text scores 0.
 
     Args:
         predictions: What the model wrote.
@@ -172,7 +174,7 @@ class _AnyScript:
     """Splits texts for ``rouge_score``; on plain ASCII as its own tokenizer does."""
 
     def tokenize(self, text: str) -> list[str]:
-        return words(text.replace("_", " "))
+        return words(text.replace("_", " ")) or list("".join(text.split()))
 
 
 def exact_match(predictions: Sequence[str], references: Sequence[str]) -> list[float]:
@@ -203,7 +205,8 @@ def bleu(predictions: Sequence[str], references: Sequence[str]) -> list[float]:
 
     How many runs of one to four words are also in the reference, and a penalty if the answer is shorter (Papineni et
     al., 2002). It was made for whole corpora (:func:`corpus_bleu`): of one short answer it is rough, and smoothed.
-    Computed by sacrebleu with its own settings.
+    Computed by sacrebleu with its own settings; the two Unicode forms of an accent are the same, and where a script
+    writes no spaces (Chinese, Japanese, Thai, ...) each character is a word.
 
     Args:
         predictions: What the model wrote.
@@ -220,11 +223,17 @@ def bleu(predictions: Sequence[str], references: Sequence[str]) -> list[float]:
     scorer = _sacrebleu().BLEU(effective_order=True)
     pairs = zip(predictions, references, strict=True)
     # sacrebleu's sums round to a little over 100 where the two are the same.
-    return [min(100.0, scorer.sentence_score(prediction, [reference]).score) for prediction, reference in pairs]
+    return [
+        min(100.0, scorer.sentence_score(spaced(prediction), [spaced(reference)]).score)
+        for prediction, reference in pairs
+    ]
 
 
 def corpus_bleu(predictions: Sequence[str], references: Sequence[str]) -> float:
     """BLEU of all answers together (0 to 100; higher is better): n-grams counted over all, not a mean of sentences.
+
+    Words are those of :func:`bleu`. Runs that are longer than every answer don't count: of answers of one word, only
+    words are compared.
 
     Args:
         predictions: What the model wrote; at least one text.
@@ -240,7 +249,9 @@ def corpus_bleu(predictions: Sequence[str], references: Sequence[str]) -> float:
     check_pairs(predictions, references)
     if not predictions:
         raise DataError("BLEU of no texts is not defined: give at least one prediction and its reference")
-    return min(100.0, float(_sacrebleu().corpus_bleu(list(predictions), [list(references)]).score))
+    scorer = _sacrebleu().BLEU(effective_order=True)
+    score = scorer.corpus_score([spaced(text) for text in predictions], [[spaced(text) for text in references]]).score
+    return min(100.0, float(score))
 
 
 def check_pairs(predictions: Sequence[str], references: Sequence[str]) -> None:

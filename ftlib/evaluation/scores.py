@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ftlib.data.words import spaced
 from ftlib.evaluation.confidence import Array, Finish, Interval, PairedTest, bootstrap, mean, paired_test
 from ftlib.evaluation.metrics import bleu, check_pairs, exact_match, rouge_l
 from ftlib.evaluation.text_metrics import distinct_each, refuses, repeats
@@ -72,7 +73,7 @@ def _bleu_counts(predictions: Sequence[str], references: Sequence[str]) -> Array
     from sacrebleu.metrics.bleu import BLEU
 
     scorer, pairs = BLEU(), zip(predictions, references, strict=True)
-    scores: list[Any] = [scorer.corpus_score([prediction], [[reference]]) for prediction, reference in pairs]
+    scores: list[Any] = [scorer.corpus_score([spaced(one)], [[spaced(other)]]) for one, other in pairs]
     return np.array([[*score.counts, *score.totals, score.sys_len, score.ref_len] for score in scores], dtype=float)
 
 
@@ -81,7 +82,8 @@ def _bleu_of_counts(sums: Array, rows: int) -> Array:
 
     def one(counts: Array) -> float:
         found, there, (written, wanted) = counts[:4], counts[4:8], counts[8:]
-        return min(100.0, float(BLEU.compute_bleu(list(found), list(there), int(written), int(wanted)).score))
+        score = BLEU.compute_bleu(list(found), list(there), int(written), int(wanted), effective_order=True)
+        return min(100.0, float(score.score))
 
     return np.apply_along_axis(one, -1, sums)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from ftlib.data.messages import Message, assistant, user
 from ftlib.errors import DataError
@@ -42,8 +44,26 @@ _BEHIND = (
     "[/INST]",
     "<think>",
 )
-# Names alone stand in front of ordinary texts too: they count only as a pair.
-_PAIRS = (("USER:", "ASSISTANT:"), ("User:", "Assistant:"), ("Human:", "Assistant:"), ("Q:", "A:"))
+# Names alone stand in front of ordinary texts too: they count only as a pair, one where a text or a line begins (or
+# behind a sentence, as Vicuna has it) and the other where the text ends and waits.
+_ASKS = "question|q|instruction|human|user|prompt|input|customer|query|task"
+_ANSWERS = "answer|a|response|assistant|output|bot|chatbot|ai|gpt|completion|model"
+_WAITS = re.compile(rf"\s<?(?:{_ANSWERS})>? ?:\Z", re.IGNORECASE)
+_ANSWERED = re.compile(rf"<?(?:{_ANSWERS})>? ?:\s", re.IGNORECASE)
+_ASKED = re.compile(rf"(?:^|\n|[.!?] )\s*(<?(?:{_ASKS})>? ?:)\s", re.IGNORECASE)
+# The headings of a frame, however they are spelt (###Question:, ### question, ### 指令), and other families' tokens.
+_HEADING = r"#{2,} ?(?:%s)(?: ?[:\uff1a]|(?=\n|$))"
+_ASKING = re.compile(
+    _HEADING
+    % f"{_ASKS}|system|指令|问题"
+    + r"|<\|\w+\|>|<\uff5c\w+\uff5c>|\[\|\w+\|\]|<reserved_\d+>|\[gMASK\]|\[Round \d+\]|GPT4 Correct User:"
+    r"|Below (?:is|are) (?:an? |some )?(?:instruction|question|request|conversation)s?\b(?=.*?#{2,} ?\w)",
+    re.IGNORECASE | re.DOTALL,
+)
+_ANSWERING = re.compile(_HEADING % f"{_ANSWERS}|回答" + r"|<\|assistant\|>", re.IGNORECASE)
+_WAITING = re.compile(r"\n(" + _HEADING % f"{_ANSWERS}|回答" + r"|#{3,}$)\Z", re.IGNORECASE)
+_TAIL = 40
+_ENDED = re.compile(r"(?:<\|(?:\w*end\w*|eot\w*|eom\w*|return)\|>|</s>|<eos>|\[\|endofturn\|\])\Z", re.IGNORECASE)
 _ENDS = (
     "<|im_end|>",
     "<|endoftext|>",
@@ -79,17 +99,43 @@ class FrameFinder:
         """
         if not self._adds:
             return ""
-        found = (self._in(message["content"] or "", message["role"]) for message in messages)
-        return next(filter(None, found), "")
+        texts = [(_without_beginning(message["content"] or ""), message["role"]) for message in messages]
+        found = (self._in(text, role) for text, role in texts)
+        return next(filter(None, found), "") or _divided([text for text, _ in texts])
 
     def _in(self, text: str, role: str) -> str:
-        text = _without_beginning(text)
         if role == "assistant":
-            return _first(text, begins=self._behind, ends=_ENDS)
+            return _first(text, begins=self._behind, ends=_ENDS) or _found(_ANSWERING.match(text), _ended(text))
         if role != "user":
-            return _first(text, begins=self._front, ends=())
-        pairs = [one for one, other in _PAIRS if text.startswith(one) and text.endswith(f"\n{other}")]
-        return pairs[0] if pairs else _first(text, begins=self._front, ends=self._behind)
+            return _first(text, begins=self._front, ends=()) or _found(_ASKING.match(text))
+        known = _first(text, begins=self._front, ends=self._behind)
+        return known or _found(_ASKING.match(text), _waiting(text)) or _pair(text)
+
+
+def _found(*matches: re.Match[str] | None) -> str:
+    """Return what was found first, on one line."""
+    return next((" ".join(match[0].split())[:40] for match in matches if match), "")
+
+
+def _ended(text: str) -> re.Match[str] | None:
+    return _ENDED.search(text[-_TAIL:])
+
+
+def _waiting(text: str) -> re.Match[str] | None:
+    return _WAITING.search(text[-_TAIL:])
+
+
+def _pair(text: str) -> str:
+    """Return the name in front of a question, if that of the answer waits at the text's end."""
+    found = _ASKED.search(text) if _WAITS.search(text[-_TAIL:]) else None
+    return found[1] if found else ""
+
+
+def _divided(texts: Sequence[str]) -> str:
+    """Return the name in front of a question whose answer begins with the other name."""
+    pairs = pairwise(texts)
+    found = (_ASKED.match(one) for one, other in pairs if _ANSWERED.match(other))
+    return next((match[1] for match in found if match), "")
 
 
 def _first(text: str, *, begins: tuple[str, ...], ends: tuple[str, ...]) -> str:
