@@ -1,0 +1,48 @@
+"""Notebooks of the first edition find every module where they knew it."""
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import ftlib
+from ftlib.first_edition import MOVED, RENAMED
+
+
+@pytest.mark.parametrize("old", sorted(MOVED))
+def test_a_moved_module_is_found_and_says_where_it_is(old, monkeypatch):
+    monkeypatch.delitem(sys.modules, f"ftlib.{old}", raising=False)
+    with pytest.warns(DeprecationWarning, match=f"ftlib.{old} is ftlib.{MOVED[old]} since the second edition"):
+        found = importlib.import_module(f"ftlib.{old}")
+    now = importlib.import_module(f"ftlib.{MOVED[old]}")
+    for name, value in vars(now).items():
+        if not name.startswith("__"):
+            assert getattr(found, name) is value
+
+
+def test_names_that_changed_are_found_under_the_old_ones(monkeypatch):
+    for module, old in (("ledger", "Ledger"), ("measures", "MEASURES")):
+        monkeypatch.delitem(sys.modules, f"ftlib.{module}", raising=False)
+        with pytest.warns(DeprecationWarning):
+            found = importlib.import_module(f"ftlib.{module}")
+        assert getattr(found, old) is getattr(importlib.import_module(f"ftlib.{MOVED[module]}"), RENAMED[old])
+
+
+def test_no_module_of_today_has_a_name_of_then():
+    today = {one.name.removeprefix("ftlib.") for one in pkgutil.walk_packages(ftlib.__path__, "ftlib.")}
+    assert not today & MOVED.keys()
+
+
+def test_what_was_never_there_is_not_found():
+    with pytest.raises(ModuleNotFoundError, match="ftlib.nothing"):
+        importlib.import_module("ftlib.nothing")
+
+
+@pytest.mark.parametrize("name", ["estimate", "inference"])
+@pytest.mark.parametrize("first", ["import ftlib.{0}", "from ftlib.{0} import __doc__", "import ftlib"])
+def test_a_room_that_is_a_function_too_can_be_called_after_any_import(name, first):
+    code = f"{first.format(name)}; from ftlib import {name}; print(callable({name}), {name}.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout == f"True ftlib.{name}\n"
