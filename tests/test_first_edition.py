@@ -25,7 +25,7 @@ def test_a_moved_module_is_found_and_says_where_it_is(old, monkeypatch):
 def test_names_that_changed_are_found_under_the_old_ones(monkeypatch):
     for module, old in (("ledger", "Ledger"), ("measures", "MEASURES")):
         monkeypatch.delitem(sys.modules, f"ftlib.{module}", raising=False)
-        with pytest.warns(DeprecationWarning):
+        with pytest.warns(DeprecationWarning, match="since the second edition"):
             found = importlib.import_module(f"ftlib.{module}")
         assert getattr(found, old) is getattr(importlib.import_module(f"ftlib.{MOVED[module]}"), RENAMED[old])
 
@@ -36,7 +36,7 @@ def test_no_module_of_today_has_a_name_of_then():
 
 
 def test_what_was_never_there_is_not_found():
-    with pytest.raises(ModuleNotFoundError, match="ftlib.nothing"):
+    with pytest.raises(ModuleNotFoundError, match=r"ftlib\.nothing"):
         importlib.import_module("ftlib.nothing")
 
 
