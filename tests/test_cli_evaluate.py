@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from ftlib import cli
 from ftlib.cli import completion
 from ftlib.cli.evaluate import _rows
-from ftlib.errors import DataError
+from ftlib.errors import ColumnWarning, DataError
 from ftlib.evaluation.json_scores import json_measures
 from ftlib.evaluation.scores import LOSS_SCORES, SCORES
 from ftlib.inference.generation import answer
@@ -100,8 +100,45 @@ def test_any_format_gives_questions(tmp_path):
     turns = [("system", "Be kind."), ("user", "Why?"), ("assistant", "So."), ("user", "And?"), ("assistant", "Ah.")]
     row = {"messages": [{"role": role, "content": content} for role, content in turns]}
     path.write_text(json.dumps(row) + "\n", encoding="utf-8")
-    assert _rows(str(path), None) == [{"question": "Why?", "answer": "So."}]
+    with pytest.warns(ColumnWarning, match="only the first question is asked"):
+        assert _rows(str(path), None) == [{"question": "Why?", "answer": "So."}]
     assert "topic" in _rows("faq", "test")[0]
+
+
+def _said(*turns):
+    return {"messages": [{"role": role, "content": text} for role, text in turns]}
+
+
+def test_the_first_question_goes_with_the_answer_behind_it_and_the_rest_is_told(tmp_path):
+    rows = [
+        _said(("user", "Why?"), ("assistant", "So.")),
+        _said(("system", "Be brief."), ("user", "How?"), ("assistant", "Thus."), ("user", "Who?"), ("assistant", "I.")),
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with pytest.warns(ColumnWarning) as told:
+        found = _rows(str(path), None)
+    assert found == [{"question": "Why?", "answer": "So."}, {"question": "How?", "answer": "Thus."}]
+    assert [str(one.message) for one in told] == [
+        "1 of 2 rows hold a system message: only the first question is asked, without it",
+        "1 of 2 rows hold turns behind the first answer: only the first question is asked, without it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "question"), [({"context": "It rains."}, "Why?\n\nIt rains."), ({"context": ""}, "Why?")]
+)
+def test_a_question_is_asked_with_its_context_as_it_is_trained(tmp_path, more, question):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"question": "Why?", "answer": "So.", **more}) + "\n", encoding="utf-8")
+    assert [row["question"] for row in _rows(str(path), None)] == [question]
+
+
+def test_a_system_column_that_is_not_asked_is_told(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"question": "Why?", "answer": "So.", "system": "Be brief."}) + "\n", encoding="utf-8")
+    with pytest.warns(ColumnWarning, match="hold a system message"):
+        assert _rows(str(path), None) == [{"question": "Why?", "answer": "So."}]
 
 
 def test_a_testing_file_says_everything_itself(tmp_path):

@@ -71,6 +71,12 @@ NAMED = [
     {"documents": ["A text that the question is about."]},
     {"history": "Two? Two."},
     {"a_column_nobody_knows": "which may matter"},
+    {"image_url": "https://x/cat.png"},
+    {"image_path": "cat.png"},
+    {"picture_id": "7"},
+    {"audio_file": "a.wav"},
+    {"split": "test"},
+    {"split": "Validation"},
 ]
 NO_MATTER = [
     {"id": "7", "conversation_id": "c", "prompt_id": "p", "idx": 3, "uuid": "u"},
@@ -80,6 +86,7 @@ NO_MATTER = [
     {"tools": [], "images": [], "system": "", "history": [], "rejected": None, "score": None, "label": None},
     {"label": True, "is_correct": True, "kto_tag": "True", "rejected": False},
     {"first_question": "Why?"},
+    {"split": "train"},
 ]
 
 

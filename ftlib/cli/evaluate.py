@@ -14,7 +14,7 @@ import typer
 
 from ftlib.cli import completion
 from ftlib.cli.group import WrongUsage
-from ftlib.errors import DataError, SkippedRowWarning
+from ftlib.errors import ColumnWarning, DataError, SkippedRowWarning
 
 if TYPE_CHECKING:
     from ftlib.data.messages import Message
@@ -127,22 +127,42 @@ def evaluate(
 def _rows(
     source: str, split: str | None, limit: int | None = None, on_error: OnError = "raise"
 ) -> list[dict[str, Any]]:
-    """Read questions with their answers; of other formats than question-answer, the first exchange of each row."""
+    """Read questions with their answers; of conversations, the first exchange of each. What isn't asked is told."""
+    from ftlib.data.columns import SYSTEM
     from ftlib.data.reading import iter_conversations, read_rows
 
+    more = {"context", "history", *SYSTEM}  # what the conversation of a question and its answer is read from, too
     name, conversations = iter_conversations(source, split=split, on_error=on_error)
     if name == "question-answer":
-        return read_rows(source, split=split, limit=limit, on_error=on_error)
-    return list(islice(_first_pairs(conversations, on_error), limit))
+        rows = read_rows(source, split=split, limit=limit, on_error=on_error)
+        if not any(str(column).lower() in more and value for row in rows for column, value in row.items()):
+            return rows
+    asked = list(islice(_first_pairs(conversations, on_error), limit))
+    for left in ("a system message", "turns behind the first answer"):
+        if number := sum(left in missing for _, missing in asked):
+            warnings.warn(
+                f"{number} of {len(asked)} rows hold {left}: only the first question is asked, without it",
+                ColumnWarning,
+                stacklevel=2,
+            )
+    return [pair for pair, _ in asked]
 
 
-def _first_pairs(conversations: Iterable[Sequence[Message]], on_error: OnError) -> Iterator[dict[str, Any]]:
+def _first_pairs(
+    conversations: Iterable[Sequence[Message]], on_error: OnError
+) -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """Yield the first question with the first answer behind it, and what else its conversation holds."""
     for number, messages in enumerate(conversations):
-        first = {message["role"]: message["content"] for message in reversed(messages)}
-        if first.get("user") and first.get("assistant"):
-            yield {"question": first["user"], "answer": first["assistant"]}
+        roles = [message["role"] for message in messages]
+        asked = roles.index("user") if "user" in roles else len(roles)
+        answered = roles.index("assistant", asked) if "assistant" in roles[asked:] else None
+        if answered is not None and messages[asked]["content"] and messages[answered]["content"]:
+            held = ["a system message"] * ("system" in roles) + ["turns behind the first answer"] * (
+                answered + 1 < len(roles)
+            )
+            yield {"question": messages[asked]["content"], "answer": messages[answered]["content"]}, held
             continue
-        told = f"row {number}: no question with a text as its answer (roles: {', '.join(first)})"
+        told = f"row {number}: no question with a text as its answer (roles: {', '.join(dict.fromkeys(roles))})"
         if on_error == "raise":
             raise DataError(f"{told}: delete the row, or leave it out with --skip-bad-rows")
         warnings.warn(f"skipped: {told}", SkippedRowWarning, stacklevel=2)

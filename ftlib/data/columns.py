@@ -16,6 +16,11 @@ _GOOD = {"label", "kto_tag", "correct", "accepted", "desirable", "preferred", "a
 _BAD = {"wrong", "incorrect", "rejected", "bad", "undesirable", "deleted"}
 _MEDIA = {"image", "images", "audio", "audios", "video", "videos"}
 
+_ABOUT_MEDIA = re.compile(
+    r"(image|img|picture|photo|figure|screenshot|audio|speech|video)s?_(urls?|ids?|paths?|files?|filenames?|names?)"
+)
+_HELD_OUT = {"test", "validation", "valid", "val", "dev", "eval", "evaluation", "heldout", "held-out", "holdout"}
+
 _ASIDE = {
     *("id", "ids", "uuid", "uid", "guid", "idx", "index", "no", "nr", "number", "key", "hash", "md5", "sha", "sha256"),
     *("row", "row_number", "unnamed: 0", "__index_level_0__", "source", "sources", "url", "link", "dataset", "origin"),
@@ -63,6 +68,8 @@ _REMEDIES = [
     (r"(rejected|chosen|worse|better).*", "only the answer is learnt; two answers to choose from are for DPO"),
     (r"(is_|was_)?(label|kto_tag|correct|accepted|desirable|preferred|approved|helpful|good)", _JUDGED),
     (r".*(score|rank|rating|reward|quality|votes?|likes|weight|preference|feedback|judg|grade).*", _JUDGED),
+    (_ABOUT_MEDIA.pattern, "only text is learnt: delete rows that can't be answered without it"),
+    (r"split", "rows of every split are read alike: take out those that should not be trained on"),
     (r"history", "turns before the question stand in the messages, or nowhere: put them there"),
 ]
 _OTHERWISE = "write it into the messages if it should be learnt, and take it out of the rows if not"
@@ -113,7 +120,7 @@ def left_out(row: Mapping[str, Any], read: Collection[str], messages: Sequence[M
     >>> left_out({"question": "a", "answer": "b", "topic": "c", "score": 2, "tools": []}, {"question", "answer"}, [])
     ['score']
     """
-    names = _telling(tuple(map(str, row)), frozenset(read))
+    names = (*_telling(tuple(map(str, row)), frozenset(read)), *_held_out(row))
     if not names:
         return []
     texts = {message["content"] for message in messages}
@@ -152,7 +159,15 @@ def _telling(names: tuple[str, ...], read: frozenset[str]) -> tuple[str, ...]:
 
 def _is_aside(name: str) -> bool:
     spelt = re.sub(r"[ .-]+", "_", name.strip())
+    if _ABOUT_MEDIA.fullmatch(spelt):
+        return False
     return not spelt or name in _ASIDE or spelt in _ASIDE or bool(_ASIDE_ENDS.search(spelt))
+
+
+def _held_out(row: Mapping[str, Any]) -> list[str]:
+    """Return the column that says that a row was kept for testing."""
+    value = row.get("split")
+    return ["split"] if isinstance(value, str) and value.strip().lower() in _HELD_OUT else []
 
 
 def _said(name: str) -> str:
