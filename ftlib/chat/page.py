@@ -47,7 +47,14 @@ _SAVE = """(text) => {
   link.click();
   URL.revokeObjectURL(link.href);
 }"""
-_MARK_STOPPED = f"(...told) => told.map((text) => text.replace({json.dumps(WRITING)}, 'Stopped.'))"
+_STOPPING = "() => {window.ftlibStopping = true}"
+# Without Stop nothing is written back: by then the next answer may be writing into the same places.
+_MARK_STOPPED = f"""(...told) => {{
+  const stopping = window.ftlibStopping;
+  window.ftlibStopping = false;
+  const shown = (text) => stopping && text.includes({json.dumps(WRITING)});
+  return told.map((text) => shown(text) ? text.replace({json.dumps(WRITING)}, "Stopped.") : {{__type__: "update"}});
+}}"""
 _REFRESH_SECONDS = 0.05
 _LONGEST_ANSWER = 2**16
 _READY = "Ask something. Nothing that you write leaves this machine."
@@ -170,6 +177,7 @@ class Page:
             press(None, None, None, cancels=[asked, again])  # first: steps of a press are begun in their order
             return press(self._end, None, None, **at_once)
 
+        self.stop.click(None, None, None, js=_STOPPING)
         end(self.stop.click)
         for answer in (asked, again):  # what still says that it is being written was stopped
             answer.then(None, self.told, self.told, js=_MARK_STOPPED, **at_once)

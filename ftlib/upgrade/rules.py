@@ -169,9 +169,9 @@ _METHOD_RULES = (
         _TF5,
         (),
         "floating_point_ops",
-        "ftlib.compat.trainer.floating_point_ops",
+        "ftlib.compat.floating_point_ops",
         "models have lost it; the function counts the same",
-        needs="from ftlib.compat.trainer import floating_point_ops",
+        needs="from ftlib.compat import floating_point_ops",
     ),
     Rule(
         "method",
