@@ -214,3 +214,17 @@ def test_a_listing_is_renewed(tmp_path, monkeypatch):
 def test_a_page_without_markers_is_an_error(text, why):
     with pytest.raises(DataError, match=why):
         renew(text)
+
+
+def test_a_mistyped_test_file_is_told_which_one_was_meant(monkeypatch, capsys):
+    status, _, said = start(monkeypatch, capsys, "evaluate", "sft_freezing_tst")
+    assert status == 1
+    assert "Did you mean 'sft_freezing_test'?" in said
+
+
+@pytest.mark.parametrize("options", [["--device", "cud"], ["--seed", "9" * 30], ["--temperature", "inf"]])
+def test_what_no_machine_can_do_is_no_surprise(options, monkeypatch, capsys):
+    status, _, said = start(monkeypatch, capsys, "generate", "hi", *options)
+    assert status == 1
+    assert said.startswith("ftlib: ")
+    assert "did not expect" not in said

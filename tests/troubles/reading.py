@@ -105,7 +105,7 @@ READING = (
     Trouble(
         "no known format has these fields",
         "DataError: data.jsonl, line 1 (byte 0): no known format has these fields: 'ask', 'reply'; choose one with "
-        "format= (question-answer, alpaca, ...)",
+        "format= (question-answer, alpaca, ...), or rename the columns, to 'question' and 'answer' say",
         cause="The format of a file is told from the names of its fields, and these belong to none.",
         cure="Rename the fields to those of a known format:",
         provoke=_LOAD.format("data.jsonl"),
@@ -176,7 +176,7 @@ READING = (
     Trouble(
         "not JSON: it ends in the middle",
         "DataError: data.jsonl, line 2 (byte ...): not JSON: it ends in the middle (...): the text is cut off; fetch "
-        "the file again",
+        "the file again, or, if this object goes on in the next line, write it in one",
         cause="The download, or the program that wrote the file, stopped before the end.",
         cure="Fetch it again, or delete the half line:",
         provoke=_LOAD.format("data.jsonl"),
