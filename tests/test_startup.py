@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-MODULES_OF_IMPORT, MODULES_OF_HELP = 60, 200  # beyond those of Python itself: about twice what it takes
+MODULES_OF_IMPORT, MODULES_OF_HELP = 120, 200  # beyond those of Python itself: about twice what it takes
 HEAVY = {
     "torch",
     "transformers",

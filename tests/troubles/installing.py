@@ -12,7 +12,8 @@ INSTALLING = (
         provoke="""
             import sys
             from unittest import mock
-            import ftlib
+            import ftlib.data
+            vars(ftlib.data).pop("load_conversations", None)
             with mock.patch.dict(sys.modules, {"datasets": None}):
                 sys.modules.pop("ftlib.data.reading", None)
                 ftlib.load_conversations
