@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from ftlib.errors import DataError, ProviderError
-from ftlib.hosted import Reply, ask, client, failures, why_not
+from ftlib.hosted import ask, client, failures, why_not
 from ftlib.hosted.providers import PROVIDERS, Price, find_endpoint
 from tests.loopback import CANARY, Loopback, Response
 
