@@ -271,6 +271,7 @@ ROW = {"question": "Łódź → 日本 🐛?", "answer": "█ “So” — \x1b[
 @pytest.mark.parametrize("command", ["data", "data --json", "evaluate --compare", "upgrade", "an error"])
 def test_a_pipe_of_any_encoding_takes_every_letter(tmp_path, encoding, command):
     (tmp_path / "rows.jsonl").write_text(json.dumps(ROW) + "\n", encoding="utf-8")
+    (tmp_path / "other.jsonl").write_text('{"日本": 1}\n', encoding="utf-8")
     (tmp_path / "old.py").write_text(
         f"from transformers import TrainingArguments\nTrainingArguments({ROW['question']!r}, no_cuda=True)\n",
         encoding="utf-8",
@@ -282,7 +283,7 @@ def test_a_pipe_of_any_encoding_takes_every_letter(tmp_path, encoding, command):
         "data --json": ["data", "rows.jsonl", "--json"],
         "evaluate --compare": ["evaluate", "--compare", "found.json", "found.json"],
         "upgrade": ["upgrade", "old.py"],
-        "an error": ["data", "日本.jsonl"],
+        "an error": ["data", "other.jsonl"],
     }
     done = subprocess.run(
         [sys.executable, "-c", CODE, *arguments[command]],

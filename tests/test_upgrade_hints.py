@@ -16,6 +16,8 @@ from ftlib.upgrade.installed import due_rules, installed_versions
 from ftlib.upgrade.rule import PACKAGES
 from ftlib.upgrade.rules import RULES
 
+# Whoever imports it first hears that it may change (trl/experimental/__init__.py): these tests ask just that.
+pytestmark = pytest.mark.filterwarnings("ignore:You are importing from 'trl.experimental'")
 DUES = due_rules(installed_versions())
 CONFIGS = ("SFTConfig", "DPOConfig", "KTOConfig", "RewardConfig", "GRPOConfig", "RLOOConfig", "DistillationConfig")
 # Words with capitals or underscores that name no object of a library.

@@ -278,7 +278,10 @@ def test_code_that_no_parser_can_hold_ends_no_process(tmp_path):
             (tmp_path / f"{kind}_{depth}.py").write_text(code, encoding="utf-8")
             (tmp_path / f"{kind}_{depth}.ipynb").write_text(notebook(source=code), encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "ftlib.cli", "upgrade", str(tmp_path), "--json"], capture_output=True, text=True
+        [sys.executable, "-m", "ftlib.cli", "upgrade", str(tmp_path), "--json"],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     assert done.returncode == 1, done.stderr[-500:]
     reports = json.loads(done.stdout)

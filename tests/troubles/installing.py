@@ -13,7 +13,8 @@ INSTALLING = (
             import sys
             from unittest import mock
             import ftlib.data
-            vars(ftlib.data).pop("load_conversations", None)
+            for one in (ftlib, ftlib.data):
+                vars(one).pop("load_conversations", None)
             with mock.patch.dict(sys.modules, {"datasets": None}):
                 sys.modules.pop("ftlib.data.reading", None)
                 ftlib.load_conversations
