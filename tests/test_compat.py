@@ -352,6 +352,7 @@ def test_the_estimate_needs_no_release_in_particular():
     assert (torch.autocast, torch.is_autocast_enabled) == (autocast, is_enabled)
 
 
+@pytest.mark.skipif(compat.is_before("5.1"), reason="before 5.1 torch answers otherwise in this thread")
 def test_torch_stays_as_it_is_for_all_threads():
     originals = torch.autocast, torch.is_autocast_enabled
     with autocast_on_meta():

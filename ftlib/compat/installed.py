@@ -56,3 +56,11 @@ def enable_checkpointing(model: Any, **options: Any) -> None:
     if getattr(model, "_require_grads_hook", None) is not None:
         # For the other variant's sake the embeddings' output would need gradients now, and with it every frozen block.
         model.disable_input_require_grads()
+
+
+def text_config(config: Any) -> Any:
+    """Return the part of a model's configuration that its text is about: of a model of text, all of it.
+
+    Releases before 4.45 have no ``get_text_config``. Can go when 4.44 is no longer supported.
+    """
+    return config.get_text_config() if hasattr(config, "get_text_config") else config

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from ftlib.compat.installed import text_config
 from ftlib.errors import ModelError
 from ftlib.models.trainable import blocks
 
@@ -48,7 +49,7 @@ def repeated_flops_per_token(model: Any) -> int:
 
 def _active_shares(model: Any) -> dict[int, float]:
     """Share of the tokens that each stack of a mixture's experts sees: a token goes to a few of them."""
-    chosen = getattr(model.config.get_text_config(), "num_experts_per_tok", None)
+    chosen = getattr(text_config(model.config), "num_experts_per_tok", None)
     if not isinstance(chosen, int):
         return {}
     stacks = (module for module in model.modules() if "experts" in type(module).__name__.lower())

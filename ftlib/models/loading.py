@@ -25,7 +25,7 @@ from transformers import (
 from transformers.utils import GENERATION_CONFIG_NAME
 from transformers.utils import logging as transformers_logging
 
-from ftlib.compat.installed import dtype_argument
+from ftlib.compat.installed import dtype_argument, text_config
 from ftlib.errors import DataError, ModelError
 from ftlib.files import check_folder
 from ftlib.locales import why_unreadable
@@ -184,7 +184,7 @@ def _embeddings_grew(model: Any) -> bool:
     """Whether a model with adapters has other rows of embeddings than its base model on disk: for added tokens, say."""
     name = next(iter(model.peft_config.values())).base_model_name_or_path
     try:
-        config = AutoConfig.from_pretrained(resolve_name(name)).get_text_config()
+        config = text_config(AutoConfig.from_pretrained(resolve_name(name)))
     except (ModelError, OSError, ValueError):
         return False  # it was built here and has no base to be loaded from: whoever loads it brings the embeddings
     return bool(config.vocab_size != model.get_input_embeddings().weight.shape[0])
@@ -261,7 +261,7 @@ def context_length(model: PreTrainedModel) -> int:
     Where positions are no table (the distances of BLOOM, the state of a Mamba) that is as many as there is memory for:
     :data:`NO_LIMIT`, unless the configuration says how many it was trained with.
     """
-    config = model.config.get_text_config()
+    config = text_config(model.config)
     found = (getattr(config, field, None) for field in _CONTEXT_FIELDS)
     return next((int(tokens) for tokens in found if tokens and tokens > 0), NO_LIMIT)
 

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
+from ftlib.compat.installed import text_config
 from ftlib.errors import LossWarning
 from ftlib.models.target_logits import first_rows, looked_at, model_inputs, padded_on_the_right
 from ftlib.text.tokenization import IGNORED
@@ -69,4 +70,4 @@ def _candidates(model: Any) -> list[float]:
 
 
 def _text_config(model: Any) -> Any:
-    return model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    return text_config(model.config)

@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 from trl import SFTConfig, SFTTrainer
 
+from ftlib.compat.installed import text_config
 from ftlib.errors import TrainingError
 from ftlib.models.target_logits import looked_at
 from ftlib.training.hf import PlannedSteps, planned_optimizer, trainer_arguments
@@ -88,7 +89,7 @@ def _first_batch(job: Job) -> tuple[dict[str, Tensor], Tensor]:
 
 
 def _text_config(model: Any) -> Any:
-    return model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    return text_config(model.config)
 
 
 class _SFTTrainer(PlannedSteps, SFTTrainer):
