@@ -5,10 +5,13 @@ It imports nothing of ours but the table of releases, so that whatever loads or 
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import transformers
+from transformers.utils import logging as transformers_logging
 
 from ftlib.compat.translate import Release
 
@@ -64,3 +67,15 @@ def text_config(config: Any) -> Any:
     Releases before 4.45 have no ``get_text_config``. Can go when 4.44 is no longer supported.
     """
     return config.get_text_config() if hasattr(config, "get_text_config") else config
+
+
+@contextlib.contextmanager
+def no_progress_bar() -> Iterator[None]:
+    """Load without a progress bar: one for a file of 15 MB is noise in a notebook. Other calls keep theirs."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()

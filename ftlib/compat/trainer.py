@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import inspect
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,9 @@ import torch
 import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
 from transformers.integrations.integration_utils import TensorBoardCallback
-from transformers.utils import logging as transformers_logging
 
 from ftlib.compat.api_changes import FROM_PRETRAINED, TRAINER, TRAINING_ARGUMENTS, Rename
-from ftlib.compat.installed import dtype_argument, enable_checkpointing, gguf_arguments, is_before
+from ftlib.compat.installed import dtype_argument, enable_checkpointing, gguf_arguments, is_before, no_progress_bar
 from ftlib.compat.translate import CompatError, Release, translate
 from ftlib.errors import ModelError
 from ftlib.estimate.throughput import ThroughputCallback, model_flops_per_token
@@ -240,7 +239,7 @@ class _EvaluateAtTheEnd(TrainerCallback):
 
 
 def _load_weights(model: Any, folder: Path) -> None:
-    with _no_progress_bar():
+    with no_progress_bar():
         precision = dtype_argument(model.dtype)
         stored, report = type(model).from_pretrained(folder, **precision, output_loading_info=True)
     missing = sorted(report["missing_keys"])
@@ -249,17 +248,6 @@ def _load_weights(model: Any, folder: Path) -> None:
             f"{folder}: the checkpoint lacks weights of the model ({missing[0]}, say): was it another one?"
         )
     model.load_state_dict(stored.state_dict())
-
-
-@contextlib.contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
 
 
 def _translated(names: dict[str, Any], rows: Iterable[Rename], known: set[Any], *, warn: bool) -> dict[str, Any]:

@@ -23,9 +23,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.utils import GENERATION_CONFIG_NAME
-from transformers.utils import logging as transformers_logging
 
-from ftlib.compat.installed import dtype_argument, text_config
+from ftlib.compat.installed import dtype_argument, no_progress_bar, text_config
 from ftlib.errors import DataError, ModelError
 from ftlib.files import check_folder
 from ftlib.locales import why_unreadable
@@ -82,7 +81,7 @@ def load_model(
     if _is_adapter(place):
         return _load_adapter(place, device=device, dtype=dtype, trainable=trainable), tokenizer
     try:
-        with _no_progress_bar():
+        with no_progress_bar():
             model: Any = AutoModelForCausalLM.from_pretrained(
                 place, **dtype_argument(getattr(torch, dtype)), use_safetensors=True
             )
@@ -167,7 +166,7 @@ def save_quietly(model: PreTrainedModel, folder: Path) -> None:
     options: dict[str, Any] = {}
     if hasattr(model, "peft_config"):
         options = {"save_embedding_layers": _embeddings_grew(model)}
-    with _no_progress_bar():
+    with no_progress_bar():
         model.save_pretrained(folder, **options)
     if hasattr(model, "peft_config"):  # peft leaves it out; the ends that training taught are in it
         model.generation_config.save_pretrained(folder)
@@ -264,18 +263,6 @@ def context_length(model: PreTrainedModel) -> int:
     config = text_config(model.config)
     found = (getattr(config, field, None) for field in _CONTEXT_FIELDS)
     return next((int(tokens) for tokens in found if tokens and tokens > 0), NO_LIMIT)
-
-
-@contextlib.contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    # A bar for a file of 15 MB is noise in a notebook. Other calls of the caller keep theirs.
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
 
 
 def _reason(place: str, error: Exception) -> str:
