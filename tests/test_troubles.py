@@ -40,7 +40,9 @@ def names(tiny_model, tiny_tokenizer, conversations, tmp_path, monkeypatch):
     with mock.patch.dict(os.environ), contextlib.ExitStack() as stack:
         for name in filter(None, sum(variables, ())):
             os.environ.pop(name, None)
-        found = {"tokenizer": copy.deepcopy(tiny_tokenizer), "conversations": conversations, "stack": stack}
+        tokenizer = copy.deepcopy(tiny_tokenizer)
+        tokenizer.deprecation_warnings = {}  # what another test has made it say once it would not say again
+        found = {"tokenizer": tokenizer, "conversations": conversations, "stack": stack}
         yield {**found, "model": tiny_model, "rows": tokenize(conversations, tiny_tokenizer)}
 
 
