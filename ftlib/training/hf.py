@@ -7,8 +7,11 @@ plain loop's.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -26,13 +29,30 @@ from ftlib.training.randomness import States, random_states, set_random_states
 def run(job: Job) -> None:
     """Take the steps of a job with Hugging Face's Trainer."""
     was_training, states = job.model.training, random_states()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, precision_of_this_run_only():
         arguments = TrainingArguments(**trainer_arguments(job, folder))
         trainer = _HFTrainer(TargetLoss(job.model, job.batches.accumulation_steps), arguments, job=job, states=states)
         try:
             trainer.train()
         finally:
             job.model.train(was_training)
+
+
+@contextlib.contextmanager
+def precision_of_this_run_only() -> Iterator[None]:
+    """Let neither the environment choose a Trainer's precision, nor a Trainer that of the next run in this process.
+
+    Accelerate reads the precision in a variable where the arguments name none, and transformers 4 writes what they
+    name there, for good: after a run in bfloat16, one in float32 would be in bfloat16 too.
+    """
+    name = "ACCELERATE_MIXED_PRECISION"
+    before = os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
 
 
 def trainer_arguments(job: Job, folder: str) -> dict[str, Any]:

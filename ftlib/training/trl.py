@@ -19,7 +19,7 @@ from trl import SFTConfig, SFTTrainer
 from ftlib.compat.installed import text_config
 from ftlib.errors import TrainingError
 from ftlib.models.target_logits import looked_at
-from ftlib.training.hf import PlannedSteps, planned_optimizer, trainer_arguments
+from ftlib.training.hf import PlannedSteps, planned_optimizer, precision_of_this_run_only, trainer_arguments
 from ftlib.training.job import STEP_TARGETS, Job, TargetLoss
 from ftlib.training.own_loss import auxiliary_weight
 from ftlib.training.randomness import States, random_states
@@ -32,7 +32,7 @@ def run(job: Job) -> None:
         TrainingError: TRL's loss of this model is not the model's own.
     """
     was_training, own, states = job.model.training, set(vars(job.model)), random_states()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, precision_of_this_run_only():
         arguments = SFTConfig(**trainer_arguments(job, folder), **_further_arguments(job))
         try:
             with _configuration_kept(job.model):
