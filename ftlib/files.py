@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from ftlib.errors import DataError
+from ftlib.errors import DataError, FtlibError
 
 
 def check_target(path: str | Path, *, sources: Iterable[Path] = ()) -> Path:
@@ -59,6 +61,41 @@ def check_folder(path: str | Path) -> Path:
     except OSError as error:
         raise DataError(f"{folder}: can't be written ({error.strerror}): check permissions, or name another") from error
     return folder
+
+
+def read_note(path: Path, *keys: str, error: type[FtlibError], way_out: str) -> dict[str, Any]:
+    """Read a small JSON file that ftlib or peft wrote beside a model, and which may have been damaged since.
+
+    Args:
+        path: The file.
+        keys: Of its object; they must be there.
+        error: What to raise.
+        way_out: What to do if it can't be read, which ends the message.
+
+    Returns:
+        The object.
+
+    Raises:
+        FtlibError: It can't be read, is no JSON object, or lacks a key.
+
+    >>> import tempfile
+    >>> from ftlib.errors import ModelError
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     note = Path(folder) / "state.json"
+    ...     _ = note.write_text('{"step": 4}')
+    ...     read_note(note, "step", error=ModelError, way_out="train again")
+    {'step': 4}
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as reason:
+        raise error(f"{path}: can't be read ({reason.strerror}): {way_out}") from reason
+    except ValueError as reason:
+        raise error(f"{path}: holds no JSON ({reason}): {way_out}") from reason
+    missing = [key for key in keys if not isinstance(found, dict) or key not in found]
+    if missing or not isinstance(found, dict):
+        raise error(f"{path}: expected a JSON object{' with ' + ', '.join(missing) if missing else ''}: {way_out}")
+    return found
 
 
 def write_whole(path: Path, text: str) -> None:

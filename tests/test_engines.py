@@ -235,7 +235,14 @@ def test_a_step_that_is_skipped_does_not_shift_the_rates(tiny_model, rows, run, 
 
 
 def test_lightning_is_refused_under_torchrun(tiny_model, rows, run, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {
+        "WORLD_SIZE": "2",
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "MASTER_ADDR": "::1",
+        "MASTER_PORT": "9",
+    }.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(TrainingError, match="the engine lightning trains in one process here: choose loop or hf"):
         run("lightning", tiny_model, rows, steps=1)
 

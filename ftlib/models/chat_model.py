@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ftlib.errors import ModelError
 from ftlib.models.loading import Dtype, load_model
-from ftlib.models.names import resolve_name
+from ftlib.models.names import base_of_adapter, resolve_name
 from ftlib.models.run_folder import run_config, run_template
 from ftlib.models.trainable import merge_lora
 from ftlib.text.chat_template import template_of
@@ -77,7 +76,7 @@ def base_of(name: str) -> str:
     config = run_config(name)
     if config is not None:
         return str(config["model"]["name"])
-    adapter = Path(resolve_name(name)) / "adapter_config.json"
-    if adapter.is_file():
-        return str(json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    base = base_of_adapter(Path(resolve_name(name)))
+    if base is not None:
+        return base
     raise ModelError(f"{name}: nothing says which model it was tuned from: give two models to compare")

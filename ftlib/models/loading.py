@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import os
 import sys
 import warnings
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -28,7 +27,7 @@ from ftlib.compat.installed import dtype_argument, no_progress_bar, text_config
 from ftlib.errors import DataError, ModelError
 from ftlib.files import check_folder
 from ftlib.locales import why_unreadable
-from ftlib.models.names import holds_model, meant_model, resolve_name
+from ftlib.models.names import base_of_adapter, holds_model, meant_model, resolve_name
 from ftlib.models.smollm2 import NAME as SMOLLM2
 from ftlib.models.smollm2 import is_smollm2
 from ftlib.nearest import one_of
@@ -78,27 +77,33 @@ def load_model(
     chosen = check_device(device)
     place = resolve_name(name)
     tokenizer = load_tokenizer(place)
-    if _is_adapter(place):
-        return _load_adapter(place, device=device, dtype=dtype, trainable=trainable), tokenizer
+    base = base_of_adapter(Path(place))
+    if base is not None:
+        return _load_adapter(place, base, device=device, dtype=dtype, trainable=trainable), tokenizer
     try:
         with no_progress_bar():
             model: Any = AutoModelForCausalLM.from_pretrained(
                 place, **dtype_argument(getattr(torch, dtype)), use_safetensors=True
             )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(_reason(place, error)) from error
     return model.to(chosen).eval(), tokenizer
 
 
-def _is_adapter(place: str) -> bool:
-    return (Path(place) / "adapter_config.json").is_file()
+def _load_adapter(place: str, base_name: str, *, device: str | None, dtype: Dtype, trainable: bool) -> Any:
+    base, _ = load_model(base_name, device=device, dtype=dtype)
+    try:
+        return _put_on(base, place, trainable=trainable)
+    except (OSError, ValueError, TypeError, LookupError, RuntimeError, SafetensorError) as error:
+        raise ModelError(
+            f"{place}: the adapter can't be put on {base_name} ({_first_line(error)}): is it that model's, and whole? "
+            "Save it again with save_pretrained"
+        ) from error
 
 
-def _load_adapter(place: str, *, device: str | None, dtype: Dtype, trainable: bool) -> Any:
+def _put_on(base: Any, place: str, *, trainable: bool) -> Any:
     from peft import PeftModel
 
-    told = json.loads((Path(place) / "adapter_config.json").read_text(encoding="utf-8"))
-    base, _ = load_model(told["base_model_name_or_path"], device=device, dtype=dtype)
     rows = _embedding_rows(Path(place), base)
     embeddings: Any = base.get_input_embeddings()
     if rows is not None and rows != embeddings.weight.shape[0]:
@@ -265,8 +270,12 @@ def context_length(model: PreTrainedModel) -> int:
     return next((int(tokens) for tokens in found if tokens and tokens > 0), NO_LIMIT)
 
 
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
 def _reason(place: str, error: Exception) -> str:
-    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    first_line = _first_line(error)
     if unreadable := why_unreadable(place):
         return f"{place!a}: {unreadable}"
     if Path(place).is_dir():

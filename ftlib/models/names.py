@@ -10,12 +10,15 @@ from pathlib import Path
 from huggingface_hub import try_to_load_from_cache
 
 from ftlib.errors import DataError, ModelError
+from ftlib.files import read_note
 from ftlib.models.smollm2 import NAME as SMOLLM2
 from ftlib.models.smollm2 import smollm2_folder
 from ftlib.nearest import beside, did_you_mean, nearest
 from ftlib.paths import architectures_file, check_name, nano_folder
 
 MODEL_VARIABLE = "FTLIB_MODEL"
+_ADAPTER = "adapter_config.json"
+CHECKPOINT_LOST = "delete the folder of this checkpoint, or take the file from a backup"
 # Models from the early days of the Hub, whose id has no owner in front of a slash.
 _HUB_IDS_WITHOUT_OWNER = ("distilgpt2", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
 
@@ -98,12 +101,27 @@ def best_checkpoint(run_folder: Path) -> Path | None:
     """Return the checkpoint of a run that ranks best (lowest loss, as a rule), or the last if none was evaluated."""
     found = []
     for state in sorted((run_folder / "checkpoints").glob("step-*/training_state.json")):
-        told = json.loads(state.read_text(encoding="utf-8"))
+        told = read_note(state, "step", "rank", error=ModelError, way_out=CHECKPOINT_LOST)
         rank = told["rank"]
         found.append((rank if rank is not None else math.inf, -told["step"] if rank is None else told["step"], state))
     return min(found)[2].parent if found else None
 
 
+def base_of_adapter(folder: Path) -> str | None:
+    """Name the model that the adapter in a folder belongs to; None if there is no adapter.
+
+    Raises:
+        ModelError: Its ``adapter_config.json`` can't be read, or names no model.
+    """
+    noted, name = folder / _ADAPTER, "base_model_name_or_path"
+    if not noted.is_file():
+        return None
+    found = read_note(noted, name, error=ModelError, way_out="save the adapter again with save_pretrained")[name]
+    if not isinstance(found, str) or not found:
+        raise ModelError(f"{noted}: {name} is {found!r}: write there the name or the folder of the adapter's model")
+    return found
+
+
 def holds_model(folder: Path) -> bool:
     """Tell whether a folder holds a model or an adapter."""
-    return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
+    return any((folder / name).is_file() for name in ("config.json", _ADAPTER))

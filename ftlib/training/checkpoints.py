@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ftlib.errors import TrainingError
-from ftlib.files import whole_folder
+from ftlib.files import read_note, whole_folder
 from ftlib.models.loading import save_quietly
-from ftlib.models.names import best_checkpoint
+from ftlib.models.names import CHECKPOINT_LOST, best_checkpoint
 from ftlib.training.randomness import random_states, set_random_states
 
 _STATE, _TENSORS = "training_state.json", "training_state.safetensors"
@@ -44,7 +44,7 @@ def checkpoints(run_folder: Path) -> list[Checkpoint]:
     """List the checkpoints of a run, the oldest first; what a crash left unfinished doesn't count."""
     found = []
     for state in (run_folder / "checkpoints").glob(f"step-*/{_STATE}"):
-        told = json.loads(state.read_text(encoding="utf-8"))
+        told = read_note(state, "step", "rank", error=TrainingError, way_out=CHECKPOINT_LOST)
         found.append(Checkpoint(state.parent, told["step"], told["rank"]))
     return sorted(found, key=lambda checkpoint: checkpoint.step)
 
@@ -117,19 +117,18 @@ def load_state(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> dict
     Raises:
         TrainingError: The state doesn't fit the optimizer.
     """
-    told = json.loads((checkpoint.folder / _STATE).read_text(encoding="utf-8"))
+    told = read_note(checkpoint.folder / _STATE, "optimizer_numbers", error=TrainingError, way_out=CHECKPOINT_LOST)
     state: dict[int, dict[str, Any]] = {}
     for key, number in told["optimizer_numbers"].items():
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = number
     random: dict[str, Tensor] = {}
-    with safe_open(checkpoint.folder / _TENSORS, framework="pt") as file:
-        for key in file.keys():  # noqa: SIM118 (the file is no dictionary)
-            kind, index, name = key.split(".", 2)
-            if kind == "optimizer":
-                state.setdefault(int(index), {})[name] = file.get_tensor(key)
-            else:
-                random[f"{index}.{name}"] = file.get_tensor(key)
+    for key, tensor in _tensors(checkpoint.folder / _TENSORS).items():
+        kind, index, name = key.split(".", 2)
+        if kind == "optimizer":
+            state.setdefault(int(index), {})[name] = tensor
+        else:
+            random[f"{index}.{name}"] = tensor
     set_random_states(random)
     groups = optimizer.state_dict()["param_groups"]
     known = {index for group in groups for index in group["params"]}
@@ -138,6 +137,13 @@ def load_state(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> dict
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     scaler: dict[str, Any] | None = told.get("scaler")
     return scaler
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(f"{path}: can't be read ({error}): {CHECKPOINT_LOST}") from error
 
 
 def prune(run_folder: Path, keep: int) -> None:

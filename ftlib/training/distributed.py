@@ -12,6 +12,8 @@ from torch import nn
 
 from ftlib.errors import TrainingError
 
+_START = "start them with torchrun, or unset WORLD_SIZE to train in one"
+
 
 class Team:
     """A team of one: everything is its own work.
@@ -44,7 +46,8 @@ class _TeamOfSeveral(Team):
     def __init__(self, micro_batches: int, device: torch.device) -> None:
         from accelerate import Accelerator
 
-        self.accelerator = Accelerator(cpu=device.type == "cpu")
+        # Not what Accelerate finds in the environment: the engine chooses the precision of each step itself.
+        self.accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
         self.size, rank = self.accelerator.num_processes, self.accelerator.process_index
         if micro_batches % self.size:
             raise TrainingError(
@@ -81,10 +84,25 @@ def make_team(micro_batches: int, device: torch.device) -> Team:
 
 
 def process_count() -> int:
-    """Return how many processes torchrun started; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """Return how many processes torchrun started; 1 without it.
+
+    Raises:
+        TrainingError: What is set is no such number, or is not all that torchrun sets.
+    """
+    count = _number("WORLD_SIZE", 1)
+    for variable in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if count > 1 else ():
+        if not os.environ.get(variable):
+            raise TrainingError(f"WORLD_SIZE says {count} processes, and {variable} isn't set: {_START}")
+    return count
 
 
 def is_main_process() -> bool:
     """Tell whether this process reports and saves: of several, one does."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return _number("RANK", 0) == 0
+
+
+def _number(variable: str, otherwise: int) -> int:
+    told = os.environ.get(variable) or str(otherwise)
+    if not told.isdecimal():
+        raise TrainingError(f"the environment variable {variable} is {told!r}, where torchrun sets a number: {_START}")
+    return int(told)

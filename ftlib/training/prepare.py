@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import warnings
@@ -16,7 +15,9 @@ from datasets import Dataset
 from ftlib.compat.installed import enable_checkpointing
 from ftlib.errors import ConfigError
 from ftlib.evaluation.metrics import answer_loss, corpus_bleu
+from ftlib.files import read_note
 from ftlib.models.loading import load_model
+from ftlib.models.names import CHECKPOINT_LOST
 from ftlib.models.precision import best_precision
 from ftlib.models.trainable import add_lora, freeze
 from ftlib.text.batches import padded_batches
@@ -49,7 +50,7 @@ def other_run(config: FinetuneConfig) -> Checkpoint | None:
             "run code when it is opened and isn't read: save the model in it with save_pretrained first"
         )
     if (folder / _STATE).is_file():
-        step = json.loads((folder / _STATE).read_text(encoding="utf-8"))["step"]
+        step = read_note(folder / _STATE, "step", error=ConfigError, way_out=CHECKPOINT_LOST)["step"]
         return Checkpoint(folder, step, None)
     found = checkpoints(folder)
     return found[-1] if found else None

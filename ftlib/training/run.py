@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ftlib.errors import ConfigError, DataError, TrainingError
-from ftlib.files import check_folder, write_whole
+from ftlib.files import check_folder, read_note, write_whole
 from ftlib.models.loading import context_length
 from ftlib.models.precision import best_precision
 from ftlib.models.run_folder import CONFIG
@@ -189,7 +189,8 @@ def _where_it_stopped(place: Path, config: FinetuneConfig) -> Checkpoint | None:
 def _check_same_data(place: Path, data: dict[str, Any]) -> None:
     """Refuse to go on with other rows than a run began with, which a run of an earlier release didn't note."""
     noted = place / DATA
-    before = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else data
+    way_out = "take the file from a backup, or begin another run"
+    before = read_note(noted, *data, error=TrainingError, way_out=way_out) if noted.is_file() else data
     if before != data:
         raise TrainingError(
             f"{place}: was begun with other rows ({before['rows']} to train on and {before['eval_rows']} to evaluate "

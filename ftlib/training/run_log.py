@@ -11,6 +11,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+from ftlib.errors import DataError
 from ftlib.files import write_whole
 from ftlib.training.checkpoints import checkpoints, prune, save_checkpoint
 from ftlib.training.config import FinetuneConfig, TrackingSection
@@ -181,7 +182,13 @@ def read_scores(folder: str | Path) -> list[dict[str, float]]:
 def _read(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], 1):
+        try:
+            found.append(json.loads(line))
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: is no JSON ({error}): take the file from a backup") from error
+    return found
 
 
 def _line(values: dict[str, Any]) -> str:
