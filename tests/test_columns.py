@@ -120,7 +120,7 @@ def test_an_answer_that_should_not_be_learnt_is_refused(tmp_path, shape):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_column_that_may_change_what_is_learnt_is_named(tmp_path, shape):
-    for extra in NAMED:
+    for number, extra in enumerate(NAMED):
         row = SHAPES[shape] | extra
         column = next(iter(extra))
         path = written(tmp_path, row, [row])
@@ -128,7 +128,9 @@ def test_a_column_that_may_change_what_is_learnt_is_named(tmp_path, shape):
             load_conversations(path)
         (told,) = [str(warning.message) for warning in caught]  # once, and not for every row
         assert f"line 1 (byte 0): left out, here and in further rows: '{column}' (" in told
-        with pytest.warns(ColumnWarning, match=column):
+        if list(SHAPES)[number % len(SHAPES)] != shape:
+            continue
+        with pytest.warns(ColumnWarning, match=column):  # the other ways to read: each column in one of the shapes
             list(load_conversations(path, streaming=True))
         with pytest.warns(ColumnWarning, match=column):
             list(iter_conversations(path)[1])

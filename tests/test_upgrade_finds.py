@@ -61,14 +61,14 @@ def found(code, name="", **more):
 def test_every_old_argument_is_found_wherever_it_is_written(form):
     for rule in ARGUMENTS:
         code = written(FORMS[form], rule)
-        said = [each for each in found(code) if each.rule == rule.name]
+        done = upgrade_source(code, filename="")
+        said = [each for each in done.findings if each.rule == rule.name]
         assert said, code
         # A field or attribute of a switch that did nothing does nothing still: a note. All else has to be seen to.
         idle = rule.kind == "remove" and ("field" in form or "attribute" in form)
         assert idle or said[0].level != "note", code
-        upgraded = upgrade_source(code).code
-        compile(upgraded, form, "exec")
-        assert upgrade_source(upgraded).code == upgraded
+        compile(done.code, form, "exec")
+        assert upgrade_source(done.code).code == done.code
 
 
 @pytest.mark.parametrize(

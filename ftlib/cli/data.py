@@ -126,7 +126,7 @@ def _keep_first(rows: Iterator[list[Message]], count: int, kept: list[list[Messa
 def _summary(
     conversations: Iterator[list[Message]], name: str, model: str | None, template: str, context: int | None, size: int
 ) -> DataSummary:
-    from ftlib.models.loading import load_tokenizer
+    from ftlib.models.tokenizer import load_tokenizer
     from ftlib.text.summary import summarize
     from ftlib.text.templates import get_template
 

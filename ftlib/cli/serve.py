@@ -44,7 +44,7 @@ def serve(
     from ftlib.cli.output import print_server
     from ftlib.hosted.server import local_server
     from ftlib.models.chat_model import training_template
-    from ftlib.models.loading import load_tokenizer
+    from ftlib.models.tokenizer import load_tokenizer
 
     frame = training_template(model, load_tokenizer(model))
     try:

@@ -29,8 +29,9 @@ from transformers.utils import GENERATION_CONFIG_NAME
 
 from ftlib.errors import ConfigError, MissingExtraError, ModelError
 from ftlib.hosted.providers import PROVIDERS
-from ftlib.models.loading import check_device, load_model, load_tokenizer, save_quietly
+from ftlib.models.loading import check_device, load_model, save_quietly
 from ftlib.models.names import resolve_name
+from ftlib.models.tokenizer import load_tokenizer
 from ftlib.paths import library_folder
 from ftlib.text.chat_template import template_of, to_jinja
 from ftlib.text.ends import end_ids

@@ -10,9 +10,6 @@ from .loading import (
     load_model as load_model,
 )
 from .loading import (
-    load_tokenizer as load_tokenizer,
-)
-from .loading import (
     quiet_peft as quiet_peft,
 )
 from .loading import (
@@ -21,6 +18,7 @@ from .loading import (
 from .loading import (
     save_quietly as save_quietly,
 )
+from .tokenizer import load_tokenizer as load_tokenizer
 from .trainable import (
     PARTS as PARTS,
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -16,7 +15,6 @@ from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -26,16 +24,16 @@ from transformers.utils import GENERATION_CONFIG_NAME
 from ftlib.compat.installed import dtype_argument, no_progress_bar, text_config
 from ftlib.errors import DataError, ModelError
 from ftlib.files import check_folder
-from ftlib.locales import why_unreadable
-from ftlib.models.names import base_of_adapter, holds_model, meant_model, resolve_name
+from ftlib.models.names import base_of_adapter, holds_model, resolve_name
 from ftlib.models.smollm2 import NAME as SMOLLM2
 from ftlib.models.smollm2 import is_smollm2
+from ftlib.models.tokenizer import first_line, why_not_loaded
+from ftlib.models.tokenizer import load_tokenizer as load_tokenizer
 from ftlib.nearest import one_of
 from ftlib.paths import nano_folder
 from ftlib.text.chat_template import template_of
 from ftlib.text.ends import set_ends
 
-_PYTHIA_PADDING = "<|padding|>"
 # What configurations call it; the last two are BLOOM's and MPT's, which could read more.
 _CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "max_target_positions", "seq_length", "max_seq_len")
 NO_LIMIT = sys.maxsize
@@ -86,7 +84,7 @@ def load_model(
                 place, **dtype_argument(getattr(torch, dtype)), use_safetensors=True
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(_reason(place, error)) from error
+        raise ModelError(why_not_loaded(place, error)) from error
     return model.to(chosen).eval(), tokenizer
 
 
@@ -96,7 +94,7 @@ def _load_adapter(place: str, base_name: str, *, device: str | None, dtype: Dtyp
         return _put_on(base, place, trainable=trainable)
     except (OSError, ValueError, TypeError, LookupError, RuntimeError, SafetensorError) as error:
         raise ModelError(
-            f"{place}: the adapter can't be put on {base_name} ({_first_line(error)}): is it that model's, and whole? "
+            f"{place}: the adapter can't be put on {base_name} ({first_line(error)}): is it that model's, and whole? "
             "Save it again with save_pretrained"
         ) from error
 
@@ -206,27 +204,6 @@ def _embedding_rows(adapter: Path, base: Any) -> int | None:
         return max((tensors.get_slice(name).get_shape()[0] for name in names), default=None)
 
 
-def load_tokenizer(name: str | Path = "auto") -> PreTrainedTokenizerBase:
-    """Load only the tokenizer of a model; the names are those of :func:`load_model`.
-
-    >>> load_tokenizer("nano")("padding")["input_ids"] != []
-    True
-
-    Taught in: chapters/04_tokens_padding_truncation.ipynb
-    """
-    place = resolve_name(name)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(place)
-    except (OSError, ValueError) as error:
-        raise ModelError(_reason(place, error)) from error
-    if tokenizer.pad_token_id is None:
-        # Pythia's tokenizer knows a padding token but doesn't name it. Models without one pad with their
-        # end token: safe here, because padding is masked by position and never by the token's id.
-        known = tokenizer.get_vocab()
-        tokenizer.pad_token = _PYTHIA_PADDING if _PYTHIA_PADDING in known else tokenizer.eos_token
-    return tokenizer
-
-
 def default_device() -> str:
     """Name the best device that is there: ``"cuda"``, ``"mps"`` or ``"cpu"``."""
     if torch.cuda.is_available():
@@ -268,22 +245,3 @@ def context_length(model: PreTrainedModel) -> int:
     config = text_config(model.config)
     found = (getattr(config, field, None) for field in _CONTEXT_FIELDS)
     return next((int(tokens) for tokens in found if tokens and tokens > 0), NO_LIMIT)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-def _reason(place: str, error: Exception) -> str:
-    first_line = _first_line(error)
-    if unreadable := why_unreadable(place):
-        return f"{place!a}: {unreadable}"
-    if Path(place).is_dir():
-        expected = "config.json, model.safetensors and a tokenizer"
-        return f"{place}: the folder can't be loaded: {first_line}. Expected {expected}"
-    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
-    cause = "HF_HUB_OFFLINE forbids the network" if offline else "the Hub can't be reached or has no such model"
-    return (
-        f"model {place!r} is not in the local cache, and {cause}. Go online once to download it, check the "
-        f"spelling, or use 'nano', which needs no network.{meant_model(place, cutoff=0.8)} ({first_line})"
-    )

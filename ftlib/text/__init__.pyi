@@ -1,11 +1,5 @@
 from .batches import (
-    length_batches as length_batches,
-)
-from .batches import (
     pack_batch as pack_batch,
-)
-from .batches import (
-    packing_plan as packing_plan,
 )
 from .batches import (
     pad_batch as pad_batch,
@@ -17,6 +11,8 @@ from .chat_template import ChatTemplate as ChatTemplate
 from .chat_template import template_of as template_of
 from .chat_template import to_jinja as to_jinja
 from .encoding import encode_segments as encode_segments
+from .grouping import length_batches as length_batches
+from .grouping import packing_plan as packing_plan
 from .summary import summarize as summarize
 from .templates import (
     ALPACA as ALPACA,

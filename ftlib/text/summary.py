@@ -18,9 +18,9 @@ from ftlib.data.message_checks import nonempty_message_list
 from ftlib.data.messages import EXTRAS, Message
 from ftlib.data.quality import REMEDIES, language_of, text_faults
 from ftlib.errors import DataError
-from ftlib.text.batches import length_batches
 from ftlib.text.chat_template import template_of
 from ftlib.text.frames import FrameFinder
+from ftlib.text.grouping import length_batches
 from ftlib.text.templates import QUESTION_ANSWER, Segment, Template
 from ftlib.text.tokenization import encode_rows, known_limit
 
