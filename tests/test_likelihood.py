@@ -62,7 +62,7 @@ def test_bytes_are_those_of_the_tokens_that_are_measured(tokenizer, name, turns,
     whole = tokenize_measured(rows, tokenizer, template=template, max_length=4096)
     assert whole[1] == [turns * len(ANSWERS[kind].strip().encode())]
     length = len(whole[0][0]["input_ids"])
-    for limit in range(length, 30, -max(1, length // 40)):
+    for limit in range(length, 30, -max(1, length // 10)):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", TruncationWarning)
             row, found = tokenize_measured(rows, tokenizer, template=template, max_length=limit)

@@ -34,7 +34,7 @@ def test_every_file_that_the_matrix_runs_is_there():
 
 
 def test_a_failure_is_shown_and_counted(capsys):
-    python = [matrix.sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/no_such_file.py"]
-    result = matrix.outcome_of("any", "tests", python, matrix.Console(soft_wrap=True))
+    pytest_alone = [matrix.sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--noconftest"]
+    result = matrix.outcome_of("any", "tests", [*pytest_alone, "tests/no_such_file.py"], matrix.Console(soft_wrap=True))
     assert result.failed
     assert "no_such_file" in capsys.readouterr().out

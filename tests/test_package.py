@@ -242,5 +242,5 @@ def test_the_code_on_the_front_pages_runs(page, tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.S)
     assert blocks
     for block in blocks:
-        code = re.sub(r"max_steps=\d+", "max_steps=2", block)
+        code = re.sub(r"(max_steps\W+)\d+", r"\g<1>2", block)
         subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
