@@ -40,7 +40,7 @@ def summed_target_loss(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, in
     Raises:
         DataError: Rows are packed, and the model mixes them.
 
-    Taught in: chapters/04_tokens_padding_truncation.ipynb
+    Taught in: chapters/10_four_trainers.ipynb
     """
     logits, targets = target_logits(model, batch)
     return nn.functional.cross_entropy(logits.float(), targets, reduction="sum"), len(targets)
@@ -59,7 +59,7 @@ def answer_loss(model: Any, batches: Iterable[dict[str, Tensor]]) -> float:
     Raises:
         DataError: The batches hold no target.
 
-    Taught in: chapters/07_training_pythia_70m.ipynb
+    Taught in: chapters/03_instruction_tuning.ipynb
     """
     was_training = model.training
     model.eval()

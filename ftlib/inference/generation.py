@@ -64,7 +64,7 @@ def generate(
         PromptTooLongError: A prompt and its answer don't fit into the model's context.
         ConfigError: A number is out of its range.
 
-    Taught in: chapters/07_training_pythia_70m.ipynb
+    Taught in: chapters/02_pretraining.ipynb
     """
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
     encoded = encode_prompts(prompts, tokenizer)

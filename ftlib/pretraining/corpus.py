@@ -192,8 +192,6 @@ def train_tokenizer(documents: Iterable[str], vocabulary_size: int, context: int
 
     Any text can be written with it and read back unchanged, because its alphabet is the 256 bytes.
     End-of-text and padding are two different tokens, so that masking one never masks the other.
-
-    Taught in: chapters/02_pretraining.ipynb
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -125,8 +125,6 @@ def make_nano(
     Raises:
         DataError: A package is not installed, or there is too little text.
         ModelError: The run folder belongs to another recipe.
-
-    Taught in: chapters/02_pretraining.ipynb
     """
     for place in (run_folder, folder):
         check_folder(place)

@@ -145,8 +145,6 @@ def summarize(
     >>> found = summarize([row, row])
     >>> found.words["assistant"], found.faults[0].kind
     (Spread(least=3, median=3, greatest=3), 'duplicate')
-
-    Taught in: chapters/05_instruction_dataset.ipynb
     """
     template = template or (QUESTION_ANSWER if tokenizer is None else template_of(tokenizer))
     counts, lengths, frames = _Counts(), array("l"), FrameFinder(template)
