@@ -37,7 +37,7 @@ def one_call_each(model: object, tokenizer: object, questions: list[str]) -> lis
     )
     texts = []
     for question in questions:
-        ids = torch.tensor([encode_segments(QUESTION_ANSWER.render_prompt([user(question)]), tokenizer)])
+        ids = torch.tensor([encode_segments(tokenizer, QUESTION_ANSWER.render_prompt([user(question)]))])
         with torch.inference_mode():
             output = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=settings)  # type: ignore[attr-defined]
         texts.append(tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True).strip())  # type: ignore[attr-defined]

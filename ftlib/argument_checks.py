@@ -9,6 +9,7 @@ import math
 import numbers
 import types
 import typing
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -52,6 +53,50 @@ def checked(**rules: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return wrapper
 
     return decorate
+
+
+def tokenizer_before_data(
+    place: int, *, gone: Mapping[str, str] | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Take a call in the order of the first edition, where the tokenizer came behind what it is for, with a warning.
+
+    Since the second edition the order is the same everywhere: the model, the tokenizer, and what they work on.
+
+    Args:
+        place: Of the tokenizer among the positional arguments, counted from 0.
+        gone: Arguments of the first edition that there are no more, each with what says the same now.
+
+    Raises:
+        DataError: From the function: an argument that is gone was given.
+
+    Warns:
+        DeprecationWarning: From the function: the tokenizer stands where it stood.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        parameters = inspect.signature(function).parameters.values()
+        names = ", ".join(one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD)
+        order = f"{function.__name__}({names}, ...)"
+
+        @functools.wraps(function)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+            for name in (gone or {}).keys() & kwargs.keys():
+                raise DataError(f"{function.__name__} takes no {name} any more, {(gone or {})[name]}: call {order}")
+            behind = [number for number, one in enumerate(args) if number > place and _is_tokenizer(one)]
+            if behind and not _is_tokenizer(args[place]):
+                warnings.warn(f"the tokenizer comes first now: call {order}", DeprecationWarning, stacklevel=2)
+                moved = list(args)
+                moved.insert(place, moved.pop(behind[0]))
+                return function(*moved, **kwargs)  # type: ignore[arg-type]
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    return decorate
+
+
+def _is_tokenizer(value: Any) -> bool:
+    return hasattr(value, "convert_tokens_to_ids")
 
 
 def held(function: Callable[..., Any], rules: Mapping[str, Rule], **values: Any) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def tiny_tokenizer():
 
 @pytest.fixture(scope="session")
 def _tiny_model(tiny_tokenizer):
-    return new_model(TINY, tiny_tokenizer).eval()
+    return new_model(tiny_tokenizer, TINY).eval()
 
 
 @pytest.fixture

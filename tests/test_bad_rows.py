@@ -52,12 +52,12 @@ def test_an_error_of_tokenize_names_the_row(tiny_tokenizer, kind, template):
     rows = [*map(good, range(1200)), {"messages": NO_PLACE[kind]}]
     data = Dataset.from_dict({"messages": [row["messages"] for row in rows]})
     with pytest.raises(DataError, match=r"^row 1200: "):
-        tokenize(data, tiny_tokenizer, template=TEMPLATES[template], max_length=500)
+        tokenize(tiny_tokenizer, data, template=TEMPLATES[template], max_length=500)
     with pytest.warns(SkippedRowWarning, match=r"^skipped: row 1200: "):
-        kept = tokenize(data, tiny_tokenizer, template=TEMPLATES[template], max_length=500, on_error="skip")
+        kept = tokenize(tiny_tokenizer, data, template=TEMPLATES[template], max_length=500, on_error="skip")
     assert len(kept) == 1200
     with pytest.raises(DataError, match="on_error must be"):
-        tokenize(data, tiny_tokenizer, on_error="ignore")
+        tokenize(tiny_tokenizer, data, on_error="ignore")
 
 
 @pytest.mark.parametrize("kind", ["system and assistant", "assistant first"])
@@ -126,7 +126,7 @@ def test_a_last_question_that_nobody_answers_is_kept_and_changes_nothing(tmp_pat
     assert json.loads((tmp_path / "again.jsonl").read_text(encoding="utf-8")) == {"messages": whole}
     ids = [
         tokenize(
-            Dataset.from_list([{"messages": messages}]), tiny_tokenizer, template=TEMPLATES[template], max_length=500
+            tiny_tokenizer, Dataset.from_list([{"messages": messages}]), template=TEMPLATES[template], max_length=500
         )[0]
         for messages in (whole, whole[:2])
     ]

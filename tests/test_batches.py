@@ -34,7 +34,7 @@ def test_padding_with_the_end_token_keeps_the_real_end_a_target():
 
 
 def test_padded_batches_keep_order_and_every_row(tiny_tokenizer, conversations):
-    dataset = tokenize(conversations, tiny_tokenizer)
+    dataset = tokenize(tiny_tokenizer, conversations)
     batches = list(padded_batches(dataset, 2, pad_token_id=1))
     assert [len(batch["input_ids"]) for batch in batches] == [2, 1]
     assert batches[1]["input_ids"][0].tolist() == dataset[2]["input_ids"]
@@ -82,7 +82,7 @@ def test_a_row_that_cannot_be_packed_is_named():
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_packed_rows_give_the_logits_of_the_rows_alone(tiny_model, tiny_tokenizer, conversations, attention):
     tiny_model.set_attn_implementation(attention)
-    rows = list(tokenize(conversations, tiny_tokenizer))
+    rows = list(tokenize(tiny_tokenizer, conversations))
     batch = pack_batch(rows, tiny_tokenizer.pad_token_id, max_length=sum(len(row["input_ids"]) for row in rows))
     assert len(batch["input_ids"]) == 1
     with torch.inference_mode():
@@ -99,14 +99,14 @@ def test_packed_rows_give_the_logits_of_the_rows_alone(tiny_model, tiny_tokenize
 
 
 def test_packed_and_padded_batches_have_one_loss(tiny_model, tiny_tokenizer, conversations):
-    rows = tokenize(conversations, tiny_tokenizer)
+    rows = tokenize(tiny_tokenizer, conversations)
     padded = answer_loss(tiny_model, [pad_batch(rows, tiny_tokenizer.pad_token_id)])
     packed = answer_loss(tiny_model, [pack_batch(rows, tiny_tokenizer.pad_token_id, max_length=200)])
     assert packed == pytest.approx(padded, abs=1e-5)
 
 
 def test_the_batches_serve_as_a_data_collator(tiny_tokenizer, conversations):
-    rows = tokenize(conversations, tiny_tokenizer)
+    rows = tokenize(tiny_tokenizer, conversations)
     for collate in (pad_batch, functools.partial(pack_batch, max_length=200)):
         loader = torch.utils.data.DataLoader(
             rows, batch_size=2, collate_fn=functools.partial(collate, pad_token_id=tiny_tokenizer.pad_token_id)

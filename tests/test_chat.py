@@ -140,7 +140,7 @@ def test_thumbs_are_kept_so_that_only_good_answers_are_learnt(tmp_path, tiny_tok
     kept.rate(history, model="tiny", is_good=True)
     rows = load_conversations(path)
     assert [[message["weight"] for message in row["messages"]] for row in rows] == [[None, 0], [None, 0, None, 1]]
-    learnt = [any(label != -100 for label in row["labels"]) for row in tokenize(rows, tiny_tokenizer)]
+    learnt = [any(label != -100 for label in row["labels"]) for row in tokenize(tiny_tokenizer, rows)]
     assert learnt == [False, True]
     assert [json.loads(line)["rating"] for line in path.read_text(encoding="utf-8").splitlines()] == ["down", "up"]
 
@@ -183,18 +183,18 @@ def test_a_file_of_something_else_is_not_taken_for_thumbs(tmp_path):
 
 
 def test_the_frame_is_that_of_the_training(tmp_path, tiny_model, tiny_tokenizer):
-    assert training_template("nano", tiny_tokenizer).name == "question-answer"
+    assert training_template(tiny_tokenizer, "nano").name == "question-answer"
     run = tmp_path / "run"
     checkpoint = run / "checkpoints" / "step-00000003"
     save_model(tiny_model, tiny_tokenizer, checkpoint)
     config = FinetuneConfig.from_dict({"data": {"template": "guanaco"}, "model": {"name": "nano"}})
     (run / "config.yaml").write_text(config.as_yaml(), encoding="utf-8")
-    assert training_template(str(run), tiny_tokenizer) == get_template("guanaco")
+    assert training_template(tiny_tokenizer, str(run)) == get_template("guanaco")
     assert load_chat_model(str(checkpoint), device="cpu").template == get_template("guanaco")
     assert base_of(str(run)) == "nano"
     frame = {"before_user": "Q: ", "before_assistant": "\nA: "}
     (run / "config.yaml").write_text(FinetuneConfig.from_dict({"data": {"frame": frame}}).as_yaml(), encoding="utf-8")
-    asked = training_template(str(run), tiny_tokenizer).render_prompt([user("Why?")])
+    asked = training_template(tiny_tokenizer, str(run)).render_prompt([user("Why?")])
     assert "".join(segment.text for segment in asked) == "Q: Why?\nA: "
 
 

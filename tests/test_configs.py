@@ -129,5 +129,5 @@ def test_support_mail_cuts_no_mail():
     _, tokenizer = load_model("smollm2", device="cpu")
     config = FinetuneConfig.from_yaml("support_mail")
     for split in ("train", "validation"):
-        rows = tokenize(load_conversations("support_mail", split=split), tokenizer, max_length=config.data.max_length)
+        rows = tokenize(tokenizer, load_conversations("support_mail", split=split), max_length=config.data.max_length)
         assert max(map(len, rows["input_ids"])) <= config.data.max_length  # cut ones would have warned

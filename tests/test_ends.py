@@ -65,7 +65,7 @@ def made_to_write(model, tokenizer, text, end):
 
 def test_only_what_ends_a_turn_ends_it(styled):
     _, style, tokenizer, template = styled
-    assert tokenizer.convert_ids_to_tokens(turn_end(template, tokenizer)) == style.end
+    assert tokenizer.convert_ids_to_tokens(turn_end(tokenizer, template)) == style.end
     ends = set(tokenizer.convert_ids_to_tokens(end_ids(None, tokenizer, template)))
     assert ends == {style.eos, style.end}
 
@@ -74,7 +74,7 @@ def test_an_answer_of_several_lines_is_learnt_with_its_end(styled):
     _, style, tokenizer, template = styled
     for text in LINES:
         rows = Dataset.from_list([{"messages": [user("Name them."), assistant(text)]}])
-        labels = [label for label in tokenize(rows, tokenizer, template=template)[0]["labels"] if label != IGNORED]
+        labels = [label for label in tokenize(tokenizer, rows, template=template)[0]["labels"] if label != IGNORED]
         assert tokenizer.convert_ids_to_tokens(labels[-1]) == style.end
         learnt = tokenizer.decode(labels, skip_special_tokens=True)
         assert learnt.replace("<|im_end|>", "").strip().endswith(text.strip())
@@ -102,8 +102,8 @@ def test_a_prompt_is_the_tokenizers_own_and_the_beginning_of_what_training_sees(
     name, _, tokenizer, template = styled
     for count in (1, 3):
         asked = TURNS[:count]
-        prompt = encode_segments(template.render_prompt(asked), tokenizer)
-        trained = encode_segments(template.render(TURNS[: count + 1]), tokenizer)
+        prompt = encode_segments(tokenizer, template.render_prompt(asked))
+        trained = encode_segments(tokenizer, template.render(TURNS[: count + 1]))
         assert trained[: len(prompt)] == prompt
         if count == 1 or name not in (*THINKING, *WITHOUT_AN_END):
             theirs = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
@@ -237,10 +237,10 @@ def test_a_saved_model_carries_the_ends_of_its_tokenizers_template(base):
 def test_ends_that_are_there_stay_and_none_comes_twice(tiny_tokenizer):
     settings = GenerationConfig(eos_token_id=[5, 0])
     for _ in range(2):
-        set_ends(settings, tiny_tokenizer, QUESTION_ANSWER)
+        set_ends(tiny_tokenizer, settings, QUESTION_ANSWER)
     assert settings.eos_token_id == [5, 0]
     settings = GenerationConfig()
-    set_ends(settings, tiny_tokenizer, QUESTION_ANSWER)
+    set_ends(tiny_tokenizer, settings, QUESTION_ANSWER)
     assert settings.eos_token_id == tiny_tokenizer.eos_token_id
 
 
@@ -268,8 +268,8 @@ def test_a_text_begins_once_as_the_tokenizer_begins_it(around, name, system):
     tokenizer, begins = around
     template = TEMPLATES[name]
     turns = [{"role": "system", "content": "Be brief."}] * system + [user("Why <s>?"), assistant("So.")]
-    row = tokenize(Dataset.from_list([{"messages": turns}]), tokenizer, template=template, max_length=500)[0]
-    prompt = encode_segments(template.render_prompt(turns[:-1]), tokenizer)
+    row = tokenize(tokenizer, Dataset.from_list([{"messages": turns}]), template=template, max_length=500)[0]
+    prompt = encode_segments(tokenizer, template.render_prompt(turns[:-1]))
     assert count_beginnings(row["input_ids"], tokenizer) == begins
     assert row["input_ids"][: len(prompt)] == prompt
     assert [label for label in row["labels"] if label != IGNORED].count(tokenizer.eos_token_id) == 1
@@ -278,9 +278,9 @@ def test_a_text_begins_once_as_the_tokenizer_begins_it(around, name, system):
     served.chat_template = to_jinja(template, tokenizer)
     plain = [{**turn, "content": turn["content"].replace("<s>", "")} for turn in turns[:-1]]
     theirs = served.apply_chat_template(plain, add_generation_prompt=True, return_dict=False)
-    assert served.decode(theirs) == served.decode(encode_segments(template.render_prompt(plain), tokenizer))
+    assert served.decode(theirs) == served.decode(encode_segments(tokenizer, template.render_prompt(plain)))
     assert template_of(served) is template
-    assert encode_segments(ChatTemplate(served).render_prompt(plain), served)[:1] == theirs[:1]
+    assert encode_segments(served, ChatTemplate(served).render_prompt(plain))[:1] == theirs[:1]
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -289,7 +289,7 @@ def test_a_cut_row_keeps_its_beginning(around, side):
     turns = [{"role": "system", "content": "Be brief. " * 9}, user("Why? " * 9), assistant("So.")]
     rows = Dataset.from_list([{"messages": turns}])
     with pytest.warns(UserWarning, match="truncated 1"):
-        ids = tokenize(rows, tokenizer, max_length=40, truncation_side=side)[0]["input_ids"]
+        ids = tokenize(tokenizer, rows, max_length=40, truncation_side=side)[0]["input_ids"]
     assert (len(ids), count_beginnings(ids, tokenizer)) == (40, begins)
 
 
@@ -297,7 +297,7 @@ def test_a_cut_row_keeps_its_beginning(around, side):
 def test_a_chat_template_decides_about_the_beginning_itself(around, written):
     tokenizer, _ = around
     tokenizer.chat_template = "{{ bos_token }}" * written + STYLES["human"].program
-    prompt = encode_segments(ChatTemplate(tokenizer).render_prompt(TURNS[:1]), tokenizer)
+    prompt = encode_segments(tokenizer, ChatTemplate(tokenizer).render_prompt(TURNS[:1]))
     assert prompt == tokenizer.apply_chat_template(TURNS[:1], add_generation_prompt=True, return_dict=False)
     assert count_beginnings(prompt, tokenizer) == written
 

@@ -31,7 +31,7 @@ def run(tiny_tokenizer):
 def rows(tiny_tokenizer):
     """Answers of very different lengths: a mean over micro-batches would differ from one over tokens."""
     pairs = [(f"Question {i}?", "word " * (1 + (i * 7) % 11)) for i in range(60)]
-    return tokenize(to_conversations([{"question": q, "answer": a} for q, a in pairs]), tiny_tokenizer)
+    return tokenize(tiny_tokenizer, to_conversations([{"question": q, "answer": a} for q, a in pairs]))
 
 
 def _run(tokenizer, engine, model, rows, **options):

@@ -54,7 +54,7 @@ def test_the_summary_gives_a_score_with_its_interval(evaluation):
 
 
 def test_the_losses_are_those_of_the_metrics(evaluation, tiny_model, tiny_tokenizer):
-    rows = tokenize(to_conversations(ROWS), tiny_tokenizer)
+    rows = tokenize(tiny_tokenizer, to_conversations(ROWS))
     run = evaluation.summary.set_index("model").loc["tiny"]
     loss = answer_loss(tiny_model, padded_batches(rows, 2, pad_token_id=1))
     tokens = sum(label != -100 for labels in rows["labels"] for label in labels)

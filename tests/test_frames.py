@@ -153,10 +153,10 @@ def test_it_is_a_fault_of_the_data_and_a_warning_before_training(tiny_tokenizer)
     assert "before_user" in fault.remedy
     data = Dataset.from_list([{"messages": row} for row in rows])
     with pytest.warns(FrameWarning, match=r"2 of 3 rows hold a frame already \('### Question:'\)"):
-        tokenize(data, tiny_tokenizer)
+        tokenize(tiny_tokenizer, data)
     with warnings.catch_warnings():
         warnings.simplefilter("error", FrameWarning)
-        tokenize(data, tiny_tokenizer, template=NOTHING)
+        tokenize(tiny_tokenizer, data, template=NOTHING)
 
 
 def test_the_way_out_trains_without_a_word(tmp_path, tiny_model, tiny_tokenizer):

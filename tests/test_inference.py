@@ -106,7 +106,7 @@ def test_a_conversation_is_answered_with_its_history(tiny_model, tiny_tokenizer)
     assert answer(tiny_model, tiny_tokenizer, [CONVERSATION[:1]], max_new_tokens=9) == [
         generate(tiny_model, tiny_tokenizer, [text], max_new_tokens=9)[0].strip()
     ]
-    assert count_prompt_tokens(CONVERSATION, tiny_tokenizer) > count_prompt_tokens(CONVERSATION[:1], tiny_tokenizer)
+    assert count_prompt_tokens(tiny_tokenizer, CONVERSATION) > count_prompt_tokens(tiny_tokenizer, CONVERSATION[:1])
 
 
 @pytest.mark.parametrize("question", ["Why?", "What is a token?", CONVERSATION[:1]])
@@ -179,12 +179,12 @@ def test_a_special_marker_ends_an_answer(tiny_model, tiny_tokenizer):
 def test_history_loses_its_oldest_exchanges_and_keeps_the_system_message(tiny_tokenizer):
     system = Message(role="system", content="Short.")
     whole = [system, *CONVERSATION]
-    last = count_prompt_tokens([system, whole[-1]], tiny_tokenizer)
+    last = count_prompt_tokens(tiny_tokenizer, [system, whole[-1]])
     fit = {"template": QUESTION_ANSWER, "max_new_tokens": 8}
-    assert fit_history(whole, tiny_tokenizer, context=500, **fit) == (whole, 0)
-    assert fit_history(whole, tiny_tokenizer, context=last + 8, **fit) == ([system, whole[-1]], 2)
+    assert fit_history(tiny_tokenizer, whole, context=500, **fit) == (whole, 0)
+    assert fit_history(tiny_tokenizer, whole, context=last + 8, **fit) == ([system, whole[-1]], 2)
     with pytest.raises(PromptTooLongError, match=f"a prompt of {last} tokens and asks for 8 more"):
-        fit_history(whole, tiny_tokenizer, context=last + 7, **fit)
+        fit_history(tiny_tokenizer, whole, context=last + 7, **fit)
 
 
 def test_the_tutorials_inference_takes_a_long_prompt(tiny_model, tiny_tokenizer):

@@ -59,20 +59,20 @@ def test_bytes_are_those_of_the_tokens_that_are_measured(tokenizer, name, turns,
     template = template_named(name, tokenizer)
     talk = [message for _ in range(turns) for message in (user("Why?"), assistant(ANSWERS[kind].strip()))]
     rows = Dataset.from_dict({"messages": [talk]})
-    whole = tokenize_measured(rows, tokenizer, template=template, max_length=4096)
+    whole = tokenize_measured(tokenizer, rows, template=template, max_length=4096)
     assert whole[1] == [turns * len(ANSWERS[kind].strip().encode())]
     length = len(whole[0][0]["input_ids"])
     for limit in range(length, 30, -max(1, length // 10)):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", TruncationWarning)
-            row, found = tokenize_measured(rows, tokenizer, template=template, max_length=limit)
+            row, found = tokenize_measured(tokenizer, rows, template=template, max_length=limit)
         expected = bytes_of_targets(row[0], tokenizer)
         assert found[0] == pytest.approx(expected, abs=3), limit  # a letter of four bytes may be cut
 
 
 def test_answers_that_are_not_learnt_are_no_bytes(tokenizer):
     talk = [user("Why?"), {**assistant("So."), "weight": 0}, user("And?"), assistant("Because.")]
-    assert tokenize_measured(Dataset.from_dict({"messages": [talk]}), tokenizer)[1] == [8]
+    assert tokenize_measured(tokenizer, Dataset.from_dict({"messages": [talk]}))[1] == [8]
 
 
 def test_a_tokenizer_without_spans_decodes_what_is_left(tokenizer):

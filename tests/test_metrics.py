@@ -22,7 +22,7 @@ from ftlib.text.tokenization import tokenize
 
 
 def test_target_loss_is_the_models_own(tiny_model, tiny_tokenizer, conversations):
-    batch = pad_batch(tokenize(conversations, tiny_tokenizer), tiny_tokenizer.pad_token_id)
+    batch = pad_batch(tokenize(tiny_tokenizer, conversations), tiny_tokenizer.pad_token_id)
     with torch.no_grad():
         loss, targets = summed_target_loss(tiny_model, batch)
     own = tiny_model(**batch).loss.detach()
@@ -31,14 +31,14 @@ def test_target_loss_is_the_models_own(tiny_model, tiny_tokenizer, conversations
 
 
 def test_answer_loss_does_not_depend_on_the_batches(tiny_model, tiny_tokenizer, conversations):
-    rows = tokenize(conversations, tiny_tokenizer)
+    rows = tokenize(tiny_tokenizer, conversations)
     losses = [answer_loss(tiny_model, padded_batches(rows, size, pad_token_id=1)) for size in (1, 2, 3)]
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
 
 
 def test_answer_loss_restores_training_mode(tiny_model, tiny_tokenizer, conversations):
     tiny_model.train()
-    answer_loss(tiny_model, padded_batches(tokenize(conversations, tiny_tokenizer), 2, pad_token_id=1))
+    answer_loss(tiny_model, padded_batches(tokenize(tiny_tokenizer, conversations), 2, pad_token_id=1))
     assert tiny_model.training
 
 

@@ -13,7 +13,7 @@ from tests.conftest import TEXTS, TINY
 
 @pytest.fixture(scope="module")
 def tokens(tiny_tokenizer):
-    return encode_documents(TEXTS * 40, tiny_tokenizer)
+    return encode_documents(tiny_tokenizer, TEXTS * 40)
 
 
 def weights(model):
@@ -28,7 +28,7 @@ def test_the_tokenizer_writes_any_text_and_reads_it_back(tiny_tokenizer):
 
 
 def test_documents_end_with_the_end_token(tiny_tokenizer):
-    row = encode_documents(["ab", "c"], tiny_tokenizer).tolist()
+    row = encode_documents(tiny_tokenizer, ["ab", "c"]).tolist()
     assert row == [*tiny_tokenizer("ab")["input_ids"], 0, *tiny_tokenizer("c")["input_ids"], 0]
 
 
@@ -58,9 +58,9 @@ def test_held_out_loss_of_random_weights_is_about_ln_v(tiny_model, tokens):
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(tmp_path, tiny_tokenizer, tokens):
     options = {"checkpoint_every": 2}
-    straight = pretrain(tokens, tokens, tiny_tokenizer, TINY, tmp_path / "a", **options)
-    pretrain(tokens, tokens, tiny_tokenizer, TINY, tmp_path / "b", stop_after_steps=3, **options)
-    resumed = pretrain(tokens, tokens, tiny_tokenizer, TINY, tmp_path / "b", **options)
+    straight = pretrain(tiny_tokenizer, tokens, tokens, TINY, tmp_path / "a", **options)
+    pretrain(tiny_tokenizer, tokens, tokens, TINY, tmp_path / "b", stop_after_steps=3, **options)
+    resumed = pretrain(tiny_tokenizer, tokens, tokens, TINY, tmp_path / "b", **options)
     assert torch.equal(weights(straight), weights(resumed))
     assert [path.name for path in tmp_path.glob("b/checkpoint-*")] == ["checkpoint-0000006"]
     steps = [
@@ -70,7 +70,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(tmp_path, tiny_tokenize
 
 
 def test_checkpoints_hold_no_pickle(tmp_path, tiny_tokenizer, tokens):
-    pretrain(tokens, tokens, tiny_tokenizer, TINY, tmp_path, stop_after_steps=1)
+    pretrain(tiny_tokenizer, tokens, tokens, TINY, tmp_path, stop_after_steps=1)
     (folder,) = tmp_path.glob("checkpoint-*")
     assert sorted(file.name for file in folder.iterdir()) == [
         "model.safetensors",
@@ -80,11 +80,11 @@ def test_checkpoints_hold_no_pickle(tmp_path, tiny_tokenizer, tokens):
 
 
 def test_a_folder_of_another_recipe_is_refused(tmp_path, tiny_tokenizer, tokens):
-    pretrain(tokens, tokens, tiny_tokenizer, TINY, tmp_path, stop_after_steps=1)
+    pretrain(tiny_tokenizer, tokens, tokens, TINY, tmp_path, stop_after_steps=1)
     with pytest.raises(ModelError, match="holds a run of another recipe"):
-        pretrain(tokens, tokens, tiny_tokenizer, replace(TINY, seed=1), tmp_path)
+        pretrain(tiny_tokenizer, tokens, tokens, replace(TINY, seed=1), tmp_path)
 
 
 def test_too_little_text_is_an_error(tmp_path, tiny_tokenizer, tokens):
     with pytest.raises(DataError, match="less than one window"):
-        pretrain(tokens[:20], tokens, tiny_tokenizer, TINY, tmp_path)
+        pretrain(tiny_tokenizer, tokens[:20], tokens, TINY, tmp_path)

@@ -22,10 +22,10 @@ def test_three_training_steps_at_pythia_70m_size(tiny_tokenizer):
     config = architecture("EleutherAI/pythia-70m")
     model = AutoModelForCausalLM.from_config(config)
     assert model.num_parameters() == estimate(config).parameters == 70_426_624
-    rows = tokenize(load_conversations("faq", split="train").select(range(12)), tiny_tokenizer, max_length=512)
+    rows = tokenize(tiny_tokenizer, load_conversations("faq", split="train").select(range(12)), max_length=512)
     assert TINY.context < max(len(ids) for ids in rows["input_ids"]) < config.max_position_embeddings
     steps = finetune(
-        model, rows, pad_token_id=1, max_steps=3, learning_rate=1e-5, warmup_steps=1, batch_size=1, accumulation_steps=4
+        model, tiny_tokenizer, rows, max_steps=3, learning_rate=1e-5, warmup_steps=1, batch_size=1, accumulation_steps=4
     )
     assert len(steps) == 3
     assert steps[0].loss == pytest.approx(math.log(50_304), abs=1)

@@ -14,15 +14,15 @@ from ftlib.training.scores import scores, text_scores
 @pytest.fixture
 def rows(tiny_tokenizer):
     pairs = [("Why?", "because all rows of a tensor have the same length."), ("What?", "A piece of text.")]
-    return tokenize(to_conversations([{"question": q, "answer": a} for q, a in pairs]), tiny_tokenizer)
+    return tokenize(tiny_tokenizer, to_conversations([{"question": q, "answer": a} for q, a in pairs]))
 
 
 def test_a_model_that_knows_the_answers_by_heart_has_full_scores(tiny_model, tiny_tokenizer, rows):
-    before = scores(tiny_model, rows, tiny_tokenizer)
+    before = scores(tiny_model, tiny_tokenizer, rows)
     assert before["token_accuracy"] < 0.2
     assert before["bleu"] < 5
-    finetune(tiny_model, rows, pad_token_id=1, max_steps=60, learning_rate=1e-2, batch_size=2)
-    assert scores(tiny_model, rows, tiny_tokenizer) == {
+    finetune(tiny_model, tiny_tokenizer, rows, max_steps=60, learning_rate=1e-2, batch_size=2)
+    assert scores(tiny_model, tiny_tokenizer, rows) == {
         "token_accuracy": 1.0,
         "bleu": pytest.approx(100),
         "rouge_l": 1.0,
@@ -38,7 +38,7 @@ def test_accuracy_compares_with_the_next_token(tiny_model, tiny_tokenizer):
     with torch.no_grad():
         likeliest = tiny_model(torch.tensor([ids])).logits[0].argmax(-1).tolist()
     expected = sum(likeliest[i - 1] == labels[i] for i in (2, 3, 4)) / 3
-    found = scores(tiny_model, Dataset.from_dict({"input_ids": [ids], "labels": [labels]}), tiny_tokenizer)
+    found = scores(tiny_model, tiny_tokenizer, Dataset.from_dict({"input_ids": [ids], "labels": [labels]}))
     assert found["token_accuracy"] == pytest.approx(expected)
     assert expected >= 1 / 3
 
@@ -47,20 +47,20 @@ def test_only_the_first_rows_are_generated(tiny_model, tiny_tokenizer, rows, mon
     asked = []
     original = module._continued
     monkeypatch.setattr(module, "_continued", lambda *args: asked.extend(args[2]) or original(*args))
-    scores(tiny_model, rows, tiny_tokenizer, generated_rows=1)
+    scores(tiny_model, tiny_tokenizer, rows, generated_rows=1)
     assert [tiny_tokenizer.decode(ids) for ids in asked] == ["### Question:\nWhy?\n\n### Answer:\n"]
 
 
 def test_the_model_is_left_as_it_was_and_an_adapter_is_measured(tiny_model, tiny_tokenizer, rows):
-    finetune(tiny_model, rows, pad_token_id=1, max_steps=60, learning_rate=1e-2, batch_size=2)
+    finetune(tiny_model, tiny_tokenizer, rows, max_steps=60, learning_rate=1e-2, batch_size=2)
     model = add_lora(tiny_model, rank=2).train()
-    assert scores(model, rows, tiny_tokenizer)["token_accuracy"] == 1.0
+    assert scores(model, tiny_tokenizer, rows)["token_accuracy"] == 1.0
     assert model.training
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter.add_(3.0)
-    assert scores(model, rows, tiny_tokenizer)["token_accuracy"] < 1.0
+    assert scores(model, tiny_tokenizer, rows)["token_accuracy"] < 1.0
 
 
 def test_texts_of_different_number_are_refused():

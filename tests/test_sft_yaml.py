@@ -65,9 +65,9 @@ def job(values):
     def make(**changes):
         config = from_sft_yaml(values(**changes))
         model, tokenizer = prepare.prepare_model(config, None)
-        rows, eval_rows = tokenized(config, tokenizer, context=CONTEXT)
-        evaluation = prepare.Evaluation(config, model, tokenizer, eval_rows)
-        return prepare.prepare_job(config, model, tokenizer, rows, first_step=1, evaluation=evaluation)
+        rows, eval_rows = tokenized(tokenizer, config, context=CONTEXT)
+        evaluation = prepare.Evaluation(model, tokenizer, config, eval_rows)
+        return prepare.prepare_job(model, tokenizer, config, rows, first_step=1, evaluation=evaluation)
 
     return make
 
@@ -129,7 +129,7 @@ def test_data_dir(values, here, tmp_path, shape, tiny_tokenizer):
             (tmp_path / f"{name}.json").write_text(
                 json.dumps({name: rows} if shape == "three files" else rows), encoding="utf-8"
             )
-    rows, eval_rows = tokenized(from_sft_yaml(values(data__data_dir=str(place))), tiny_tokenizer, context=CONTEXT)
+    rows, eval_rows = tokenized(tiny_tokenizer, from_sft_yaml(values(data__data_dir=str(place))), context=CONTEXT)
     assert (len(rows), len(eval_rows)) == (16, 5)
     text = tiny_tokenizer.decode(rows[1]["input_ids"], skip_special_tokens=True)
     assert text == "Question: What is 1?\nAnswer:word word "
@@ -166,7 +166,7 @@ def test_truncate_promt(values, name, tiny_tokenizer):
         made = values(data__max_length=22)
         made["data"][name] = wanted
         with pytest.warns(TruncationWarning):
-            row = tokenized(from_sft_yaml(made), tiny_tokenizer, context=CONTEXT)[0][2]
+            row = tokenized(tiny_tokenizer, from_sft_yaml(made), context=CONTEXT)[0][2]
         assert len(row["input_ids"]) == 22
         return tiny_tokenizer.decode(row["input_ids"])
 
@@ -437,7 +437,7 @@ def test_num_sanity_val_steps(run, monkeypatch, tmp_path):
 @pytest.mark.parametrize(("value", "rows", "eval_rows"), [(0, 16, 5), (2, 4, 4), (0.25, 4, 2)])
 def test_overfit_batches(values, tiny_tokenizer, value, rows, eval_rows):
     config = from_sft_yaml(values(trainer__params__overfit_batches=value, data__batch_size=2))
-    found = tokenized(config, tiny_tokenizer, context=CONTEXT)
+    found = tokenized(tiny_tokenizer, config, context=CONTEXT)
     assert tuple(map(len, found)) == (rows, eval_rows)
     with pytest.raises(ConfigError, match=r"data.overfit_batches: is a share of all batches if it has a point"):
         from_sft_yaml(values(trainer__params__overfit_batches=1.5))

@@ -369,7 +369,7 @@ def test_its_tokenizer_agrees_with_llama_cpp_on_awkward_texts(real):
     rows = json.loads(IDS.read_text(encoding="utf-8"))
     assert len(rows) >= 60
     for text, ids in rows:
-        assert encode_segments([_words(text)], tokenizer) == ids, text
+        assert encode_segments(tokenizer, [_words(text)]) == ids, text
         if "<|" not in text and "<repo" not in text:
             assert tokenizer(text)["input_ids"] == ids, text
     plain = [text for text, ids in rows if "  1" in text and " " not in tokenizer.tokenize(text)]
@@ -400,7 +400,7 @@ def test_its_weights_are_those_that_the_card_speaks_of(real):
 def test_it_answers_in_its_own_template_and_stops_by_itself(real):
     model, tokenizer = real
     template = template_of(tokenizer)
-    assert tokenizer.convert_ids_to_tokens(turn_end(template, tokenizer)) == "<|im_end|>"
+    assert tokenizer.convert_ids_to_tokens(turn_end(tokenizer, template)) == "<|im_end|>"
     [told] = answer(model, tokenizer, ["What is the capital of France?"], max_new_tokens=40)
     assert "Paris" in told
     assert len(tokenizer(told)["input_ids"]) < 39  # it ended by itself
@@ -414,7 +414,7 @@ def test_training_reads_what_its_chat_template_writes(real, before):
 
     _, tokenizer = real
     messages = [*before, user("Hi, it is 12  o'clock"), assistant("Good day.\nSit.")]
-    rows = tokenize(Dataset.from_list([{"messages": messages}]), tokenizer)
+    rows = tokenize(tokenizer, Dataset.from_list([{"messages": messages}]))
     whole = tokenizer.apply_chat_template([{k: m[k] for k in ("role", "content")} for m in messages], tokenize=False)
     assert tokenizer.decode(rows[0]["input_ids"]) == whole
     targets = [token for token, label in zip(rows[0]["input_ids"], rows[0]["labels"], strict=True) if label != -100]

@@ -70,7 +70,7 @@ def test_a_row_with_one_side_only_is_a_fault():
 
 def test_tokens_are_those_that_training_sees(conversations):
     tokenizer = load_tokenizer("nano")
-    lengths = [len(ids) for ids in tokenize(conversations, tokenizer)["input_ids"]]
+    lengths = [len(ids) for ids in tokenize(tokenizer, conversations)["input_ids"]]
     found = summarize(conversations["messages"], tokenizer=tokenizer, batch_size=2).tokens
     assert found.total == sum(lengths)
     assert (found.lengths.least, found.lengths.greatest) == (min(lengths), max(lengths))
@@ -81,7 +81,7 @@ def test_tokens_are_those_that_training_sees(conversations):
 
 def test_rows_over_the_context_are_counted(conversations):
     found = summarize(conversations["messages"], tokenizer=load_tokenizer("nano"), context=20)
-    lengths = [len(ids) for ids in tokenize(conversations, load_tokenizer("nano"))["input_ids"]]
+    lengths = [len(ids) for ids in tokenize(load_tokenizer("nano"), conversations)["input_ids"]]
     too_long = sum(length > 20 for length in lengths)
     assert too_long
     assert [(fault.kind, fault.rows) for fault in found.faults] == [("over the context", too_long)]

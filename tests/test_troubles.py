@@ -43,7 +43,7 @@ def names(tiny_model, tiny_tokenizer, conversations, tmp_path, monkeypatch):
         tokenizer = copy.deepcopy(tiny_tokenizer)
         tokenizer.deprecation_warnings = {}  # what another test has made it say once it would not say again
         found = {"tokenizer": tokenizer, "conversations": conversations, "stack": stack}
-        yield {**found, "model": tiny_model, "rows": tokenize(conversations, tiny_tokenizer)}
+        yield {**found, "model": tiny_model, "rows": tokenize(tiny_tokenizer, conversations)}
 
 
 @pytest.mark.parametrize("trouble", ENTRIES, ids=lambda trouble: trouble.title)

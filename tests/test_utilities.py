@@ -62,10 +62,10 @@ def test_a_long_question_loses_its_beginning_and_says_so(tiny_model, tiny_tokeni
         utilities.inference(question, tiny_model, tiny_tokenizer, max_output_tokens=10)
     with warnings.catch_warnings(record=True):
         warnings.simplefilter("always")
-        kept = shorten(question, tiny_tokenizer, QUESTION_ANSWER, 54)
+        kept = shorten(tiny_tokenizer, question, QUESTION_ANSWER, 54)
     assert question.endswith(kept)
     assert kept.endswith("at the end?")
-    assert 52 <= count_prompt_tokens([user(kept)], tiny_tokenizer, template=QUESTION_ANSWER) <= 54
+    assert 52 <= count_prompt_tokens(tiny_tokenizer, [user(kept)], template=QUESTION_ANSWER) <= 54
 
 
 def test_no_room_at_all_is_an_error(tiny_model, tiny_tokenizer):

@@ -18,8 +18,8 @@ def right() -> list[str]:
     model: PreTrainedModel = loaded[0]
     tokenizer: PreTrainedTokenizerBase = loaded[1]
     template: Template = QUESTION_ANSWER
-    rows = tokenize(load_conversations("faq"), tokenizer, template=template)
-    finetune(add_lora(model, rank=2), rows, pad_token_id=0, max_steps=1)
+    rows = tokenize(tokenizer, load_conversations("faq"), template=template)
+    finetune(add_lora(model, rank=2), tokenizer, rows, max_steps=1)
     parameters: int = estimate("nano").parameters
     chosen = (make_trainer, pad_batch, fits, gpu, read_rows("faq")[0]["question"])
     return generate(model, tokenizer, [f"Why {parameters}, {chosen}?"])

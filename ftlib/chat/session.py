@@ -145,13 +145,13 @@ def reply(
     """
     context = context_length(chat_model.model)
     kept, dropped = fit_history(
-        messages,
         chat_model.tokenizer,
+        messages,
         template=chat_model.template,
         context=context,
         max_new_tokens=settings.max_new_tokens,
     )
-    prompt_tokens = count_prompt_tokens(kept, chat_model.tokenizer, template=chat_model.template)
+    prompt_tokens = count_prompt_tokens(chat_model.tokenizer, kept, template=chat_model.template)
     start = Progress("", 0, 0.0, prompt_tokens, context, dropped)
     return _write(chat_model, kept, settings, start, answer_seconds)
 

@@ -126,7 +126,7 @@ def _load(name: str, device: str | None, *, chat: bool, template: str | None) ->
     if chat:
         from ftlib.models.chat_model import training_template
 
-        frame = training_template(name, loaded[1])
+        frame = training_template(loaded[1], name)
     return frame, loaded
 
 

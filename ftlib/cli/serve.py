@@ -46,7 +46,7 @@ def serve(
     from ftlib.models.chat_model import training_template
     from ftlib.models.tokenizer import load_tokenizer
 
-    frame = training_template(model, load_tokenizer(model))
+    frame = training_template(load_tokenizer(model), model)
     try:
         with local_server(model, template=frame, name=name, port=port, device=device) as server:
             if as_json:

@@ -41,7 +41,7 @@ def tokenize_and_split_data(
     Raises:
         DataError: As :func:`ftlib.tokenize_and_split`.
     """
-    split = tokenize_and_split(training_config, tokenizer)
+    split = tokenize_and_split(tokenizer, training_config)
     return split.train, split.test
 
 

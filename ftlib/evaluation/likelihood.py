@@ -47,7 +47,7 @@ def answer_statistics(
     Raises:
         DataError: As :func:`ftlib.tokenize`.
     """
-    rows, written = tokenize_measured(conversations, tokenizer, template=template, max_length=max_length)
+    rows, written = tokenize_measured(tokenizer, conversations, template=template, max_length=max_length)
     was_training = model.training
     model.eval()
     try:

@@ -39,7 +39,7 @@ def check_lengths(encoded: Sequence[list[int]], context: int, max_new_tokens: in
             )
 
 
-def shorten(text: str, tokenizer: PreTrainedTokenizerBase, template: Template | None, room: int) -> str:
+def shorten(tokenizer: PreTrainedTokenizerBase, text: str, template: Template | None, room: int) -> str:
     """Take words from the beginning of a question until its prompt has no more tokens than there is room for.
 
     Raises:
@@ -63,5 +63,5 @@ def shorten(text: str, tokenizer: PreTrainedTokenizerBase, template: Template | 
 
 def _prompt_length(text: str, tokenizer: PreTrainedTokenizerBase, template: Template | None) -> int:
     if template is None:
-        return len(encode_prompts([text], tokenizer)[0])
-    return len(encode_segments(template.render_prompt([user(text)]), tokenizer))
+        return len(encode_prompts(tokenizer, [text])[0])
+    return len(encode_segments(tokenizer, template.render_prompt([user(text)])))

@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ftlib.argument_checks import tokenizer_before_data
 from ftlib.data.messages import Message, user
 from ftlib.errors import ConfigError, PromptTooLongError
 from ftlib.inference.context import check_lengths, shorten
@@ -67,7 +68,7 @@ def generate(
     Taught in: chapters/02_pretraining.ipynb
     """
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
-    encoded = encode_prompts(prompts, tokenizer)
+    encoded = encode_prompts(tokenizer, prompts)
     ends = _end_ids(model, tokenizer)
     return _texts(model, tokenizer, encoded, sampling, ends=ends, limit=max_new_tokens, size=batch_size, told=on_done)
 
@@ -165,24 +166,26 @@ def stream(
     """
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
     template = template or template_of(tokenizer)
-    ids = encode_segments(template.render_prompt(_conversation(messages)), tokenizer)
+    ids = encode_segments(tokenizer, template.render_prompt(_conversation(messages)))
     check_lengths([ids], context_length(model), max_new_tokens)
     ends = _end_ids(model, tokenizer, template)
     tokens = _tokens(model, ids, sampling, max_new_tokens=max_new_tokens, end_ids=ends)
-    return pieces_of(tokens, tokenizer, template.end_marker, should_stop or (lambda: False))
+    return pieces_of(tokenizer, tokens, template.end_marker, should_stop or (lambda: False))
 
 
+@tokenizer_before_data(0)
 def count_prompt_tokens(
-    messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, *, template: Template | None = None
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, template: Template | None = None
 ) -> int:
     """Tokens of a conversation that waits for its next answer, the template's own included."""
     frame = template or template_of(tokenizer)
-    return len(encode_segments(frame.render_prompt(messages), tokenizer))
+    return len(encode_segments(tokenizer, frame.render_prompt(messages)))
 
 
+@tokenizer_before_data(0)
 def fit_history(
-    messages: Sequence[Message],
     tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
     *,
     template: Template | None = None,
     context: int,
@@ -193,8 +196,8 @@ def fit_history(
     A system message stays, and so does the last question.
 
     Args:
-        messages: A conversation that ends with what the user says.
         tokenizer: The model's tokenizer.
+        messages: A conversation that ends with what the user says.
         template: The frame that training used; default: what the tokenizer tells.
         context: Tokens that the model can see at once (:func:`ftlib.models.loading.context_length`).
         max_new_tokens: Tokens that the answer may have.
@@ -206,7 +209,7 @@ def fit_history(
         PromptTooLongError: Even the last question alone leaves no room.
     """
     kept = list(messages)
-    while (tokens := count_prompt_tokens(kept, tokenizer, template=template)) > context - max_new_tokens:
+    while (tokens := count_prompt_tokens(tokenizer, kept, template=template)) > context - max_new_tokens:
         asked = [number for number, message in enumerate(kept) if message["role"] == "user"]
         if len(asked) < 2:
             raise PromptTooLongError(
@@ -245,7 +248,7 @@ def inference(
     Raises:
         PromptTooLongError: Even without a question there is no room.
     """
-    text = shorten(text, tokenizer, template, min(max_input_tokens, context_length(model) - max_output_tokens))
+    text = shorten(tokenizer, text, template, min(max_input_tokens, context_length(model) - max_output_tokens))
     if template is None:
         return generate(model, tokenizer, [text], max_new_tokens=max_output_tokens)[0]
     return answer(model, tokenizer, [text], template=template, max_new_tokens=max_output_tokens)[0]
@@ -259,7 +262,7 @@ def _asked(
     questions: Sequence[str | Sequence[Message]], tokenizer: PreTrainedTokenizerBase, template: Template
 ) -> list[list[int]]:
     rendered = [template.render_prompt(_conversation(question)) for question in questions]
-    return [[token for piece in pieces for token in piece] for pieces in encode_rows(rendered, tokenizer)]
+    return [[token for piece in pieces for token in piece] for pieces in encode_rows(tokenizer, rendered)]
 
 
 def _end_ids(model: Any, tokenizer: PreTrainedTokenizerBase, template: Template | None = None) -> frozenset[int]:

@@ -20,16 +20,16 @@ def answer_in(text: str, marker: str) -> str:
 
 
 def pieces_of(
-    tokens: Generator[int, None, None],
     tokenizer: PreTrainedTokenizerBase,
+    tokens: Generator[int, None, None],
     marker: str,
     should_stop: Callable[[], bool],
 ) -> Iterator[str]:
     """Turn tokens, as they come, into the pieces of an answer; joined they are what :func:`answer_in` gives.
 
     Args:
-        tokens: New tokens; closed when no more are wanted.
         tokenizer: What they belong to.
+        tokens: New tokens; closed when no more are wanted.
         marker: The template's end marker, or nothing.
         should_stop: Asked after each token whether to end now.
     """

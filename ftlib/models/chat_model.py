@@ -48,23 +48,23 @@ def load_chat_model(name: str, *, device: str | None = None, dtype: Dtype = "flo
     'question-answer'
     """
     model, tokenizer = load_model(name, device=device, dtype=dtype)
-    return ChatModel(name, merge_lora(model), tokenizer, training_template(name, tokenizer))
+    return ChatModel(name, merge_lora(model), tokenizer, training_template(tokenizer, name))
 
 
-def training_template(name: str, tokenizer: Any) -> Template:
+def training_template(tokenizer: Any, name: str) -> Template:
     """Find the frame that a model was trained in.
 
     What a run's configuration says comes first, then the tokenizer's own chat template, then question and answer.
 
     Args:
-        name: As for :func:`load_chat_model`.
         tokenizer: The model's tokenizer.
+        name: As for :func:`load_chat_model`.
 
     Raises:
         ConfigError: A run's configuration can't be read.
     """
     config = run_config(name)
-    return template_of(tokenizer) if config is None else run_template(config, tokenizer)
+    return template_of(tokenizer) if config is None else run_template(tokenizer, config)
 
 
 def base_of(name: str) -> str:

@@ -156,7 +156,7 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
     if tokenizer.chat_template and getattr(model, "generation_config", None) is not None:
         settings = copy.deepcopy(model.generation_config)
         with contextlib.suppress(DataError):  # a template that takes no plain question and answer tells no end
-            set_ends(settings, tokenizer, template_of(tokenizer))
+            set_ends(tokenizer, settings, template_of(tokenizer))
         settings.save_pretrained(place)
     return place
 

@@ -44,12 +44,12 @@ def _read(path: Path) -> Mapping[str, Any]:
     return sections  # type: ignore[no-any-return]
 
 
-def run_template(config: Mapping[str, Any], tokenizer: Any) -> Template:
+def run_template(tokenizer: Any, config: Mapping[str, Any]) -> Template:
     """Return the template that a run put around its messages.
 
     Args:
-        config: As :func:`run_config` gives it.
         tokenizer: The model's.
+        config: As :func:`run_config` gives it.
 
     Raises:
         ConfigError: The run's own template isn't one.
@@ -57,7 +57,7 @@ def run_template(config: Mapping[str, Any], tokenizer: Any) -> Template:
     """
     own = config["data"]["frame"]
     if own is None:
-        return named_template(config["data"]["template"], tokenizer)
+        return named_template(tokenizer, config["data"]["template"])
     try:
         return TextTemplate("your own", **own)
     except TypeError as error:

@@ -22,6 +22,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from ftlib.argument_checks import tokenizer_before_data
 from ftlib.errors import DataError
 
 END_OF_TEXT, PADDING = "<|endoftext|>", "<|padding|>"
@@ -235,7 +236,8 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     vocabulary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def encode_documents(documents: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
+@tokenizer_before_data(0)
+def encode_documents(tokenizer: PreTrainedTokenizerFast, documents: Sequence[str]) -> np.ndarray:
     """Turn documents into one long row of token ids, an end-of-text token behind each.
 
     Returns:

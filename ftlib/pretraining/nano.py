@@ -78,7 +78,7 @@ def evaluate_rounded(model: Any, tokenizer: PreTrainedTokenizerFast, corpus: Cor
     Returns:
         Losses in nats per token, perplexity, bits per byte, what they are over, when and where.
     """
-    tokens = encode_documents(corpus.held_out, tokenizer)
+    tokens = encode_documents(tokenizer, corpus.held_out)
     loss = held_out_loss(model, tokens, recipe.context)
     copied = near_copies(corpus.held_out, corpus.train)
     fresh = [text for text, is_copy in zip(corpus.held_out, copied, strict=True) if not is_copy]
@@ -90,7 +90,7 @@ def evaluate_rounded(model: Any, tokenizer: PreTrainedTokenizerFast, corpus: Cor
         "held_out_documents": len(corpus.held_out),
         "held_out_tokens": len(tokens),
         "near_copies": sum(copied),
-        "loss_without_near_copies": round(held_out_loss(model, encode_documents(fresh, tokenizer), recipe.context), 4),
+        "loss_without_near_copies": round(held_out_loss(model, encode_documents(tokenizer, fresh), recipe.context), 4),
         "training_tokens_seen": recipe.total_steps * recipe.batch_windows * recipe.context,
         "parameters": model.num_parameters(),
         "recorded_on": datetime.now(tz=timezone.utc).date().isoformat(),
@@ -130,13 +130,13 @@ def make_nano(
         check_folder(place)
     corpus = _corpus(packages, run_folder)
     tokenizer = _tokenizer(corpus.train, recipe, run_folder)
-    train_tokens = encode_documents(corpus.train, tokenizer)
-    held_out_tokens = encode_documents(corpus.held_out, tokenizer)
+    train_tokens = encode_documents(tokenizer, corpus.train)
+    held_out_tokens = encode_documents(tokenizer, corpus.held_out)
     print(f"{len(train_tokens):,} training tokens, {len(held_out_tokens):,} held out", flush=True)
     model = pretrain(
+        tokenizer,
         train_tokens,
         held_out_tokens,
-        tokenizer,
         recipe,
         run_folder,
         checkpoint_every=checkpoint_every,

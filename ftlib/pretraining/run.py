@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
+from ftlib.argument_checks import tokenizer_before_data
 from ftlib.errors import DataError, ModelError
 from ftlib.models.precision import best_precision
 from ftlib.muon import muon_and_adamw
@@ -84,7 +85,8 @@ def window_batch(tokens: np.ndarray, step: int, recipe: Recipe) -> Tensor:
     return torch.from_numpy(np.stack(rows).astype(np.int64))
 
 
-def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> GPTNeoXForCausalLM:
+@tokenizer_before_data(0)
+def new_model(tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> GPTNeoXForCausalLM:
     """Build nano with random weights: Pythia's architecture, smaller."""
     torch.manual_seed(recipe.seed)
     config = GPTNeoXConfig(
@@ -144,10 +146,11 @@ def held_out_loss(model: nn.Module, tokens: np.ndarray, context: int, *, max_win
     return total / len(chosen)
 
 
+@tokenizer_before_data(0)
 def pretrain(
+    tokenizer: PreTrainedTokenizerFast,
     train_tokens: np.ndarray,
     held_out_tokens: np.ndarray,
-    tokenizer: PreTrainedTokenizerFast,
     recipe: Recipe,
     run_folder: Path,
     *,
@@ -161,9 +164,9 @@ def pretrain(
     appends to ``loss.jsonl``.
 
     Args:
+        tokenizer: Gives the ids of the special tokens.
         train_tokens: Ids from :func:`encode_documents`, shape ``(tokens,)``.
         held_out_tokens: The same of the held-out documents; a part is evaluated at each checkpoint.
-        tokenizer: Gives the ids of the special tokens.
         recipe: What to train and for how long.
         run_folder: Where checkpoints and the log are kept.
         checkpoint_every: Optimizer steps between two checkpoints.
@@ -181,7 +184,7 @@ def pretrain(
     """
     if len(train_tokens) <= recipe.context:
         raise DataError(f"{len(train_tokens)} training tokens are less than one window of {recipe.context}")
-    model: Any = new_model(recipe, tokenizer)
+    model: Any = new_model(tokenizer, recipe)
     model.to(device)
     optimizers = make_optimizers(model, recipe)
     first = _resume(run_folder, model, optimizers, recipe)

@@ -176,18 +176,18 @@ def _refused(error: Exception) -> DataError:
     return DataError(f"the tokenizer's chat template refuses the conversation: {error}")
 
 
-def named_template(name: str, tokenizer: PreTrainedTokenizerBase) -> Template:
+def named_template(tokenizer: PreTrainedTokenizerBase, name: str) -> Template:
     """Return a template by the name that a configuration gives it.
 
     Args:
-        name: Of a text template; ``"tokenizer"``: the tokenizer's chat template; ``"auto"``: :func:`template_of`.
         tokenizer: The model's.
+        name: Of a text template; ``"tokenizer"``: the tokenizer's chat template; ``"auto"``: :func:`template_of`.
 
     Raises:
         DataError: There is none of that name.
 
     >>> from ftlib.models.loading import load_tokenizer
-    >>> named_template("alpaca", load_tokenizer("nano")).name
+    >>> named_template(load_tokenizer("nano"), "alpaca").name
     'alpaca'
     """
     if name == "auto":

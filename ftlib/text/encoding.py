@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from ftlib.argument_checks import checked, each, one_text
+from ftlib.argument_checks import checked, each, one_text, tokenizer_before_data
 from ftlib.errors import DataError
 from ftlib.text.special_tokens import as_it_was, marker_tokens, opening_ids
 from ftlib.text.templates import OwnBeginning, Segment
@@ -21,25 +21,28 @@ def _segment(name: str, value: Any) -> Any:
     return value
 
 
+@tokenizer_before_data(0)
 @checked(segments=each(_segment))
-def encode_segments(segments: Sequence[Segment], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def encode_segments(tokenizer: PreTrainedTokenizerBase, segments: Sequence[Segment]) -> list[int]:
     """Token ids of segments, each tokenised on its own, so that a prompt has the same ids with and without its answer.
 
     In markup a special token counts; in anybody's words it is encoded as the text that it is. A tokenizer that puts a
     beginning-of-text token in front of every text (Llama's does) has it put there here too: once, and not where a chat
     template writes it itself.
     """
-    return [token for piece in encode_rows([segments], tokenizer)[0] for token in piece]
+    return [token for piece in encode_rows(tokenizer, [segments])[0] for token in piece]
 
 
+@tokenizer_before_data(0)
 @checked(rows=each(each(_segment)))
-def encode_rows(rows: Sequence[Sequence[Segment]], tokenizer: PreTrainedTokenizerBase) -> list[list[list[int]]]:
+def encode_rows(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[Segment]]) -> list[list[list[int]]]:
     """Token ids of every segment of many conversations, in one call of the tokenizer."""
     return Encoder(tokenizer).encode(rows)
 
 
+@tokenizer_before_data(0)
 @checked(prompts=each(one_text))
-def encode_prompts(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[list[int]]:
     """Token ids of whole texts that a model is to continue: special tokens in them count.
 
     As ``tokenizer(prompt)`` gives them, except that the beginning-of-text token stands in front once, also if the

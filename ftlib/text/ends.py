@@ -11,7 +11,7 @@ from ftlib.text.special_tokens import marker_tokens
 from ftlib.text.templates import Template
 
 
-def turn_end(template: Template, tokenizer: PreTrainedTokenizerBase) -> int | None:
+def turn_end(tokenizer: PreTrainedTokenizerBase, template: Template) -> int | None:
     r"""Return the token that the model learns to write where its turn ends.
 
     That is the special token that the template closes an answer with, such as ``<|im_end|>``, or else the
@@ -19,8 +19,8 @@ def turn_end(template: Template, tokenizer: PreTrainedTokenizerBase) -> int | No
     answer of several lines.
 
     Args:
-        template: What lays conversations out.
         tokenizer: The model's tokenizer.
+        template: What lays conversations out.
 
     Returns:
         Its id; None if the template has no end of its own and the tokenizer no end-of-text token.
@@ -28,7 +28,7 @@ def turn_end(template: Template, tokenizer: PreTrainedTokenizerBase) -> int | No
     >>> from ftlib.models.loading import load_tokenizer
     >>> from ftlib.text.templates import QUESTION_ANSWER
     >>> tokenizer = load_tokenizer("nano")
-    >>> tokenizer.convert_ids_to_tokens(turn_end(QUESTION_ANSWER, tokenizer))
+    >>> tokenizer.convert_ids_to_tokens(turn_end(tokenizer, QUESTION_ANSWER))
     '<|endoftext|>'
     """
     last = [segment for segment in template.render([user("?"), assistant("!")]) if segment.ends_turn][-1]
@@ -51,16 +51,16 @@ def end_ids(model: Any, tokenizer: PreTrainedTokenizerBase, template: Template |
     told = getattr(getattr(model, "generation_config", model), "eos_token_id", None)
     ends = [*(told if isinstance(told, list | tuple) else [told]), tokenizer.eos_token_id]
     if template is not None:
-        ends.append(turn_end(template, tokenizer))
+        ends.append(turn_end(tokenizer, template))
     return [int(end) for end in dict.fromkeys(ends) if end is not None]
 
 
-def set_ends(generation_config: Any, tokenizer: PreTrainedTokenizerBase, template: Template) -> None:
+def set_ends(tokenizer: PreTrainedTokenizerBase, generation_config: Any, template: Template) -> None:
     """Write the ends into a model's ``generation_config``, so that every program that loads it stops where it should.
 
     Args:
-        generation_config: Changed in place; ends that it names already stay. None (of a model that has none) is left.
         tokenizer: The model's tokenizer.
+        generation_config: Changed in place; ends that it names already stay. None (of a model that has none) is left.
         template: The template that it was trained in.
     """
     ends = end_ids(generation_config, tokenizer, template)

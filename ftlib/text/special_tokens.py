@@ -8,6 +8,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from ftlib.errors import DataError
+
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Return every token that a tokenizer treats as special, whether or not it has a role such as ``eos_token``.
@@ -42,6 +44,20 @@ def opening_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     whole, bare = (_encoded(tokenizer, "a", add_special_tokens=added) for added in (True, False))
     starts = [start for start in range(len(whole)) if whole[start : start + len(bare)] == bare]
     return whole[: starts[0]] if starts else []
+
+
+def padding(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the id of the token that fills a batch.
+
+    Raises:
+        DataError: The tokenizer has none.
+    """
+    if tokenizer.pad_token_id is None:
+        raise DataError(
+            "the tokenizer names no padding token: load it with ftlib.load_tokenizer, which chooses one, or set "
+            "tokenizer.pad_token = tokenizer.eos_token"
+        )
+    return int(tokenizer.pad_token_id)
 
 
 @contextlib.contextmanager

@@ -153,7 +153,7 @@ def summarize(
     while chunk := list(islice(rows, _CHUNK)):
         sizes = [0] * len(chunk)
         if tokenizer is not None:
-            sizes = [sum(map(len, row)) for row in encode_rows([_laid_out(r, template) for r in chunk], tokenizer)]
+            sizes = [sum(map(len, row)) for row in encode_rows(tokenizer, [_laid_out(r, template) for r in chunk])]
             lengths.extend(sizes)
         for messages, size in zip(chunk, sizes, strict=True):
             counts.add(messages, too_long=limit is not None and size > limit, is_framed=bool(frames.find(messages)))

@@ -20,7 +20,7 @@ from datasets.utils import are_progress_bars_disabled, disable_progress_bars, en
 from transformers import PreTrainedTokenizerBase
 
 from datasets import Dataset
-from ftlib.argument_checks import at_least, checked
+from ftlib.argument_checks import at_least, checked, tokenizer_before_data
 from ftlib.data.leaks import same_prompts
 from ftlib.data.messages import Message, RowError, check_messages
 from ftlib.data.reading import clean_message, load_conversations
@@ -56,10 +56,11 @@ class TokenizedSplit(NamedTuple):
     leaks: int
 
 
+@tokenizer_before_data(0)
 @checked()
 def tokenize(
-    conversations: Dataset,
     tokenizer: PreTrainedTokenizerBase,
+    conversations: Dataset,
     *,
     template: Template | None = None,
     max_length: int | None = None,
@@ -74,8 +75,8 @@ def tokenize(
     cut is reported in a :class:`TruncationWarning`.
 
     Args:
-        conversations: A data set with the column ``messages``.
         tokenizer: Any tokenizer with an end-of-sequence token; it is not changed.
+        conversations: A data set with the column ``messages``.
         template: The frame around questions and answers; default: what the tokenizer tells
             (:func:`ftlib.text.chat_template.template_of`).
         max_length: The most tokens a row may have; default: the tokenizer's ``model_max_length``,
@@ -100,9 +101,10 @@ def tokenize(
     return dataset
 
 
+@tokenizer_before_data(0)
 def tokenize_measured(
-    conversations: Dataset,
     tokenizer: PreTrainedTokenizerBase,
+    conversations: Dataset,
     *,
     template: Template | None = None,
     max_length: int | None = None,
@@ -117,10 +119,11 @@ def tokenize_measured(
     return dataset, found
 
 
+@tokenizer_before_data(0)
 @checked(seed=at_least(0))
 def tokenize_and_split(
-    data: Dataset | str | Path | Mapping[str, Any],
     tokenizer: PreTrainedTokenizerBase,
+    data: Dataset | str | Path | Mapping[str, Any],
     *,
     test_size: float = 0.1,
     seed: int = 123,
@@ -135,10 +138,10 @@ def tokenize_and_split(
     space and punctuation) and reported; near-duplicates are for :func:`ftlib.data.leaks.find_leaks`.
 
     Args:
+        tokenizer: Any tokenizer with an end-of-sequence token; it is not changed.
         data: Conversations; or a file or name for :func:`ftlib.load_conversations`; or a ``training_config``
             dictionary, ``{"model": {"max_length": 2048}, "datasets": {"path": "faq", "use_hf": False}}``, which
             adds the columns ``question`` and ``answer``.
-        tokenizer: Any tokenizer with an end-of-sequence token; it is not changed.
         test_size: Share of the rows that go to the test set, between 0 and 1.
         seed: Seed of the shuffle.
         template: The frame around questions and answers; default: what the tokenizer tells

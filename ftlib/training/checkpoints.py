@@ -56,9 +56,9 @@ def best_of(found: list[Checkpoint]) -> Checkpoint | None:
 
 
 def save_checkpoint(
-    run_folder: Path,
     model: Any,
     tokenizer: Any,
+    run_folder: Path,
     optimizer: torch.optim.Optimizer,
     *,
     step: int,
@@ -70,9 +70,9 @@ def save_checkpoint(
     A process that is killed at any moment leaves either all of it or nothing.
 
     Args:
-        run_folder: Of the run.
         model: Its weights are saved; of a model with adapters, the adapters.
         tokenizer: Saved beside it.
+        run_folder: Of the run.
         optimizer: Its state is saved.
         step: Steps taken.
         rank: What is monitored, if it was measured at this step.

@@ -8,19 +8,23 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from datasets import Dataset
+from ftlib.argument_checks import tokenizer_before_data
+from ftlib.text.special_tokens import padding
 from ftlib.training.checks import check_fit, check_rows, with_targets
 from ftlib.training.distributed import Team, make_team
 from ftlib.training.job import Job, MicroBatches, Step, TargetLoss, evaluator, real_tokens
 from ftlib.training.optimizers import OptimizerName, default_learning_rate, make_optimizer, schedule, set_rates
 
 
+@tokenizer_before_data(1, gone={"pad_token_id": "the tokenizer says which token fills the batches"})
 def finetune(
     model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
     rows: Dataset,
     *,
-    pad_token_id: int,
     max_steps: int,
     learning_rate: float | None = None,
     batch_size: int = 8,
@@ -41,8 +45,8 @@ def finetune(
 
     Args:
         model: A causal language model; its weights change, its training mode is restored.
+        tokenizer: Its tokenizer; its padding token fills the batches.
         rows: Tokenised rows (:func:`ftlib.tokenize`).
-        pad_token_id: Fills the batches.
         max_steps: Optimizer steps; the rows are read again in a new order when they run out.
         learning_rate: Peak rate; default: :func:`~ftlib.training.optimizers.default_learning_rate`.
         batch_size: Rows of one forward pass.
@@ -72,6 +76,7 @@ def finetune(
     if eval_rows:
         eval_rows = with_targets(eval_rows, "evaluation rows")
         check_fit(eval_rows, model, "evaluation row")
+    pad_token_id = padding(tokenizer)
     rate = default_learning_rate(model, optimizer) if learning_rate is None else learning_rate
     batches = MicroBatches(
         rows,
@@ -83,7 +88,7 @@ def finetune(
     )
     job = Job(
         model=model,
-        tokenizer=None,  # only SFTTrainer asks for one
+        tokenizer=tokenizer,
         batches=batches,
         optimizer=make_optimizer(model, optimizer, learning_rate=rate, weight_decay=weight_decay),
         rate_share=lambda number: schedule(number, warmup_steps, max_steps),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import asdict, dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -37,7 +38,9 @@ class Trial:
     peak_bytes: int
 
 
-def try_steps(config: PretrainedConfig, rows: Dataset, *, device: str | None = None, **arguments: Any) -> Trial:
+def try_steps(
+    config: PretrainedConfig, rows: Dataset, *, pad_token_id: int = 0, device: str | None = None, **arguments: Any
+) -> Trial:
     """Train a model of this configuration, with random weights, for a few steps in a process of its own.
 
     Speed and memory don't depend on what the weights are, so nothing has to be downloaded.
@@ -45,6 +48,7 @@ def try_steps(config: PretrainedConfig, rows: Dataset, *, device: str | None = N
     Args:
         config: Of the model (:func:`ftlib.estimate.estimation.architecture` knows some offline).
         rows: Tokenised, as :func:`ftlib.training.loop.finetune` takes them.
+        pad_token_id: Fills the batches: of the tokenizer that the rows are from.
         device: ``"cpu"`` or ``"cuda"``; default: the best one that is there.
         arguments: Further ones of ``finetune``, such as ``max_steps``.
 
@@ -53,7 +57,8 @@ def try_steps(config: PretrainedConfig, rows: Dataset, *, device: str | None = N
 
     Taught in: chapters/07_training_pythia_70m.ipynb
     """
-    asked = {"config": config.to_dict(), "device": check_device(device), "arguments": arguments}
+    asked: dict[str, Any] = {"config": config.to_dict(), "device": check_device(device), "arguments": arguments}
+    asked["pad_token_id"] = pad_token_id
     asked["rows"] = rows.with_format(None).to_dict()
     done = subprocess.run(
         [sys.executable, "-m", "ftlib.training.measured_steps"],
@@ -74,10 +79,12 @@ def _main() -> None:
     device, arguments = torch.device(asked["device"]), asked["arguments"]
     rows = Dataset.from_dict(asked["rows"])
     # A small model goes first, so that the code and the buffers of the libraries are there already.
-    finetune(_build(asked["config"] | _SMALL, device), rows, **{**arguments, "max_steps": 1, "warmup_steps": 0})
+    tokenizer: Any = SimpleNamespace(pad_token_id=asked["pad_token_id"])  # the rows are tokens already
+    one_step = {**arguments, "max_steps": 1, "warmup_steps": 0}
+    finetune(_build(asked["config"] | _SMALL, device), tokenizer, rows, **one_step)
     torch.manual_seed(arguments.get("seed", 0))
     with _Watch(device) as watch:
-        steps = finetune(_build(asked["config"], device), rows, **arguments)
+        steps = finetune(_build(asked["config"], device), tokenizer, rows, **arguments)
     found = {"steps": [asdict(step) for step in steps], "peak_bytes": watch.peak_bytes}
     sys.stdout.write(json.dumps(found) + "\n")
 

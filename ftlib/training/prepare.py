@@ -86,14 +86,14 @@ def prepare_model(config: FinetuneConfig, start: Checkpoint | None) -> tuple[Any
 
 
 def prepare_job(
-    config: FinetuneConfig, model: Any, tokenizer: Any, rows: Dataset, *, first_step: int, evaluation: Evaluation
+    model: Any, tokenizer: Any, config: FinetuneConfig, rows: Dataset, *, first_step: int, evaluation: Evaluation
 ) -> Job:
     """Return the job that an engine is given.
 
     Args:
-        config: Of the run.
         model: From :func:`prepare_model`.
         tokenizer: The model's.
+        config: Of the run.
         rows: To train on, tokenised.
         first_step: Above 1 when a run goes on.
         evaluation: On the evaluation rows.
@@ -138,13 +138,13 @@ class Evaluation:
     """Measures a model on evaluation rows, if there are any.
 
     Args:
-        config: Of the run.
         model: The model.
         tokenizer: Its tokenizer.
+        config: Of the run.
         rows: Tokenised, or none.
     """
 
-    def __init__(self, config: FinetuneConfig, model: Any, tokenizer: Any, rows: Dataset | None) -> None:
+    def __init__(self, model: Any, tokenizer: Any, config: FinetuneConfig, rows: Dataset | None) -> None:
         """Keep what is needed; nothing is measured yet."""
         self.section, self.model, self.tokenizer, self.rows = config.evaluate, model, tokenizer, rows
         size = config.evaluate.batch_size
@@ -155,7 +155,7 @@ class Evaluation:
         if not self.section.metrics or not self.rows:
             return {}
         size, generated = self.section.batch_size, self.section.metrics_rows
-        return scores(self.model, self.rows, self.tokenizer, generated_rows=generated, batch_size=size)
+        return scores(self.model, self.tokenizer, self.rows, generated_rows=generated, batch_size=size)
 
     def check(self) -> None:
         """Evaluate the first few batches, as `evaluate.sanity_batches` asks, and keep nothing.
@@ -173,7 +173,7 @@ class Evaluation:
         loss = answer_loss(self.model, padded_batches(rows, size, pad_token_id=self.tokenizer.pad_token_id))
         check_finite(0, loss, 0.0)
         if self.section.metrics:
-            scores(self.model, rows, self.tokenizer, generated_rows=1, batch_size=size)
+            scores(self.model, self.tokenizer, rows, generated_rows=1, batch_size=size)
 
 
 def checkpoint_is_due(config: FinetuneConfig, job: Job) -> Callable[[int], bool]:

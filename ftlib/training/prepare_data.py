@@ -22,12 +22,12 @@ from ftlib.training.config import FinetuneConfig
 from ftlib.training.config_sections import DataSection
 
 
-def tokenized(config: FinetuneConfig, tokenizer: Any, *, context: int) -> tuple[Dataset, Dataset | None]:
+def tokenized(tokenizer: Any, config: FinetuneConfig, *, context: int) -> tuple[Dataset, Dataset | None]:
     """Return the rows that a run trains on, and those that it is evaluated on.
 
     Args:
-        config: Of the run.
         tokenizer: The model's; it is not changed.
+        config: Of the run.
         context: Tokens that the model can see; no row is longer, whatever the tokenizer says or doesn't say.
 
     Warns:
@@ -54,7 +54,7 @@ def _whole(config: FinetuneConfig, tokenizer: Any, context: int) -> tuple[Datase
     conversations, held_out = _conversations(config)
     if held_out is not None and not config.data.overfit_batches:
         _warn_of_leaks(conversations, held_out)
-    template = run_template(config, tokenizer)
+    template = run_template(tokenizer, config)
     limit = config.data.max_length or min(known_limit(tokenizer) or context, context)
     rows = with_targets(_tokenized(conversations, tokenizer, template, config.data, limit), "training rows")
     if held_out is None:
@@ -116,16 +116,16 @@ def _numbered(conversations: Dataset) -> Dataset:
     return conversations.add_column(ROW_NUMBER, range(len(conversations)))
 
 
-def run_template(config: FinetuneConfig, tokenizer: Any) -> Template:
+def run_template(tokenizer: Any, config: FinetuneConfig) -> Template:
     """Return the template that a run puts around its messages.
 
     Args:
-        config: Of the run.
         tokenizer: The model's.
+        config: Of the run.
     """
     if config.data.frame is not None:
         return config.data.frame.template()
-    return named_template(config.data.template, tokenizer)
+    return named_template(tokenizer, config.data.template)
 
 
 def _warn_of_leaks(conversations: Dataset, held_out: Dataset) -> None:
@@ -146,8 +146,8 @@ def _tokenized(conversations: Dataset, tokenizer: Any, template: Template, secti
     options: dict[str, Any] = {"template": template, "on_error": section.on_error}
     if section.truncate == "prompt":
         options |= {"max_length": limit, "truncation_side": section.truncation_side}
-        return tokenize(conversations, tokenizer, **options)
-    return _without_ends(tokenize(conversations, tokenizer, max_length=NO_LIMIT, **options), limit)
+        return tokenize(tokenizer, conversations, **options)
+    return _without_ends(tokenize(tokenizer, conversations, max_length=NO_LIMIT, **options), limit)
 
 
 def _without_ends(rows: Dataset, limit: int) -> Dataset:

@@ -83,18 +83,18 @@ def train(
         _check_empty(place)
     start = (_where_it_stopped(place, config) if resume else None) or other_run(config)
     model, tokenizer = prepare_model(config, start)
-    rows, eval_rows = tokenized(config, tokenizer, context=context_length(model))
+    rows, eval_rows = tokenized(tokenizer, config, context=context_length(model))
     counts = {"rows": len(rows), "eval_rows": len(eval_rows) if eval_rows else 0}
     data = {**counts, "fingerprint": fingerprint(rows, eval_rows)}
     if resume:
         _check_same_data(place, data)
     # Whoever asks the model later (a server, a chat page) finds the template of its training beside it, and its ends.
-    template = run_template(config, tokenizer)
-    set_ends(model.generation_config, tokenizer, template)
+    template = run_template(tokenizer, config)
+    set_ends(tokenizer, model.generation_config, template)
     tokenizer.chat_template = to_jinja(template, tokenizer)
-    evaluation = Evaluation(config, model, tokenizer, eval_rows)
+    evaluation = Evaluation(model, tokenizer, config, eval_rows)
     first_step = start.step + 1 if start else 1
-    job = prepare_job(config, model, tokenizer, rows, first_step=first_step, evaluation=evaluation)
+    job = prepare_job(model, tokenizer, config, rows, first_step=first_step, evaluation=evaluation)
     _check_something_is_left(job, place)
     evaluation.check()
     torch.manual_seed(config.train.seed)

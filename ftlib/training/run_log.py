@@ -93,7 +93,7 @@ class Recorder:
             job = self.job
             scaler = (job.scaler.state_dict() or None) if job.scaler is not None else None
             save_checkpoint(
-                self.folder, job.model, job.tokenizer, job.optimizer, step=step.number, rank=rank, scaler=scaler
+                job.model, job.tokenizer, self.folder, job.optimizer, step=step.number, rank=rank, scaler=scaler
             )
             prune(self.folder, self.config.checkpoint.keep)
 

@@ -22,14 +22,14 @@ from ftlib.text.tokenization import IGNORED
 
 
 def scores(
-    model: Any, rows: Dataset, tokenizer: Any, *, generated_rows: int = 16, batch_size: int = 16
+    model: Any, tokenizer: Any, rows: Dataset, *, generated_rows: int = 16, batch_size: int = 16
 ) -> dict[str, float]:
     """Measure token accuracy on all rows, and BLEU and ROUGE-L on answers to the first ones.
 
     Args:
         model: A causal language model; its training mode is restored afterwards.
-        rows: Tokenised rows (:func:`ftlib.tokenize`).
         tokenizer: The model's.
+        rows: Tokenised rows (:func:`ftlib.tokenize`).
         generated_rows: Rows whose last answer is generated (greedily) and compared.
         batch_size: Rows of one forward pass.
 

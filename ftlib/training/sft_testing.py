@@ -190,7 +190,7 @@ def _prompts(section: SftTestData, tokenizer: Any, room: int) -> list[_Prompt]:
     rows = load_conversations(name, format="question-answer", split=split)["messages"]
     template = FrameSection(**FRAME).template()
     rendered = [template.render_prompt([question]) for question, _ in rows]
-    encoded = encode_rows(rendered, tokenizer)
+    encoded = encode_rows(tokenizer, rendered)
     excess = [_excess(number, pieces, section) for number, pieces in enumerate(encoded)]
     if any(excess):
         message = f"shortened {sum(map(bool, excess))} of {len(excess)} prompts: raise max_prompt_length"

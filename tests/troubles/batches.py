@@ -105,10 +105,10 @@ BATCHES = (
         cure="Raise `max_length` up to the model's context, or accept the loss, which is counted:",
         provoke="""
             from ftlib import tokenize
-            rows = tokenize(conversations, tokenizer, max_length=20)
+            rows = tokenize(tokenizer, conversations, max_length=20)
         """,
         fix="""
-            rows = tokenize(conversations, tokenizer, max_length=64)
+            rows = tokenize(tokenizer, conversations, max_length=64)
         """,
         holds="max(map(len, rows['input_ids'])) <= 64",
     ),
@@ -140,13 +140,13 @@ BATCHES = (
             from datasets import Dataset
             from ftlib import finetune
             rows = Dataset.from_list([{"input_ids": [5, 999], "labels": [-100, 999]}])
-            finetune(model, rows, pad_token_id=tokenizer.pad_token_id, max_steps=1)
+            finetune(model, tokenizer, rows, max_steps=1)
         """,
         fix="""
             from ftlib import tokenize
 
-            rows = tokenize(conversations, tokenizer)
-            steps = finetune(model, rows, pad_token_id=tokenizer.pad_token_id, max_steps=1)
+            rows = tokenize(tokenizer, conversations)
+            steps = finetune(model, tokenizer, rows, max_steps=1)
         """,
         holds="len(steps) == 1",
     ),
@@ -159,13 +159,13 @@ BATCHES = (
             from datasets import Dataset
             from ftlib import finetune
             rows = Dataset.from_list([{"input_ids": [5] * 100, "labels": [5] * 100}])
-            finetune(model, rows, pad_token_id=tokenizer.pad_token_id, max_steps=1)
+            finetune(model, tokenizer, rows, max_steps=1)
         """,
         fix="""
             from ftlib import tokenize
             from ftlib.models.loading import context_length
 
-            rows = tokenize(conversations, tokenizer, max_length=context_length(model))
+            rows = tokenize(tokenizer, conversations, max_length=context_length(model))
         """,
         holds="max(map(len, rows['input_ids'])) <= 64",
     ),
@@ -180,11 +180,11 @@ BATCHES = (
             from datasets import Dataset
             from ftlib import finetune
             rows = Dataset.from_list([{"input_ids": [5, 6], "labels": [-100, -100]}] * 8 + list(rows))
-            finetune(model, rows, pad_token_id=tokenizer.pad_token_id, max_steps=2, batch_size=4)
+            finetune(model, tokenizer, rows, max_steps=2, batch_size=4)
         """,
         fix="""
             rows = rows.filter(lambda row: any(label != -100 for label in row["labels"]))
-            steps = finetune(model, rows, pad_token_id=tokenizer.pad_token_id, max_steps=2, batch_size=4)
+            steps = finetune(model, tokenizer, rows, max_steps=2, batch_size=4)
         """,
         holds="len(steps) == 2",
     ),
@@ -225,7 +225,7 @@ BATCHES = (
             from ftlib import load_conversations, pad_batch, tokenize
 
             conversations = load_conversations("data.jsonl")
-            batch = pad_batch(tokenize(conversations, tokenizer), tokenizer.pad_token_id)
+            batch = pad_batch(tokenize(tokenizer, conversations), tokenizer.pad_token_id)
             loss = model(**batch).loss
         """,
         holds="loss.item() > 0",
@@ -243,7 +243,7 @@ BATCHES = (
         fix="""
             from ftlib import tokenize
 
-            rows = tokenize(conversations, tokenizer, max_length=64)
+            rows = tokenize(tokenizer, conversations, max_length=64)
             batch = pack_batch(rows, tokenizer.pad_token_id, max_length=64)
         """,
         holds="batch['input_ids'].shape[1] <= 64",

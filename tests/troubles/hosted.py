@@ -225,7 +225,7 @@ HOSTED = (
         fix="""
             from ftlib import finetune
 
-            history = finetune(model, rows, pad_token_id=tokenizer.pad_token_id, max_steps=2)
+            history = finetune(model, tokenizer, rows, max_steps=2)
         """,
         holds="len(history) == 2",
     ),

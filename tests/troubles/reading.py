@@ -235,13 +235,13 @@ READING = (
             from ftlib import tokenize
             from ftlib.data.reading import to_conversations
             pairs = [{"question": "### Question:\\nWhy?\\n\\n### Answer:", "answer": "So."}]
-            rows = tokenize(to_conversations(pairs), tokenizer)
+            rows = tokenize(tokenizer, to_conversations(pairs))
         """,
         fix="""
             frame = ("### Question:", "### Answer:")
             inner = [pair["question"].removeprefix(frame[0]).removesuffix(frame[1]).strip() for pair in pairs]
             bare = [{**pair, "question": question} for pair, question in zip(pairs, inner)]
-            rows = tokenize(to_conversations(bare), tokenizer)
+            rows = tokenize(tokenizer, to_conversations(bare))
         """,
         holds="bare[0]['question'] == 'Why?' and len(rows) == 1",
     ),
@@ -256,11 +256,11 @@ READING = (
             from datasets import concatenate_datasets
             from ftlib import tokenize_and_split
             conversations = concatenate_datasets([conversations] * 4)
-            split = tokenize_and_split(conversations, tokenizer, test_size=0.5)
+            split = tokenize_and_split(tokenizer, conversations, test_size=0.5)
         """,
         fix="""
             first = {row["messages"][0]["content"]: number for number, row in reversed(list(enumerate(conversations)))}
-            split = tokenize_and_split(conversations.select(sorted(first.values())), tokenizer, test_size=0.5)
+            split = tokenize_and_split(tokenizer, conversations.select(sorted(first.values())), test_size=0.5)
         """,
         holds="split.leaks == 0 and len(first) == 3",
     ),
@@ -301,12 +301,12 @@ READING = (
             from datasets import Dataset
             from ftlib import tokenize
             pairs = Dataset.from_list([{"question": "Why?", "answer": "Because."}])
-            tokenize(pairs, tokenizer)
+            tokenize(tokenizer, pairs)
         """,
         fix="""
             from ftlib import load_conversations
 
-            rows = tokenize(load_conversations(pairs), tokenizer)
+            rows = tokenize(tokenizer, load_conversations(pairs))
         """,
         holds="len(rows) == 1",
     ),
@@ -320,11 +320,11 @@ READING = (
             from ftlib import tokenize
             asked = Dataset.from_list([{"messages": [{"role": "user", "content": "Why?"}]}])
             conversations = concatenate_datasets([conversations, asked])
-            tokenize(conversations, tokenizer)
+            tokenize(tokenizer, conversations)
         """,
         fix="""
             answered = conversations.filter(lambda row: any(m["role"] == "assistant" for m in row["messages"]))
-            rows = tokenize(answered, tokenizer)
+            rows = tokenize(tokenizer, answered)
         """,
         holds="len(rows) == 3",
     ),

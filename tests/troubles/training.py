@@ -31,14 +31,14 @@ TRAINING = (
         cure="The weights in memory are spoilt: load them again. Lower the learning rate first, then try a warm-up:",
         provoke="""
             from ftlib import finetune
-            finetune(model, rows, pad_token_id=tokenizer.pad_token_id, max_steps=9, learning_rate=1e30)
+            finetune(model, tokenizer, rows, max_steps=9, learning_rate=1e30)
         """,
         fix="""
             from ftlib import load_model
 
             model, tokenizer = load_model("nano", device="cpu")
             steps = finetune(
-                model, rows, pad_token_id=tokenizer.pad_token_id, max_steps=3, learning_rate=1e-3, warmup_steps=2
+                model, tokenizer, rows, max_steps=3, learning_rate=1e-3, warmup_steps=2
             )
         """,
         holds="steps[-1].loss < steps[0].loss",
@@ -56,7 +56,7 @@ TRAINING = (
             sizes = {"d_model": 32, "decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 32}
             config = BartConfig(vocab_size=len(tokenizer), max_position_embeddings=64, **sizes)
             bart = AutoModelForCausalLM.from_config(config)
-            finetune(bart, rows, pad_token_id=tokenizer.pad_token_id, max_steps=1)
+            finetune(bart, tokenizer, rows, max_steps=1)
         """,
         fix="""
             import warnings
@@ -65,7 +65,7 @@ TRAINING = (
 
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", LossWarning)
-                steps = finetune(bart, rows, pad_token_id=tokenizer.pad_token_id, max_steps=1)
+                steps = finetune(bart, tokenizer, rows, max_steps=1)
         """,
         holds="steps[0].loss > 0",
     ),
@@ -296,8 +296,8 @@ TRAINING = (
             from ftlib.training.config import FinetuneConfig
             from ftlib.training.prepare import Evaluation, prepare_job
             config = FinetuneConfig.from_yaml("run.yaml")
-            evaluation = Evaluation(config, model, tokenizer, None)
-            job = prepare_job(config, model, tokenizer, rows, first_step=1, evaluation=evaluation)
+            evaluation = Evaluation(model, tokenizer, config, None)
+            job = prepare_job(model, tokenizer, config, rows, first_step=1, evaluation=evaluation)
         """,
         fix="""
             train:
@@ -529,7 +529,7 @@ TRAINING = (
 
             from ftlib import pad_batch, tokenize
 
-            rows = tokenize(conversations, tokenizer)
+            rows = tokenize(tokenizer, conversations)
             collator = partial(pad_batch, pad_token_id=tokenizer.pad_token_id)
             result = Trainer(model, args, train_dataset=rows, data_collator=collator).train()
         """,
@@ -552,7 +552,7 @@ TRAINING = (
         fix="""
             from ftlib import tokenize
 
-            rows = tokenize(conversations, tokenizer)
+            rows = tokenize(tokenizer, conversations)
             result = Trainer(model, args, train_dataset=rows, data_collator=collator).train()
         """,
         holds="result.global_step == 1",

@@ -207,7 +207,7 @@ VERSIONS = (
         fix="""
             from ftlib import tokenize
 
-            rows = tokenize(conversations, tokenizer)
+            rows = tokenize(tokenizer, conversations)
         """,
         holds="rows[0]['labels'][0] == -100 != rows[0]['labels'][-1]",
     ),
