@@ -7,20 +7,20 @@ from ftlib.evaluation.comparison import compare, evaluate, read_json, write_json
 from ftlib.evaluation.json_scores import json_measures, json_scores, read_object
 from ftlib.evaluation.page import write_comparison_html, write_html
 
-RIGHT = '{"topic": "defect", "urgent": true, "order": "60417"}'
+RIGHT = '{"topic": "defect", "name": null, "order": "60417"}'
 ROWS = [{"question": f"Mail {number}", "answer": RIGHT} for number in range(4)]
 # One answer each: right in another order; wrong in one field; no JSON; a field missing.
 ANSWERS = [
-    ' {"order":"60417",\n"urgent": true, "topic": "defect"}\n',
-    '{"topic": "return", "urgent": true, "order": "60417"}',
+    ' {"order":"60417",\n"name": null, "topic": "defect"}\n',
+    '{"topic": "return", "name": null, "order": "60417"}',
     f"Here it is: {RIGHT}",
-    '{"topic": "defect", "urgent": true}',
+    '{"topic": "defect", "name": null}',
 ]
 SCORES = {
     "json_valid": 0.75,
     "json_match": 0.25,
     "json_topic_match": 0.5,
-    "json_urgent_match": 0.75,
+    "json_name_match": 0.75,
     "json_order_match": 0.5,
 }
 
@@ -41,7 +41,7 @@ def test_scores_by_hand():
         f"```json\n{RIGHT}\n```",
         RIGHT[:-1],
         RIGHT.replace('"', "'"),
-        RIGHT.replace("true", "True"),
+        RIGHT.replace("null", "None"),
         RIGHT.replace('"60417"', "NaN"),
         RIGHT.replace('"60417"', "-Infinity"),
         RIGHT.replace('"60417"', "060417"),
@@ -123,7 +123,7 @@ def test_an_object_without_fields_has_scores_of_the_whole():
         (['{"a": 1, "a": 2}'], r"row 0 .* \(the key 'a' stands twice\)"),
         (
             [RIGHT, '{"topic": "defect"}'],
-            r"row 1 .*: the fields are 'topic', those of row 0 'topic', 'urgent', 'order'",
+            r"row 1 .*: the fields are 'topic', those of row 0 'topic', 'name', 'order'",
         ),
         ([RIGHT, "{}"], "the fields are none"),
     ],
@@ -156,7 +156,7 @@ def test_an_evaluation_has_them_where_the_right_answers_are_objects(evaluation, 
     both = write_comparison_html(evaluation, other, tmp_path / "both.html").read_text(encoding="utf-8")
     for shown in (page, both):
         assert "JSON, all fields right<small>0 to 1, higher is better" in shown
-        assert "JSON, urgent right" in shown
+        assert "JSON, name right" in shown
 
 
 def test_other_evaluations_do_not_have_them():

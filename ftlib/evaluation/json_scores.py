@@ -43,9 +43,9 @@ def json_scores(predictions: Sequence[str], references: Sequence[str]) -> dict[s
         DataError: There are no rows, or not as many of one as of the other; a reference is no JSON object; or two
             differ in their fields.
 
-    >>> found = json_scores(['{"order": null, "urgent": true}', "urgent"], ['{"urgent": true, "order": null}'] * 2)
+    >>> found = json_scores(['{"order": null, "name": "Ida"}', "Ida"], ['{"name": "Ida", "order": null}'] * 2)
     >>> {name: interval.value for name, interval in found.items()}
-    {'json_valid': 0.5, 'json_match': 0.5, 'json_urgent_match': 0.5, 'json_order_match': 0.5}
+    {'json_valid': 0.5, 'json_match': 0.5, 'json_name_match': 0.5, 'json_order_match': 0.5}
     """
     check_pairs(predictions, references)
     return {name: one.interval(predictions, references) for name, one in json_measures(references).items()}
