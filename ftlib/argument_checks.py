@@ -83,12 +83,13 @@ def tokenizer_before_data(
             for name in (gone or {}).keys() & kwargs.keys():
                 raise DataError(f"{function.__name__} takes no {name} any more, {(gone or {})[name]}: call {order}")
             behind = [number for number, one in enumerate(args) if number > place and _is_tokenizer(one)]
-            if behind and not _is_tokenizer(args[place]):
-                warnings.warn(f"the tokenizer comes first now: call {order}", DeprecationWarning, stacklevel=2)
-                moved = list(args)
-                moved.insert(place, moved.pop(behind[0]))
-                return function(*moved, **kwargs)  # type: ignore[arg-type]
-            return function(*args, **kwargs)
+            by_name = "tokenizer" in kwargs and len(args) > place  # what is given stands in the tokenizer's place
+            if not by_name and (not behind or _is_tokenizer(args[place])):
+                return function(*args, **kwargs)
+            warnings.warn(f"the tokenizer comes before the data now: call {order}", DeprecationWarning, stacklevel=2)
+            moved = list(args)
+            moved.insert(place, kwargs.pop("tokenizer") if by_name else moved.pop(behind[0]))
+            return function(*moved, **kwargs)  # type: ignore[arg-type]
 
         return wrapper
 

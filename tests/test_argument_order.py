@@ -43,6 +43,9 @@ def test_the_order_of_the_first_edition_is_taken_with_a_warning(tiny_tokenizer, 
     with pytest.warns(DeprecationWarning, match=r"call tokenize\(tokenizer, conversations, \.\.\.\)"):
         rows = tokenize(conversations, tiny_tokenizer, max_length=64)
     assert rows["input_ids"] == tokenize(tiny_tokenizer, conversations, max_length=64)["input_ids"]
+    with pytest.warns(DeprecationWarning, match="tokenizer comes before the data"):
+        named = tokenize(conversations, tokenizer=tiny_tokenizer, max_length=64)
+    assert named["input_ids"] == rows["input_ids"]
     with pytest.warns(DeprecationWarning, match="tokenize_and_split"):
         assert tokenize_and_split(conversations, tiny_tokenizer, test_size=0.5).train.num_rows
     with pytest.warns(DeprecationWarning, match="count_prompt_tokens"):
