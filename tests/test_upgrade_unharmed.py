@@ -152,6 +152,7 @@ def test_any_program_passes_unharmed(statements, nested, windows):
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=60))
+@example("x = 1\n\U00031350 = 2")  # a letter that Python 3.12 knows and 3.11 does not
 def test_any_text_passes_unharmed(text):
     for code in (text, f"import transformers\n{text}", f"import transformers\nx = {text!r}\n# {text!a}"):
         upgraded = upgrade_source(code, versions=NEWEST)

@@ -191,8 +191,8 @@ def _rewritten(code: str, versions: Mapping[str, str] | None) -> tuple[str, list
         return code, []
     try:
         tree = Tree(code)
-    except cst.ParserSyntaxError as error:
-        return code, [Found(error.raw_line, "not parsed", f"left alone: {_first_line(error.message)}", "decide", False)]
+    except SyntaxError as error:
+        return code, [Found(error.lineno or 1, "not parsed", f"left alone: {error.msg}", "decide", False)]
     dues = due_rules(installed_versions() if versions is None else versions)
     for call in tree.all(cst.Call):
         check_call(tree, call, dues)
@@ -243,13 +243,9 @@ def _in_shells(cells: Sequence[Cell], versions: Mapping[str, str] | None) -> Ite
 def _syntax_error(source: str) -> Finding | None:
     try:
         parse(source)
-    except cst.ParserSyntaxError as error:
-        return Finding(error.raw_line, "not parsed", f"left alone: {_first_line(error.message)}", "decide", False)
+    except SyntaxError as error:
+        return Finding(error.lineno or 1, "not parsed", f"left alone: {error.msg}", "decide", False)
     return None
-
-
-def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0]
 
 
 def _in_cell(found: Found, program: str) -> Finding:

@@ -91,7 +91,7 @@ class Tree:
         """Parse, and work out scopes.
 
         Raises:
-            libcst.ParserSyntaxError: The source is not Python.
+            SyntaxError: The source is not Python.
         """
         wrapper = MetadataWrapper(parse(self.code))
         self.module = wrapper.module
