@@ -5,6 +5,8 @@ To teach the command a change, add a row. ``tests/test_upgrade.py`` holds the ro
 
 from __future__ import annotations
 
+from ftlib.compat.api_changes import TORCH_DTYPE, USE_AUTH_TOKEN
+from ftlib.upgrade.derived import derived
 from ftlib.upgrade.rule import Rule, gone, moved, removed, said, switch
 from ftlib.upgrade.training_rules import DEPRECATED_BY_TRL, TRAINER_RULES, TRAINING_RULES
 
@@ -15,7 +17,6 @@ _LOAD_DATASET = ("datasets.load_dataset", "datasets.load_dataset_builder")
 _DOWNLOADS = ("huggingface_hub.hf_hub_download", "huggingface_hub.snapshot_download")
 _ACCELERATOR = ("accelerate.Accelerator",)
 _ADAMW = ("transformers.AdamW",)
-_SHARED = "one name in all libraries"
 
 
 def _quantised(bits: str) -> Rule:
@@ -31,17 +32,9 @@ def _task(release: str, names: str) -> Rule:
 
 
 _LOADING_RULES = (
-    Rule(
-        "rename",
-        "transformers",
-        (*_LOADERS, "transformers.*.from_config"),
-        "torch_dtype",
-        "dtype",
-        "the old name still works",
-        since="4.56",
-    ),
-    Rule("rename", _TF5, _LOADERS, "use_auth_token", "token", _SHARED),
-    Rule("rename", _TF5, (".push_to_hub",), "use_auth_token", "token", _SHARED),
+    derived(TORCH_DTYPE, (*_LOADERS, "transformers.*.from_config")),
+    derived(USE_AUTH_TOKEN, _LOADERS),
+    derived(USE_AUTH_TOKEN, (".push_to_hub",)),
     _quantised("load_in_8bit"),
     _quantised("load_in_4bit"),
     switch(
@@ -54,7 +47,7 @@ _LOADING_RULES = (
     _task("transformers 4.42", "conversational"),
     _task(_TF5, "summarization translation text2text-generation"),
     _task("transformers 5.14", "question-answering"),
-    Rule("rename", "datasets 3.0", _LOAD_DATASET, "use_auth_token", "token", _SHARED),
+    derived(USE_AUTH_TOKEN, _LOAD_DATASET, release="datasets 3.0"),
     switch(
         "datasets 3.0",
         _LOAD_DATASET[:1],
