@@ -27,7 +27,8 @@ from ftlib.upgrade.tree import Tree
 from ftlib.upgrade.unpacked import unpacked
 
 
-def installed_versions() -> dict[str, str]:
+@functools.cache
+def installed_versions() -> Mapping[str, str]:
     """Versions of the libraries that are installed here."""
     found = {}
     for package in PACKAGES:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import libcst as cst
 from libcst.metadata import (
     Assignment,
+    CodeRange,
     MetadataWrapper,
     ParentNodeProvider,
     PositionProvider,
@@ -95,9 +97,11 @@ class Tree:
         """
         wrapper = MetadataWrapper(parse(self.code))
         self.module = wrapper.module
-        self._scopes = wrapper.resolve(ScopeProvider)
-        self._parents = wrapper.resolve(ParentNodeProvider)
-        self._positions = wrapper.resolve(PositionProvider)
+        # All in one walk.
+        known: Mapping[Any, Any] = wrapper.resolve_many((ScopeProvider, ParentNodeProvider, PositionProvider))
+        self._scopes: Mapping[cst.CSTNode, Scope | None] = known[ScopeProvider]
+        self._parents: Mapping[cst.CSTNode, cst.CSTNode] = known[ParentNodeProvider]
+        self._positions: Mapping[cst.CSTNode, CodeRange] = known[PositionProvider]
         self._by_kind: dict[type[cst.CSTNode], list[Any]] = {}
         for node in walk(self.module):
             self._by_kind.setdefault(type(node), []).append(node)
