@@ -33,6 +33,7 @@ HELPERS = {
     "published",
     "quiet_chapters",
     "typed_script",
+    "upgrading",
     "variants",
     "waiting",
 }
