@@ -94,6 +94,8 @@ NESTS = {
     "indices": lambda depth: "a" + "[0]" * depth,
 }
 
+IN_NOTEBOOKS = ("brackets", "indices")  # one that Python itself refuses, and one that is only too much for its stack
+
 
 def test_code_that_no_parser_can_hold_ends_no_process(tmp_path):
     """The parser is native code: what is nested too deeply for it ends the process, with the reports of other files."""
@@ -101,7 +103,8 @@ def test_code_that_no_parser_can_hold_ends_no_process(tmp_path):
         for depth in (50, 150, 1_000, 20_000):
             code = f"{OLD}x = {nest(depth)}\n"
             (tmp_path / f"{kind}_{depth}.py").write_text(code, encoding="utf-8")
-            (tmp_path / f"{kind}_{depth}.ipynb").write_text(notebook(source=code), encoding="utf-8")
+            if kind in IN_NOTEBOOKS:
+                (tmp_path / f"{kind}_{depth}.ipynb").write_text(notebook(source=code), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "ftlib.cli", "upgrade", str(tmp_path), "--json"],
         capture_output=True,
@@ -110,7 +113,7 @@ def test_code_that_no_parser_can_hold_ends_no_process(tmp_path):
     )
     assert done.returncode == 1, done.stderr[-500:]
     reports = json.loads(done.stdout)
-    assert len(reports) == 2 * 4 * len(NESTS)
+    assert len(reports) == 4 * len([*NESTS, *IN_NOTEBOOKS])
     assert all(report["findings"] or "nested too deeply" in report["error"] for report in reports)
     assert all(report["findings"] for report in reports if "_50." in report["path"])
 

@@ -33,21 +33,6 @@ def test_rules_have_names_of_their_own_and_a_reason():
     assert all(rule.why and "\n" not in rule.why and not rule.why.endswith(".") for rule in RULES)
 
 
-def arguments_of(kinds):
-    rules = [rule for rule in DUE if rule.kind in kinds and "AdamW" not in rule.where[0]]
-    return [(rule, where) for rule in rules for where in rule.where if "*" not in where and where[0] != "."]
-
-
-@pytest.mark.parametrize(
-    ("rule", "where"), arguments_of(("rename", "value", "remove", "say")), ids=lambda each: getattr(each, "name", each)
-)
-def test_old_arguments_are_refused_and_new_ones_accepted(rule, where):
-    known = parameters(where)
-    assert rule.old not in known
-    for new in [rule.new, *rule.values.values()]:
-        assert not new or new.partition("=")[0] in known
-
-
 @pytest.mark.parametrize(
     "rule", [rule for rule in DUE if "transformers.*.from_pretrained" in rule.where], ids=lambda rule: rule.name
 )
