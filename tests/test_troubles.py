@@ -18,7 +18,7 @@ import ftlib.errors
 from ftlib.hosted.providers import PROVIDERS
 from ftlib.text.tokenization import tokenize
 from tests.troubles import TROUBLES
-from tests.troubles.page import refreshed
+from tests.troubles.page import current
 from tests.troubles.trial import holds, matches, mend, provoke
 from tests.waiting import wait_until
 
@@ -65,8 +65,9 @@ def test_a_fix_needs_no_graphics_card(trouble, names):
 
 
 def test_the_page_is_current():
-    page = PAGE.read_text(encoding="utf-8")
-    assert refreshed(page) == page, "run: python -m tests.troubles.page book/troubleshooting.md"
+    assert current(PAGE) == PAGE.read_text(encoding="utf-8"), (
+        "run: python -m tests.troubles.page book/troubleshooting.md"
+    )
 
 
 def test_every_kind_of_error_and_warning_of_the_library_has_an_entry():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ftlib.upgrade.installed import due_rules, installed_versions
-from ftlib.upgrade.page import refreshed
+from ftlib.upgrade.page import current
 from ftlib.upgrade.rules import RULES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -157,7 +157,7 @@ def test_settings_are_fields_of_the_configuration(rule):
 
 def test_the_page_of_the_book_is_current_and_its_code_runs(capsys):
     page = (ROOT / "book/upgrade.md").read_text(encoding="utf-8")
-    assert refreshed(page) == page, "run: python -m ftlib.upgrade.page book/upgrade.md"
+    assert current(ROOT / "book/upgrade.md") == page, "run: python -m ftlib.upgrade.page book/upgrade.md"
     (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     exec(block, {})  # noqa: S102
     assert "TrainingArguments(eval_strategy='no')" in capsys.readouterr().out
