@@ -32,6 +32,7 @@ HELPERS = {
     "matrix",
     "published",
     "quiet_chapters",
+    "trial",
     "typed_script",
     "upgrading",
     "variants",

@@ -1,6 +1,6 @@
 """The entries as a page of the book.
 
-``python -m tests.troubles.page book/troubleshooting.md`` brings the page up to date.
+``python -m book.troubles.page book/troubleshooting.md`` brings the page up to date.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import sys
 import textwrap
 from pathlib import Path
 
+from book.troubles import TROUBLES
+from book.troubles.trouble import Trouble
 from ftlib.files import renewed, write_whole
-from tests.troubles import TROUBLES
-from tests.troubles.trouble import Trouble
 
 
 def render() -> str:
