@@ -61,24 +61,33 @@ def check_folder(path: str | Path) -> Path:
     return folder
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that a crash leaves the old one or the new one; a link stays a link.
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file so that a crash leaves the old one or the new one; a link stays a link, and permissions stay.
 
-    Half of a surrogate pair, which a file from elsewhere or a reply may hold, is no letter that UTF-8 knows: it is
-    written as the escape that JSON has for it.
+    Half of a surrogate pair, which a file from elsewhere or a reply may hold, is no letter that UTF-8 knows: in a text
+    it is written as the escape that JSON has for it.
     """
     target = path.resolve()
     if target.exists() and not target.is_file():  # a device or a pipe can't be replaced
-        target.write_text(text, encoding="utf-8", errors="backslashreplace")
+        _write(target, content)
         return
     partial = target.with_name(f".{target.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+        _write(partial, content)
         flush(partial)
+        if target.exists():
+            shutil.copymode(target, partial)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
     flush(target.parent)
+
+
+def _write(path: Path, content: str | bytes) -> None:
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        path.write_text(content, encoding="utf-8", errors="backslashreplace")
 
 
 def write_checked(path: str | Path, text: str) -> Path:

@@ -167,7 +167,7 @@ def test_a_fix_that_cannot_be_written_still_tells_what_it_found(place, monkeypat
     def refuse(path, content):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("ftlib.upgrade._replace", refuse)
+    monkeypatch.setattr("ftlib.upgrade.write_whole", refuse)
     shown = CliRunner().invoke(cli.app, ["upgrade", "--fix", "old.py"])
     assert shown.exit_code == 1
     assert "can't be rewritten (Permission denied)" in " ".join(shown.stdout.split())

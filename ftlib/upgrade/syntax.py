@@ -53,6 +53,13 @@ def find_method(class_: cst.ClassDef, name: str) -> cst.FunctionDef | None:
     )
 
 
+def fields_of(class_: cst.ClassDef) -> dict[str, cst.AnnAssign]:
+    """The names with a type that a class lists: the fields of a dataclass."""
+    lines = [each for each in class_.body.body if isinstance(each, cst.SimpleStatementLine)]
+    found = [each for line in lines for each in line.body if isinstance(each, cst.AnnAssign)]
+    return {each.target.value: each for each in found if isinstance(each.target, cst.Name)}
+
+
 def is_marker(statement: cst.CSTNode) -> bool:
     """Does this statement mark the beginning of a notebook's cell?"""
     return isinstance(statement, cst.SimpleStatementLine) and code_of(statement).startswith(CELL_MARK)
