@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,24 +98,33 @@ def read_note(path: Path, *keys: str, error: type[FtlibError], way_out: str) -> 
     return found
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that a crash leaves the old one or the new one; a link stays a link.
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file so that a crash leaves the old one or the new one; a link stays a link, and permissions stay.
 
-    Half of a surrogate pair, which a file from elsewhere or a reply may hold, is no letter that UTF-8 knows: it is
-    written as the escape that JSON has for it.
+    Half of a surrogate pair, which a file from elsewhere or a reply may hold, is no letter that UTF-8 knows: in a text
+    it is written as the escape that JSON has for it.
     """
     target = path.resolve()
     if target.exists() and not target.is_file():  # a device or a pipe can't be replaced
-        target.write_text(text, encoding="utf-8", errors="backslashreplace")
+        _write(target, content)
         return
     partial = target.with_name(f".{target.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+        _write(partial, content)
         flush(partial)
+        if target.exists():
+            shutil.copymode(target, partial)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
     flush(target.parent)
+
+
+def _write(path: Path, content: str | bytes) -> None:
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        path.write_text(content, encoding="utf-8", errors="backslashreplace")
 
 
 def write_checked(path: str | Path, text: str) -> Path:
@@ -130,6 +139,51 @@ def write_checked(path: str | Path, text: str) -> Path:
     except OSError as error:
         raise DataError(f"{target}: can't be written ({error.strerror}): check permissions and room") from error
     return target
+
+
+def begin_marker(section: str) -> str:
+    """Return the line of Markdown in front of a section that a program makes.
+
+    >>> begin_marker("rules")
+    '<!-- rules: begin -->'
+    """
+    return f"<!-- {section}: begin -->"
+
+
+def renewed(path: str | Path, sections: Mapping[str, str]) -> str:
+    r"""Return the text of a page with new text in each section that a program makes; the file stays as it is.
+
+    Args:
+        path: The page. A section stands between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``.
+        sections: Name and new text of each.
+
+    Raises:
+        DataError: A marker is missing, stands twice, or they stand in the wrong order.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     page = Path(folder) / "page.md"
+    ...     _ = page.write_text("Above\n<!-- rules: begin -->old<!-- rules: end -->\nbelow", encoding="utf-8")
+    ...     print(renewed(page, {"rules": "new"}))
+    Above
+    <!-- rules: begin -->
+    <BLANKLINE>
+    new
+    <BLANKLINE>
+    <!-- rules: end -->
+    below
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    for name, new in sections.items():
+        begin, end = begin_marker(name), f"<!-- {name}: end -->"
+        for marker in (begin, end):
+            if (times := text.count(marker)) != 1:
+                raise DataError(f"{path}: the marker {marker} stands there {times} times: it has to be there once")
+        before, _, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not closed:
+            raise DataError(f"{path}: the marker {end} stands in front of {begin}: put it behind")
+        text = f"{before}{begin}\n\n{new}\n\n{end}{after}"
+    return text
 
 
 @contextlib.contextmanager

@@ -40,8 +40,8 @@ POSIX_ONLY = {
     "test_cli_help.py::test_completion_can_be_installed": "the shells are POSIX's",
     "test_hosted.py::test_an_interrupt_ends_it_at_once": "a signal is sent",
     "test_run.py::test_a_folder_that_can_not_be_written_is_named": "there is no /proc",
-    "test_upgrade.py::test_a_link_stays_a_link": "links are a privilege",
-    "test_upgrade.py::test_files_are_written_with_fix_only_and_keep_newlines_and_mode": "files have no mode",
+    "test_upgrade_files.py::test_a_link_stays_a_link": "links are a privilege",
+    "test_upgrade_files.py::test_files_are_written_with_fix_only_and_keep_newlines_and_mode": "files have no mode",
 }
 """What can't be tested on Windows: files or single tests, and why."""
 BROWSER_FLAGS = (

@@ -12,6 +12,7 @@ OLD = Release(
     [
         *("evaluation_strategy", "eval_strategy", "group_by_length", "warmup_ratio", "warmup_steps", "learning_rate"),
         *("logging_dir", "gradient_checkpointing", "include_inputs_for_metrics", "use_cpu", "no_cuda"),
+        *("include_tokens_per_second", "include_num_input_tokens_seen"),
     ],
 )
 TODAY = Release(
@@ -19,7 +20,7 @@ TODAY = Release(
     [
         *("eval_strategy", "train_sampling_strategy", "warmup_steps", "learning_rate", "use_cpu", "optim"),
         *("accelerator_config", "fsdp_config", "gradient_checkpointing", "activation_checkpointing"),
-        "include_for_metrics",
+        *("include_for_metrics", "include_num_input_tokens_seen"),
     ],
 )
 
@@ -42,6 +43,8 @@ def names_for(release, rows=TRAINING_ARGUMENTS, **names):
         ({"adafactor": True}, {"optim": "adafactor"}),
         ({"adafactor": False}, {}),
         ({"include_inputs_for_metrics": True}, {"include_for_metrics": ["inputs"]}),
+        ({"include_tokens_per_second": True}, {"include_num_input_tokens_seen": True}),
+        ({"include_tokens_per_second": False}, {}),
         ({"no_cuda": True, "use_cpu": False}, {"use_cpu": True}),
         ({"overwrite_output_dir": True, "learning_rate": 1e-5}, {"learning_rate": 1e-5}),
         (
@@ -67,6 +70,8 @@ def test_names_of_the_past_work_today(given, today):
         ({"activation_checkpointing": True}, {"gradient_checkpointing": True}),
         ({"include_for_metrics": ["inputs"]}, {"include_inputs_for_metrics": True}),
         ({"logging_dir": "logs"}, {"logging_dir": "logs"}),
+        ({"include_tokens_per_second": True}, {"include_tokens_per_second": True}),
+        ({"include_num_input_tokens_seen": True}, {"include_num_input_tokens_seen": True}),
         ({"use_liger_kernel": True, "learning_rate": 1e-5}, {"learning_rate": 1e-5}),
     ],
 )

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from ftlib import cli
 from ftlib.cli.group import COMMANDS, load_command
-from ftlib.cli.listing import help_of, main, renew
+from ftlib.cli.listing import current, help_of, main
 from ftlib.errors import DataError, TruncationWarning
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -194,13 +194,12 @@ def test_completion_can_be_installed(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", ["README.md", "book/commands.md"])
 def test_the_listing_of_a_page_is_that_of_today(page):
-    text = (ROOT / page).read_text(encoding="utf-8")
-    assert renew(text) == text, f"run: python -m ftlib.cli.listing {page}"
+    assert current(ROOT / page) == (ROOT / page).read_text(encoding="utf-8"), f"run: python -m ftlib.cli.listing {page}"
 
 
 def test_a_listing_is_renewed(tmp_path, monkeypatch):
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- listing: overview -->\nold\n<!-- end of listing -->\nafter\n", encoding="utf-8")
+    page.write_text("before\n<!-- overview: begin -->\nold\n<!-- overview: end -->\nafter\n", encoding="utf-8")
     monkeypatch.setattr(sys, "argv", ["listing", str(page)])
     main()
     renewed = page.read_text(encoding="utf-8")
@@ -210,10 +209,10 @@ def test_a_listing_is_renewed(tmp_path, monkeypatch):
     assert "$ ftlib --help\nUsage: ftlib [OPTIONS]" in renewed
 
 
-@pytest.mark.parametrize(("text", "why"), [("nothing", "no listing"), ("<!-- listing: overview -->", "never closed")])
-def test_a_page_without_markers_is_an_error(text, why):
-    with pytest.raises(DataError, match=why):
-        renew(text)
+def test_a_page_without_a_listing_is_an_error(tmp_path):
+    (tmp_path / "page.md").write_text("nothing", encoding="utf-8")
+    with pytest.raises(DataError, match=r"page\.md: the marker <!-- overview: begin --> stands there 0 times"):
+        current(tmp_path / "page.md")
 
 
 def test_a_mistyped_test_file_is_told_which_one_was_meant(monkeypatch, capsys):

@@ -198,6 +198,13 @@ def test_the_folder_of_logs_goes_where_tensorboard_looks(tiny_model, rows, tmp_p
     assert "TENSORBOARD_LOGGING_DIR" not in os.environ
 
 
+def test_a_rate_of_tokens_that_was_asked_for_is_logged(tiny_model, rows, tmp_path):
+    args = arguments(tmp_path, include_tokens_per_second=True, max_steps=2, logging_steps=1)
+    trainer = make_trainer(tiny_model, args, **parts(rows))
+    trainer.train()
+    assert any(entry.get("train_tokens_per_second", 0) > 0 for entry in trainer.state.log_history)
+
+
 def test_nothing_is_reported_unless_asked(tmp_path):
     assert arguments(tmp_path).report_to == []
 

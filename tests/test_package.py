@@ -33,7 +33,9 @@ HELPERS = {
     "matrix",
     "published",
     "quiet_chapters",
+    "trial",
     "typed_script",
+    "upgrading",
     "variants",
     "waiting",
 }

@@ -15,11 +15,11 @@ import pytest
 import torch
 
 import ftlib.errors
+from book.troubles import TROUBLES
+from book.troubles.page import current
 from ftlib.hosted.providers import PROVIDERS
 from ftlib.text.tokenization import tokenize
-from tests.troubles import TROUBLES
-from tests.troubles.page import refreshed
-from tests.troubles.trial import holds, matches, mend, provoke
+from tests.trial import holds, matches, mend, provoke, serve
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,7 +42,7 @@ def names(tiny_model, tiny_tokenizer, conversations, tmp_path, monkeypatch):
             os.environ.pop(name, None)
         tokenizer = copy.deepcopy(tiny_tokenizer)
         tokenizer.deprecation_warnings = {}  # what another test has made it say once it would not say again
-        found = {"tokenizer": tokenizer, "conversations": conversations, "stack": stack}
+        found = {"tokenizer": tokenizer, "conversations": conversations, "stack": stack, "serve": serve}
         yield {**found, "model": tiny_model, "rows": tokenize(tiny_tokenizer, conversations)}
 
 
@@ -65,8 +65,9 @@ def test_a_fix_needs_no_graphics_card(trouble, names):
 
 
 def test_the_page_is_current():
-    page = PAGE.read_text(encoding="utf-8")
-    assert refreshed(page) == page, "run: python -m tests.troubles.page book/troubleshooting.md"
+    assert current(PAGE) == PAGE.read_text(encoding="utf-8"), (
+        "run: python -m book.troubles.page book/troubleshooting.md"
+    )
 
 
 def test_every_kind_of_error_and_warning_of_the_library_has_an_entry():

@@ -13,7 +13,7 @@ import typer
 
 from ftlib.cli import app
 from ftlib.cli.group import COMMANDS
-from ftlib.errors import DataError
+from ftlib.files import begin_marker, renewed, write_whole
 
 WIDTH = 70
 """Columns that the help is laid out for: what a page of the book shows without scrolling."""
@@ -50,35 +50,24 @@ def reference() -> str:
 LISTINGS = {"overview": overview, "reference": reference}
 
 
-def renew(text: str) -> str:
-    """Put the listings of today between the markers of a page.
+def current(page: str | Path) -> str:
+    """Return the text of a page with the listings of today in its sections ``overview`` and ``reference``.
 
     Args:
-        text: Of the page; a listing stands between ``<!-- listing: overview -->`` and ``<!-- end of listing -->``.
+        page: The file; it holds one of the two, or both.
 
     Raises:
-        DataError: The page has no marker, or one that is never closed.
+        DataError: It holds neither, or see :func:`ftlib.files.renewed`.
     """
-    renewed, found = text, False
-    for name, make in LISTINGS.items():
-        begin, end = f"<!-- listing: {name} -->", "<!-- end of listing -->"
-        if begin in renewed:
-            before, _, rest = renewed.partition(begin)
-            _, closed, after = rest.partition(end)
-            if not closed:
-                raise DataError(f"the marker {begin} is never closed: write {end} behind the listing")
-            renewed, found = f"{before}{begin}\n\n{make()}\n\n{end}{after}", True
-    if not found:
-        raise DataError(
-            f"the page holds no listing: expected a marker such as <!-- listing: {next(iter(LISTINGS))} -->"
-        )
-    return renewed
+    text = Path(page).read_text(encoding="utf-8")
+    held = [name for name in LISTINGS if begin_marker(name) in text] or [*LISTINGS]
+    return renewed(page, {name: LISTINGS[name]() for name in held})
 
 
 def main() -> None:
     """Renew the files that are named on the command line."""
     for path in map(Path, sys.argv[1:]):
-        path.write_text(renew(path.read_text(encoding="utf-8")), encoding="utf-8")
+        write_whole(path, current(path))
 
 
 if __name__ == "__main__":

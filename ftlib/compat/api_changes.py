@@ -1,5 +1,8 @@
 """What transformers calls its arguments, and called them before: plain data, and nothing here imports transformers.
 
+A fact about a release stands here, and nowhere else: :func:`ftlib.compat.translate.translate` works from these rows,
+and the rules of ``ftlib upgrade`` about the same arguments are made of them.
+
 Found by comparing the releases 4.25.1, 4.41.2, 4.46.3, 4.47.0 to 4.51.0, 4.56.0, 4.57.1, 5.0.0 to 5.4.0, 5.8.0, 5.14.0,
 5.15.0 and 5.19.0 to 5.23.0. ``since`` is the first of these with the new name, ``gone`` the first without the old one.
 """
@@ -32,6 +35,9 @@ class Rename:
             for rows whose new name is older than its new meaning.
         variable: Environment variable that takes the value today.
         needed: Leaving it out would change what is trained, so that a release without it can't be used.
+        off: Value for ``new`` that says what a switch ``old`` said when it was off; None where it is no switch.
+        idle: It did nothing, or nothing else is possible any more: it can go without a word.
+        unless: Regular expression for the source of a value that doesn't mean the same for ``new``.
     """
 
     old: str | None
@@ -44,10 +50,20 @@ class Rename:
     in_new_sense: Callable[[Any], bool] | None = None
     variable: str | None = None
     needed: bool = False
+    off: Any = None
+    idle: bool = False
+    unless: str = ""
 
 
 def _successor(old: str, new: str, since: str, gone: str | None, reason: str, **how: Any) -> Rename:
     return Rename(old, new, since, gone, reason, **how)
+
+
+def _switch(old: str, on: tuple[str, Any], off: Any, releases: tuple[str, str], reason: str, **how: Any) -> Rename:
+    """Write a row about a flag: on, it is a value of another argument now, and off it is that argument's default."""
+    new, value = on
+    since, gone = releases
+    return Rename(old, new, since, gone, reason, forward=lambda flag: value if flag else None, off=off, **how)
 
 
 def _dropped(old: str, gone: str, reason: str, **how: Any) -> Rename:
@@ -58,9 +74,9 @@ def _added(new: str, since: str, *, needed: bool = False) -> Rename:
     return Rename(None, new, since, None, "earlier releases have nothing like it", needed=needed)
 
 
-def _if_set(value: Any) -> Callable[[Any], Any]:
-    """Make a converter: this value for a switch that is on, and no argument at all for one that is off."""
-    return lambda switch: value if switch else None
+def _setting(name: str, *, always: bool = True) -> Callable[[Any], Any]:
+    """Make a converter: a setting in a dictionary of settings, left out unless ``always`` if it is 0 or empty."""
+    return lambda value: {name: value} if value or always else None
 
 
 def _is_share(steps: Any) -> bool:
@@ -80,27 +96,34 @@ def _inputs_only(names: list[str]) -> bool:
 
 _NO_APEX = "mixed precision is PyTorch's own: bf16=True or fp16=True"
 
+# Rows about more than one callable.
+WARMUP_RATIO = _successor(
+    "warmup_ratio",
+    "warmup_steps",
+    "5.0",
+    "5.15",
+    "a number of steps below 1 is a share of all steps",
+    forward=_share_below_one,
+    in_new_sense=_is_share,
+    unless=r"[1-9][\d.]*|None",
+)
+TOKENIZER = _successor("tokenizer", "processing_class", "4.46", "5.0", "it may be the processor of images or sound too")
+COMPUTE_LOSS_FUNC = _added("compute_loss_func", "4.46", needed=True)
+TORCH_DTYPE = _successor("torch_dtype", "dtype", "4.56", None, "the old name still works")
+USE_AUTH_TOKEN = _successor("use_auth_token", "token", "4.41", "5.0", "one name in all libraries")
+
 TRAINING_ARGUMENTS = (
     _successor("evaluation_strategy", "eval_strategy", "4.41", "4.51", "it begins like eval_steps and eval_delay now"),
     _successor("no_cuda", "use_cpu", "4.41", "5.0", "the switch stands for any accelerator, not for CUDA alone"),
-    _successor(
+    _switch(
         "group_by_length",
-        "train_sampling_strategy",
-        "5.2",
-        "5.2",
+        ("train_sampling_strategy", "group_by_length"),
+        "random",
+        ("5.2", "5.2"),
         "there are more ways than two to draw rows",
-        forward=_if_set("group_by_length"),
         backward={"group_by_length": True, "random": False}.__getitem__,
     ),
-    _successor(
-        "warmup_ratio",
-        "warmup_steps",
-        "5.0",
-        "5.15",
-        "a number of steps below 1 is a share of all steps",
-        forward=_share_below_one,
-        in_new_sense=_is_share,
-    ),
+    WARMUP_RATIO,
     _successor(
         "gradient_checkpointing", "activation_checkpointing", "5.23", None, "activations are what is kept or made again"
     ),
@@ -111,20 +134,19 @@ TRAINING_ARGUMENTS = (
         None,
         "it goes with activation_checkpointing",
     ),
-    _successor("adafactor", "optim", "4.41", "5.0", "all optimizers have one argument", forward=_if_set("adafactor")),
+    _switch("adafactor", ("optim", "adafactor"), "adamw_torch", ("4.41", "5.0"), "all optimizers have one argument"),
     _successor("per_gpu_train_batch_size", "per_device_train_batch_size", "4.25", "5.0", "a device need not be a GPU"),
     _successor("per_gpu_eval_batch_size", "per_device_eval_batch_size", "4.25", "5.0", "a device need not be a GPU"),
     _successor("push_to_hub_token", "hub_token", "4.25", "5.0", "the Hub's arguments begin with hub_"),
     _successor("push_to_hub_model_id", "hub_model_id", "4.25", "5.0", "the Hub's arguments begin with hub_"),
     _successor("torchdynamo", "torch_compile_backend", "4.41", "5.0", "dynamo is part of torch.compile"),
     _successor("xpu_backend", "ddp_backend", "4.41", "4.41", "one argument serves all kinds of device"),
-    _successor(
+    _switch(
         "include_inputs_for_metrics",
-        "include_for_metrics",
-        "4.46",
-        "5.0",
+        ("include_for_metrics", ["inputs"]),
+        [],
+        ("4.46", "5.0"),
         "losses can be asked for too",
-        forward=_if_set(["inputs"]),
         backward=_inputs_only,
     ),
     _successor(
@@ -133,7 +155,7 @@ TRAINING_ARGUMENTS = (
         "4.41",
         "4.51",
         "Accelerate's settings stand together",
-        forward=lambda value: {"dispatch_batches": value},
+        forward=_setting("dispatch_batches"),
     ),
     _successor(
         "split_batches",
@@ -141,7 +163,7 @@ TRAINING_ARGUMENTS = (
         "4.41",
         "4.51",
         "Accelerate's settings stand together",
-        forward=lambda value: {"split_batches": value},
+        forward=_setting("split_batches"),
     ),
     _successor(
         "fsdp_min_num_params",
@@ -149,7 +171,7 @@ TRAINING_ARGUMENTS = (
         "4.41",
         "5.0",
         "FSDP's settings stand together",
-        forward=lambda value: {"min_num_params": value} if value else None,
+        forward=_setting("min_num_params", always=False),
     ),
     _successor(
         "fsdp_transformer_layer_cls_to_wrap",
@@ -157,22 +179,35 @@ TRAINING_ARGUMENTS = (
         "4.41",
         "5.0",
         "FSDP's settings stand together",
-        forward=lambda value: {"transformer_layer_cls_to_wrap": value} if value else None,
+        forward=_setting("transformer_layer_cls_to_wrap", always=False),
     ),
-    _successor("tpu_metrics_debug", "debug", "4.25", "5.0", "debug takes names", forward=_if_set("tpu_metrics_debug")),
+    _switch("tpu_metrics_debug", ("debug", "tpu_metrics_debug"), "", ("4.25", "5.0"), "debug takes names"),
     _dropped(
         "logging_dir",
         "5.15",
         "TensorBoard's callback reads its folder from the environment",
         variable="TENSORBOARD_LOGGING_DIR",
     ),
-    _dropped("overwrite_output_dir", "5.0", "the Trainer never refused a folder with files in it: choose a fresh one"),
-    _dropped("use_mps_device", "5.0", "an Apple GPU is used when there is one; use_cpu=True forbids it"),
-    _dropped("save_safetensors", "5.0", "weights are always saved as safetensors"),
-    _dropped("include_tokens_per_second", "5.0", "add ftlib.estimate.ThroughputCallback, which doesn't count padding"),
-    _dropped("fp16_backend", "5.0", _NO_APEX),
-    _dropped("fp16_opt_level", "5.0", _NO_APEX),
-    _dropped("half_precision_backend", "5.0", _NO_APEX),
+    _dropped(
+        "overwrite_output_dir",
+        "5.0",
+        "the Trainer never refused a folder with files in it: choose a fresh one",
+        idle=True,
+    ),
+    _dropped("use_mps_device", "5.0", "an Apple GPU is used when there is one; use_cpu=True forbids it", idle=True),
+    _dropped("save_safetensors", "5.0", "weights are always saved as safetensors", idle=True),
+    _switch(
+        "include_tokens_per_second",
+        ("include_num_input_tokens_seen", True),
+        "no",
+        ("5.0", "5.0"),
+        "counting the tokens reports their rate too",
+        # Earlier releases have both, and each is left as it was given: at first only the old one reported a rate.
+        in_new_sense=lambda _: False,
+    ),
+    _dropped("fp16_backend", "5.0", _NO_APEX, idle=True),
+    _dropped("fp16_opt_level", "5.0", _NO_APEX, idle=True),
+    _dropped("half_precision_backend", "5.0", _NO_APEX, idle=True),
     _dropped("push_to_hub_organization", "5.0", "write it in front of hub_model_id: 'organization/name'"),
     _dropped("sharded_ddp", "4.41", "PyTorch's fsdp took its place"),
     _dropped("use_ipex", "4.57", "Intel's extension is retired; PyTorch holds what it did"),
@@ -182,7 +217,7 @@ TRAINING_ARGUMENTS = (
     _dropped("ray_scope", "5.0", "Ray's search reads it from the environment", variable="RAY_SCOPE"),
     _dropped("tp_size", "4.56", "tensor parallelism is asked for when a model is loaded: tp_plan='auto'"),
     _dropped("tpu_num_cores", "5.0", "the launcher counts the cores"),
-    _dropped("use_legacy_prediction_loop", "5.0", "one evaluation loop is left"),
+    _dropped("use_legacy_prediction_loop", "5.0", "one evaluation loop is left", idle=True),
     _added("average_tokens_across_devices", "4.46"),
     _added("eval_on_start", "4.46"),
     _added("eval_use_gather_object", "4.46"),
@@ -202,13 +237,6 @@ TRAINING_ARGUMENTS = (
     _added("dataloader_multiprocessing_context", "5.15"),
 )
 
-TRAINER = (
-    _successor("tokenizer", "processing_class", "4.46", "5.0", "it may be an image processor as well"),
-    _added("compute_loss_func", "4.46", needed=True),
-    _added("optimizer_cls_and_kwargs", "4.47", needed=True),
-)
+TRAINER = (TOKENIZER, COMPUTE_LOSS_FUNC, _added("optimizer_cls_and_kwargs", "4.47", needed=True))
 
-FROM_PRETRAINED = (
-    _successor("torch_dtype", "dtype", "4.56", None, "it is shorter"),
-    _successor("use_auth_token", "token", "4.41", "5.0", "all calls to the Hub have one name for it"),
-)
+FROM_PRETRAINED = (TORCH_DTYPE, USE_AUTH_TOKEN)

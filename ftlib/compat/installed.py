@@ -13,6 +13,7 @@ import torch
 import transformers
 from transformers.utils import logging as transformers_logging
 
+from ftlib.compat.api_changes import TORCH_DTYPE, Rename
 from ftlib.compat.translate import Release
 
 
@@ -25,13 +26,22 @@ def is_before(version: str) -> bool:
     return Release(transformers.__version__, ()).is_before(version)
 
 
+def name_of(row: Rename) -> str:
+    """Name an argument as the installed release does.
+
+    >>> name_of(TORCH_DTYPE)
+    'dtype'
+    """
+    return str(row.old if is_before(str(row.since)) else row.new)
+
+
 def dtype_argument(dtype: torch.dtype) -> dict[str, torch.dtype]:
     """Name the precision for ``from_pretrained`` as the installed release does.
 
-    It is ``dtype`` since 4.56, and ``torch_dtype`` before. Always give it: left out, 4.x loads float32 and 5.x whatever
+    Always give it: left out, 4.x loads float32 and 5.x whatever
     the file holds. Can go when 4.55 is no longer supported.
     """
-    return {"torch_dtype" if is_before("4.56") else "dtype": dtype}
+    return {name_of(TORCH_DTYPE): dtype}
 
 
 def gguf_arguments(file: str) -> dict[str, Any]:
@@ -47,8 +57,8 @@ def gguf_arguments(file: str) -> dict[str, Any]:
 def enable_checkpointing(model: Any, **options: Any) -> None:
     """Compute activations a second time on the way back instead of storing them.
 
-    The method is ``activation_checkpointing_enable`` in 5.x, and ``gradient_checkpointing_enable`` before; the old name
-    goes in version 6. Can go when no release has only the old one.
+    The method is ``activation_checkpointing_enable`` since 5.23, and ``gradient_checkpointing_enable`` before; the old
+    name goes in version 6. Can go when no release has only the old one.
 
     Args:
         model: A model of transformers.

@@ -22,7 +22,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from ftlib.compat.api_changes import FROM_PRETRAINED, TRAINER, TRAINING_ARGUMENTS, Rename
-from ftlib.compat.installed import dtype_argument, enable_checkpointing, gguf_arguments, is_before, no_progress_bar
+from ftlib.compat.installed import (
+    dtype_argument,
+    enable_checkpointing,
+    gguf_arguments,
+    is_before,
+    name_of,
+    no_progress_bar,
+)
 from ftlib.compat.translate import CompatError, Release, translate
 from ftlib.errors import ModelError
 from ftlib.estimate.throughput import ThroughputCallback, model_flops_per_token
@@ -85,7 +92,7 @@ def pretrained_arguments(*, warn: bool = True, **names: Any) -> dict[str, Any]:
     """
     # from_pretrained takes whatever a configuration may hold: only the names of the table can be judged.
     known = set(names) - {name for row in FROM_PRETRAINED for name in (row.old, row.new)}
-    known |= {str(row.old if is_before(str(row.since)) else row.new) for row in FROM_PRETRAINED}
+    known |= {name_of(row) for row in FROM_PRETRAINED}
     return _translated(names, FROM_PRETRAINED, known, warn=warn)
 
 

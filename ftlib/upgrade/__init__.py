@@ -10,8 +10,6 @@ import codecs
 import difflib
 import os
 import re
-import shutil
-import tempfile
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +19,7 @@ from pathlib import Path
 import libcst as cst
 
 from ftlib.errors import DataError
+from ftlib.files import write_whole
 from ftlib.upgrade.calls import check_call
 from ftlib.upgrade.cells import Cell, is_python, join, mask, read_cells, shell_lines, split, unmask, write_cells
 from ftlib.upgrade.commands import check_options, check_shell
@@ -31,34 +30,14 @@ from ftlib.upgrade.names import check_classes, check_names, find_names
 from ftlib.upgrade.rule import PACKAGES
 from ftlib.upgrade.settings import check_settings
 from ftlib.upgrade.syntax import CELL_MARK, parse
-from ftlib.upgrade.tree import Found, Level, Tree
+from ftlib.upgrade.tree import Finding, Tree
+
+__all__ = ["FileReport", "Finding", "Upgrade", "run_upgrade", "unified_diff", "upgrade_path", "upgrade_source"]
 
 _SKIPPED_FOLDERS = {".venv", ".git", "__pycache__", ".ipynb_checkpoints"}
 _IMPORT = re.compile(rf"\b(?:from|import)\b.*\b(?:{'|'.join(PACKAGES)})\b")
 _SUFFIXES = (".py", ".ipynb")
 _SETTINGS = "; no file of settings says whose they are: write them as a call, such as SFTConfig(...), in a script"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was found.
-
-    Attributes:
-        line: Line in the file, or in the cell; 1 for the first.
-        rule: Name of the rule, ``no rule``, or what kept the program from being read.
-        explanation: One line.
-        level: ``change``: the installed library refuses it, and it could be mended; ``decide``: it refuses it (or may
-            do so), and a person has to see to it; ``note``: it still works.
-        fixed: The new code no longer has it.
-        cell: Number of the notebook's cell, 1 for the first of any kind; ``None`` in a script.
-    """
-
-    line: int
-    rule: str
-    explanation: str
-    level: Level
-    fixed: bool
-    cell: int | None = None
 
 
 @dataclass(frozen=True)
@@ -125,9 +104,8 @@ def upgrade_source(code: str, *, filename: str = "", versions: Mapping[str, str]
     """
     if filename.endswith(".ipynb"):
         return _upgrade_notebook(code, filename, versions)
-    new, found = _rewritten(code, versions)
-    findings = tuple(Finding(each.line, each.rule, each.explanation, each.level, each.fixed) for each in found)
-    return Upgrade(new, findings, unified_diff(code, new, filename))
+    new, findings = _rewritten(code, versions)
+    return Upgrade(new, tuple(findings), unified_diff(code, new, filename))
 
 
 def upgrade_path(
@@ -186,13 +164,13 @@ def unified_diff(old: str, new: str, name: str) -> str:
     return "\n".join(lines)
 
 
-def _rewritten(code: str, versions: Mapping[str, str] | None) -> tuple[str, list[Found]]:
+def _rewritten(code: str, versions: Mapping[str, str] | None) -> tuple[str, list[Finding]]:
     if not _IMPORT.search(code):
         return code, []
     try:
         tree = Tree(code)
-    except cst.ParserSyntaxError as error:
-        return code, [Found(error.raw_line, "not parsed", f"left alone: {_first_line(error.message)}", "decide", False)]
+    except SyntaxError as error:
+        return code, [_not_parsed(error)]
     dues = due_rules(installed_versions() if versions is None else versions)
     for call in tree.all(cst.Call):
         check_call(tree, call, dues)
@@ -208,6 +186,10 @@ def _rewritten(code: str, versions: Mapping[str, str] | None) -> tuple[str, list
     return tree.edited(), sorted(tree.found, key=lambda each: each.line)
 
 
+def _not_parsed(error: SyntaxError) -> Finding:
+    return Finding(error.lineno or 1, "not parsed", f"left alone: {error.msg}", "decide", False)
+
+
 def _upgrade_notebook(text: str, name: str, versions: Mapping[str, str] | None) -> Upgrade:
     cells = read_cells(text)
     findings: list[Finding] = []
@@ -215,11 +197,11 @@ def _upgrade_notebook(text: str, name: str, versions: Mapping[str, str] | None) 
     for cell in cells:
         if is_python(cell.source):
             source, hidden = mask(cell.source)
-            problem = _syntax_error(source)
-            if problem is None:
+            try:
+                parse(source)
                 masked[cell.number] = (source, hidden)
-            else:
-                findings.append(replace(problem, cell=cell.number))
+            except SyntaxError as error:
+                findings.append(replace(_not_parsed(error), cell=cell.number))
     program = join([(number, source) for number, (source, _) in masked.items()])
     new, found = _rewritten(program, versions)
     findings += [_in_cell(each, program) for each in found]
@@ -237,26 +219,14 @@ def _in_shells(cells: Sequence[Cell], versions: Mapping[str, str] | None) -> Ite
     own = "\n".join(cell.source for cell in cells)
     for cell in cells:
         for each in check_shell(shell_lines(cell.source), dues, own=own):
-            yield Finding(each.line, each.rule, each.explanation, each.level, each.fixed, cell.number)
+            yield replace(each, cell=cell.number)
 
 
-def _syntax_error(source: str) -> Finding | None:
-    try:
-        parse(source)
-    except cst.ParserSyntaxError as error:
-        return Finding(error.raw_line, "not parsed", f"left alone: {_first_line(error.message)}", "decide", False)
-    return None
-
-
-def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0]
-
-
-def _in_cell(found: Found, program: str) -> Finding:
+def _in_cell(found: Finding, program: str) -> Finding:
     before = program.split("\n")[: found.line]
     start = max(at for at, line in enumerate(before) if line.startswith(CELL_MARK))
     number = int(before[start].removeprefix(CELL_MARK).rstrip("_"))
-    return Finding(found.line - start - 1, found.rule, found.explanation, found.level, found.fixed, number)
+    return replace(found, line=found.line - start - 1, cell=number)
 
 
 def _cell_diffs(cells: Iterable[Cell], changed: Mapping[int, str], name: str) -> str:
@@ -285,21 +255,8 @@ def _upgrade_file(path: Path, fix: bool, versions: Mapping[str, str] | None) -> 
     if not fix or new == raw:
         return FileReport(path, upgrade.findings, upgrade.diff)
     try:
-        _replace(path, new)
+        write_whole(path, new)
     except OSError as error:  # what was found is told all the same
         reason = f"can't be rewritten ({error.strerror}): check the permissions of the file and its folder"
         return FileReport(path, upgrade.findings, upgrade.diff, error=reason)
     return FileReport(path, upgrade.findings, upgrade.diff, written=True)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    target = path.resolve()  # a link stays a link
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        shutil.copymode(target, name)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

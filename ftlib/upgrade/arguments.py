@@ -7,9 +7,18 @@ from typing import TypeVar
 
 import libcst as cst
 
+from ftlib.upgrade.editor import Edit
+
 _Listed = TypeVar("_Listed", cst.Arg, cst.Param, cst.ImportAlias)
 _NOTHING = cst.SimpleWhitespace("")
 _SPACE = cst.SimpleWhitespace(" ")
+TIGHT = cst.AssignEqual(whitespace_before=_NOTHING, whitespace_after=_NOTHING)
+"""The sign between a keyword and its value, without blanks."""
+
+
+def by_keyword(call: cst.Call) -> dict[str, cst.Arg]:
+    """The arguments that are passed under a keyword, each by its own."""
+    return {each.keyword.value: each for each in call.args if each.keyword is not None}
 
 
 def find_argument(call: cst.Call, name: str) -> cst.Arg | None:
@@ -20,7 +29,7 @@ def find_argument(call: cst.Call, name: str) -> cst.Arg | None:
     >>> code_of(find_argument(call, "a"))
     'a=2'
     """
-    return next((each for each in call.args if each.keyword is not None and each.keyword.value == name), None)
+    return by_keyword(call).get(name)
 
 
 def rename_argument(call: cst.Call, old: str, new: str) -> cst.Call:
@@ -30,12 +39,7 @@ def rename_argument(call: cst.Call, old: str, new: str) -> cst.Call:
     >>> code_of(rename_argument(cst.ensure_type(cst.parse_expression("f(1, a=2)"), cst.Call), "a", "b"))
     'f(1, b=2)'
     """
-    return call.with_changes(
-        args=[
-            each.with_changes(keyword=cst.Name(new)) if each.keyword is not None and each.keyword.value == old else each
-            for each in call.args
-        ]
-    )
+    return _with_changes(call, old, keyword=cst.Name(new))
 
 
 def name_arguments(call: cst.Call, names: Sequence[str], first: int) -> cst.Call:
@@ -45,10 +49,9 @@ def name_arguments(call: cst.Call, names: Sequence[str], first: int) -> cst.Call
     >>> code_of(name_arguments(cst.ensure_type(cst.parse_expression("f(x, y, z)"), cst.Call), ["a", "b", "c"], 1))
     'f(x, b=y, c=z)'
     """
-    tight = cst.AssignEqual(whitespace_before=_NOTHING, whitespace_after=_NOTHING)
     return call.with_changes(
         args=[
-            each.with_changes(keyword=cst.Name(names[place]), equal=tight)
+            each.with_changes(keyword=cst.Name(names[place]), equal=TIGHT)
             if place >= first and each.keyword is None
             else each
             for place, each in enumerate(call.args)
@@ -66,14 +69,7 @@ def replace_argument(call: cst.Call, name: str, text: str) -> cst.Call:
     if not text:
         return remove_argument(call, name)
     (new,) = _parsed(text)
-    return call.with_changes(
-        args=[
-            each.with_changes(keyword=new.keyword, value=new.value)
-            if each.keyword is not None and each.keyword.value == name
-            else each
-            for each in call.args
-        ]
-    )
+    return _with_changes(call, name, keyword=new.keyword, value=new.value)
 
 
 def remove_argument(call: cst.Call, name: str, *, with_comment: bool = False) -> cst.Call:
@@ -176,6 +172,16 @@ def with_imported_name(node: cst.ImportFrom, name: str) -> cst.ImportFrom:
     return node.with_changes(names=append_item(listed, cst.ImportAlias(cst.Name(name)), opening))
 
 
+def with_name(name: str) -> Edit:
+    """The edit that gives an attribute another name."""
+    return lambda attribute: attribute.with_changes(attr=cst.Name(name))
+
+
+def _with_changes(call: cst.Call, name: str, **changes: cst.CSTNode | None) -> cst.Call:
+    given = by_keyword(call).get(name)
+    return call.with_changes(args=[each.with_changes(**changes) if each is given else each for each in call.args])
+
+
 def _parsed(text: str) -> Sequence[cst.Arg]:
     call = cst.ensure_type(cst.parse_expression(f"call({text})"), cst.Call)
     return [each.with_changes(comma=cst.MaybeSentinel.DEFAULT) for each in call.args]
@@ -211,7 +217,7 @@ def _joined(
 
 
 def _place(call: cst.Call, name: str) -> int:
-    return next(at for at, each in enumerate(call.args) if each.keyword is not None and each.keyword.value == name)
+    return list(call.args).index(by_keyword(call)[name])
 
 
 def _blank_after(item: cst.Arg) -> cst.BaseParenthesizableWhitespace:

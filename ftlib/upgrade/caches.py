@@ -32,21 +32,15 @@ def check_legacy_caches(tree: Tree, due: Due) -> None:
 
 def _is_cache(tree: Tree, node: cst.BaseExpression) -> bool:
     if isinstance(node, cst.Name):
-        values = [_assigned(tree, each) for each in tree.bindings(node)]
-        made_here = any(value is not None and _makes_something(tree, value) for value in values)
-        return node.value == _NAME and bool(values) and not made_here
+        assigned = [tree.assignment(each) for each in tree.bindings(node)]
+        made_here = any(each is not None and each.value and _makes_something(tree, each.value) for each in assigned)
+        return node.value == _NAME and bool(assigned) and not made_here
     return (
         isinstance(node, cst.Attribute)
         and node.attr.value == _NAME
         and kind_of(tree, node.value) != ELSEWHERE
         and code_of(node.value) != "self"
     )
-
-
-def _assigned(tree: Tree, place: cst.CSTNode) -> cst.BaseExpression | None:
-    holder = tree.parent(place)
-    assign = tree.parent(holder) if isinstance(holder, cst.AssignTarget) else holder
-    return assign.value if isinstance(assign, cst.Assign | cst.AnnAssign) else None
 
 
 def _makes_something(tree: Tree, value: cst.BaseExpression) -> bool:

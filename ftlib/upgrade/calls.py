@@ -163,7 +163,7 @@ def _keyword_change(rule: Rule, given: cst.Arg) -> tuple[Edit | None, str, str]:
         busy = bool(m.findall(given.value, DOES_SOMETHING))
         problem = "its value does something: see whether you need that" if busy else ""
         return (lambda call: remove_argument(call, rule.old)), "", problem
-    text = rule.values.get(value.replace("'", '"'))
+    text = rule.instead_of(value)
     if rule.kind == "setting" and not text:
         return None, "", ""
     if text is None and rule.otherwise and isinstance(given.value, cst.Name | cst.Attribute):
@@ -175,7 +175,7 @@ def _keyword_change(rule: Rule, given: cst.Arg) -> tuple[Edit | None, str, str]:
 
 def concerns(rule: Rule, value: cst.BaseExpression) -> bool:
     """Is a rule about this value? Only a setting looks at it."""
-    return rule.kind != "setting" or code_of(value).replace("'", '"') in rule.values
+    return rule.kind != "setting" or rule.instead_of(code_of(value)) is not None
 
 
 def _check_unpacked(tree: Tree, call: cst.Call, due: Due, brought: Unpacked) -> None:

@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import libcst as cst
-
 from ftlib.errors import DataError
 from ftlib.upgrade.syntax import CELL_MARK, parse
 
@@ -173,7 +171,7 @@ def is_python(source: str) -> bool:
 def _parses(source: str) -> bool:
     try:
         parse(source)
-    except cst.ParserSyntaxError:
+    except SyntaxError:
         return False
     return True
 

@@ -10,14 +10,14 @@ import libcst.matchers as m
 
 from ftlib.upgrade.calls import KEYWORDS, Due
 from ftlib.upgrade.rule import Rule
-from ftlib.upgrade.tree import Found, Tree
+from ftlib.upgrade.tree import Finding, Tree
 
 _RUNS = re.compile(r"\S+\.py\b|\S+\.sh\b|\b(?:python3?|accelerate|torchrun|deepspeed|trl)\b|%run\b")
 _ENDS_OPEN = re.compile(r"\\\s*$")
 _REMARK = "if the script takes the arguments of training"
 
 
-def check_shell(lines: Iterable[tuple[int, str]], dues: Sequence[Due], *, own: str = "") -> list[Found]:
+def check_shell(lines: Iterable[tuple[int, str]], dues: Sequence[Due], *, own: str = "") -> list[Finding]:
     """Hold the lines of a shell against the rules about arguments of training.
 
     Args:
@@ -25,7 +25,7 @@ def check_shell(lines: Iterable[tuple[int, str]], dues: Sequence[Due], *, own: s
         dues: The rules.
         own: Source of programs; options that they declare themselves mean what they say there.
     """
-    found: list[Found] = []
+    found: list[Finding] = []
     command: list[tuple[int, str]] = []
     for number, line in lines:
         command.append((number, line))
@@ -48,11 +48,11 @@ def check_options(tree: Tree, dues: Sequence[Due]) -> None:
                 tree.say(string, rule.name, _explained(rule))
 
 
-def _in_command(command: Sequence[tuple[int, str]], dues: Sequence[Due], own: str) -> list[Found]:
+def _in_command(command: Sequence[tuple[int, str]], dues: Sequence[Due], own: str) -> list[Finding]:
     if not _RUNS.search("\n".join(line for _, line in command)):
         return []
     hits = [(number, rule) for number, line in command for rule in _options(line, dues, own)]
-    return [Found(number, rule.name, _explained(rule), "decide", False) for number, rule in hits]
+    return [Finding(number, rule.name, _explained(rule), "decide", False) for number, rule in hits]
 
 
 def _options(text: str, dues: Sequence[Due], own: str) -> list[Rule]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import libcst as cst
 import libcst.matchers as m
 
-from ftlib.upgrade.arguments import find_argument
+from ftlib.upgrade.arguments import find_argument, with_name
 from ftlib.upgrade.calls import KEYWORDS, Due, concerns, is_guarded, settle
 from ftlib.upgrade.editor import Edit
 from ftlib.upgrade.kinds import ELSEWHERE, kind_of
 from ftlib.upgrade.rule import Rule
-from ftlib.upgrade.syntax import code_of
+from ftlib.upgrade.syntax import code_of, fields_of
 from ftlib.upgrade.tree import Tree
 
 _Edits = list[tuple[cst.CSTNode, Edit]]
@@ -25,13 +25,18 @@ def check_fields(tree: Tree, dues: Sequence[Due]) -> None:
     by_name: dict[str, list[Due]] = {}
     for due in about:
         by_name.setdefault(due.rule.old, []).append(due)
-    fields = [(class_, each) for class_ in tree.all(cst.ClassDef) for each in _fields(class_, by_name)]
-    for class_, field in fields:
+    fields = [
+        (class_, name, each)
+        for class_ in tree.all(cst.ClassDef)
+        for name, each in fields_of(class_).items()
+        if name in by_name
+    ]
+    for class_, name, field in fields:
         base = tree.base_of(class_) or ""
-        for due in by_name[code_of(field.target)]:
+        for due in by_name[name]:
             if due.rule.applies_to(base) and not is_guarded(tree, class_):
                 _check_field(tree, class_, field, due)
-    own = {name for _, field in fields if by_name[name := code_of(field.target)][0].rule.kind != "setting"}
+    own = {name for _, name, _ in fields if by_name[name][0].rule.kind != "setting"}
     for node in tree.all(cst.Attribute):
         for due in by_name.get(node.attr.value, ()):
             if node.attr.value not in own and due.rule.applies_to(kind_of(tree, node.value)):
@@ -42,12 +47,6 @@ def check_fields(tree: Tree, dues: Sequence[Due]) -> None:
 
 def _is_arguments(where: str) -> bool:
     return where == "trl.*Config" or where.endswith(("TrainingArguments", "Config"))
-
-
-def _fields(class_: cst.ClassDef, names: Iterable[str]) -> list[cst.AnnAssign]:
-    lines = [each for each in class_.body.body if isinstance(each, cst.SimpleStatementLine)]
-    found = [each for line in lines for each in line.body if isinstance(each, cst.AnnAssign)]
-    return [each for each in found if isinstance(each.target, cst.Name) and each.target.value in names]
 
 
 def _check_field(tree: Tree, class_: cst.ClassDef, field: cst.AnnAssign, due: Due) -> None:
@@ -63,12 +62,12 @@ def _check_field(tree: Tree, class_: cst.ClassDef, field: cst.AnnAssign, due: Du
         problem = f"the program reads {rule.old} itself, and the library no longer does"
     elif rule.unless and default is not None and re.fullmatch(rule.unless, code_of(default)):
         problem = f"{code_of(default)} does not mean the same there"
-    elif _fields(class_, {rule.new.partition("=")[0]}) and rule.kind != "setting":
+    elif rule.new.partition("=")[0] in fields_of(class_) and rule.kind != "setting":
         problem = f"{rule.new.partition('=')[0]} is a field as well: keep one of the two"
-    elif not edits and (rule.kind == "remove" or default is None or rule.values.get(code_of(default)) == ""):
+    elif not edits and (rule.kind == "remove" or default is None or rule.instead_of(code_of(default)) == ""):
         tree.report(field, rule, level="note", fixed=False, more="the field has no effect")
         return
-    edits += [(each, _named(rule.new)) for each in ours]
+    edits += [(each, with_name(rule.new)) for each in ours]
     remark = problem or "the option of the command line, too" if edits else "the library no longer reads this field"
     settle(tree, due, field, [] if problem else edits, remark=problem or remark)
 
@@ -83,21 +82,15 @@ def _default(value: cst.BaseExpression | None) -> cst.BaseExpression | None:
 def _field_edits(rule: Rule, field: cst.AnnAssign, default: cst.BaseExpression | None) -> _Edits:
     if rule.kind == "rename":
         return [(field, lambda old: old.with_changes(target=cst.Name(rule.new)))]
-    text = rule.values.get(code_of(default).replace("'", '"'), "") if default is not None else ""
+    text = (rule.instead_of(code_of(default)) if default is not None else "") or ""
     name, _, value = text.partition("=")
     if not value or default is None or value[0] not in '"T':
         return []
-    kind = cst.Annotation(cst.Name("str" if value[0] == '"' else "bool"))
     edits: _Edits = [(default, lambda _: cst.parse_expression(value))]
     if name != rule.old:
-        kept = field.annotation
-        new = kept.with_changes(annotation=kind.annotation)
-        edits.append((field, lambda old: old.with_changes(target=cst.Name(name), annotation=new)))
+        typed = field.annotation.with_changes(annotation=cst.Name("str" if value[0] == '"' else "bool"))
+        edits.append((field, lambda old: old.with_changes(target=cst.Name(name), annotation=typed)))
     return edits
-
-
-def _named(name: str) -> Edit:
-    return lambda old: old.with_changes(attr=cst.Name(name))
 
 
 def _check_attribute(tree: Tree, node: cst.Attribute, due: Due) -> None:
@@ -107,7 +100,7 @@ def _check_attribute(tree: Tree, node: cst.Attribute, due: Due) -> None:
         return
     if not isinstance(assign, cst.Assign):
         if rule.kind != "setting":
-            settle(tree, due, node, [(node, _named(rule.new))] if rule.kind == "rename" else [])
+            settle(tree, due, node, [(node, with_name(rule.new))] if rule.kind == "rename" else [])
         return
     if not concerns(rule, assign.value):
         return
@@ -115,12 +108,12 @@ def _check_attribute(tree: Tree, node: cst.Attribute, due: Due) -> None:
     if rule.unless and re.fullmatch(rule.unless, value):
         settle(tree, due, node, remark=f"{value} does not mean the same there")
         return
-    text = f"{rule.new}={value}" if rule.kind == "rename" else rule.values.get(value.replace("'", '"'), "")
+    text = f"{rule.new}={value}" if rule.kind == "rename" else rule.instead_of(value) or ""
     name, _, new = text.partition("=")
-    edits: _Edits = [(node, _named(name))] if text else []
+    edits: _Edits = [(node, with_name(name))] if text else []
     if text and new != value:
         edits.append((assign.value, lambda _: cst.parse_expression(new)))
-    if rule.kind == "remove" or (rule.kind == "value" and rule.values.get(value) == ""):
+    if rule.kind == "remove" or (rule.kind == "value" and rule.instead_of(value) == ""):
         tree.report(node, rule, level="note", fixed=False, more="the attribute has no effect")
     else:
         settle(tree, due, node, edits, remark="" if edits else "the library no longer reads the attribute")

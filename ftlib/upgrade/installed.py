@@ -18,6 +18,8 @@ from typing import Any
 
 import libcst as cst
 
+from ftlib.compat.translate import Release
+from ftlib.upgrade.arguments import by_keyword
 from ftlib.upgrade.calls import Due, is_guarded
 from ftlib.upgrade.names import Names
 from ftlib.upgrade.rule import PACKAGES, is_ours, short_name
@@ -27,7 +29,8 @@ from ftlib.upgrade.tree import Tree
 from ftlib.upgrade.unpacked import unpacked
 
 
-def installed_versions() -> dict[str, str]:
+@functools.cache
+def installed_versions() -> Mapping[str, str]:
     """Versions of the libraries that are installed here."""
     found = {}
     for package in PACKAGES:
@@ -46,9 +49,9 @@ def due_rules(versions: Mapping[str, str]) -> list[Due]:
     """
     dues = []
     for rule in RULES:
-        here = _release(versions.get(rule.package, "9999"))
-        works = not rule.gone_by or here < _release(rule.gone_by)
-        dues.append(Due(rule, works, here >= _release(rule.since) if rule.since else not works))
+        here = Release(versions.get(rule.package, "9999"), ())
+        works = not rule.gone_by or here.is_before(rule.gone_by)
+        dues.append(Due(rule, works, not here.is_before(rule.since) if rule.since else not works))
     return dues
 
 
@@ -133,10 +136,6 @@ def _submodule(name: str) -> ModuleType | None:
         return None
 
 
-def _release(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version.split("+")[0])[:2])
-
-
 def _check_keywords(tree: Tree, call: cst.Call, name: str, dues: Collection[Due]) -> None:
     accepted = _keywords(look_up(name).value)
     target = tree.target(call)
@@ -144,7 +143,7 @@ def _check_keywords(tree: Tree, call: cst.Call, name: str, dues: Collection[Due]
         return
     rules = [due.rule for due in dues if due.rule.applies_to(target.name)]
     covered = {each for rule in rules for each in (rule.old, *(rule.values if rule.kind == "config" else ()))}
-    given = {each.keyword.value: each for each in call.args if each.keyword is not None}
+    given = by_keyword(call)
     brought = unpacked(tree, call).keys
     for keyword in [*given, *sorted(set(brought) - set(given))]:
         if keyword not in accepted and keyword not in covered:

@@ -24,14 +24,12 @@ _FUNCTIONS = {
     "copy.deepcopy": "",
 }
 _PARSERS = ("transformers.HfArgumentParser", "trl.TrlParser")
-_PARSED = m.OneOf(
-    *(
-        m.Name(name)
-        for name in (
-            *("parse_args_into_dataclasses", "parse_args_and_config", "parse_dict"),
-            *("parse_json_file", "parse_yaml_file"),
-        )
-    )
+_PARSED = (
+    m.Name("parse_args_into_dataclasses")
+    | m.Name("parse_args_and_config")
+    | m.Name("parse_dict")
+    | m.Name("parse_json_file")
+    | m.Name("parse_yaml_file")
 )
 _DEPTH = 8
 _TRAINING_ARGUMENTS = "transformers.TrainingArguments"
@@ -97,15 +95,11 @@ def _kind_of_annotation(tree: Tree, node: cst.BaseExpression) -> str:
 
 def _bound(tree: Tree, place: cst.CSTNode, depth: int) -> str:
     above = tree.parent(place)
-    if isinstance(place, cst.Param):
-        above = place
-    if isinstance(above, cst.Param):
-        return _kind_of_annotation(tree, above.annotation.annotation) if above.annotation is not None else ""
-    if isinstance(above, cst.AnnAssign):
-        return _kind_of_annotation(tree, above.annotation.annotation)
-    if isinstance(above, cst.AssignTarget):
-        assign = tree.parent(above)
-        return kind_of(tree, assign.value, depth - 1) if isinstance(assign, cst.Assign) else ""
+    typed = place if isinstance(place, cst.Param) else above
+    if isinstance(typed, cst.Param | cst.AnnAssign):
+        return _kind_of_annotation(tree, typed.annotation.annotation) if typed.annotation is not None else ""
+    if isinstance(given := tree.assignment(place), cst.Assign):
+        return kind_of(tree, given.value, depth - 1)
     if isinstance(above, cst.Element):
         targets = tree.parent(above)
         assign = tree.parent(tree.parent(targets))

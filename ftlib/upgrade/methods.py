@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import libcst as cst
 import libcst.matchers as m
 
-from ftlib.upgrade.arguments import find_argument, rename_argument
+from ftlib.upgrade.arguments import find_argument, name_arguments, rename_argument, with_name
 from ftlib.upgrade.caches import check_legacy_caches
 from ftlib.upgrade.calls import Due, is_guarded, settle
 from ftlib.upgrade.editor import Edit
@@ -54,10 +54,7 @@ def tree_kind(tree: Tree, node: cst.Attribute) -> str:
 
 
 def _check_member(tree: Tree, due: Due, node: cst.Attribute) -> None:
-    edits: list[tuple[cst.CSTNode, Edit]] = []
-    if due.rule.new:
-        edits = [(node, lambda old: old.with_changes(attr=cst.Name(due.rule.new)))]
-    settle(tree, due, node, edits)
+    settle(tree, due, node, [(node, with_name(due.rule.new))] if due.rule.new else [])
 
 
 def _receiver(call: cst.Call) -> cst.BaseExpression:
@@ -91,11 +88,7 @@ def _check_target_context(tree: Tree, due: Due, call: cst.Call) -> None:
 
 
 def _to_target(call: cst.Call) -> cst.Call:
-    first, *rest = call.args
-    if first.keyword is not None:
-        return rename_argument(call, "text", "text_target")
-    tight = cst.AssignEqual(whitespace_before=cst.SimpleWhitespace(""), whitespace_after=cst.SimpleWhitespace(""))
-    return call.with_changes(args=[first.with_changes(keyword=cst.Name("text_target"), equal=tight), *rest])
+    return rename_argument(name_arguments(call, ["text_target"], 0), "text", "text_target")
 
 
 def _without_block(block: cst.With) -> cst.FlattenSentinel[cst.BaseStatement]:

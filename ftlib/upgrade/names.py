@@ -10,7 +10,7 @@ from typing import Any
 import libcst as cst
 import libcst.matchers as m
 
-from ftlib.upgrade.arguments import add_arguments, append_item, find_argument
+from ftlib.upgrade.arguments import TIGHT, add_arguments, append_item, find_argument, with_name
 from ftlib.upgrade.calls import Due, settle
 from ftlib.upgrade.editor import Edit
 from ftlib.upgrade.kinds import kind_of
@@ -102,11 +102,7 @@ def check_classes(tree: Tree, dues: Sequence[Due]) -> None:
         elif due.rule.kind == "attribute":
             for node in tree.all(cst.Attribute):
                 if node.attr.value == due.rule.old and _is_trainer(tree, node.value, due):
-                    settle(tree, due, node, [(node, _with_name(due.rule.new))])
-
-
-def _with_name(name: str) -> Edit:
-    return lambda attribute: attribute.with_changes(attr=cst.Name(name))
+                    settle(tree, due, node, [(node, with_name(due.rule.new))])
 
 
 def _is_guarded(tree: Tree, node: cst.CSTNode) -> bool:
@@ -199,8 +195,7 @@ def _check_override(tree: Tree, method: cst.FunctionDef, due: Due) -> None:
 
 
 def _with_parameter(method: cst.FunctionDef, name: str) -> cst.FunctionDef:
-    equal = cst.AssignEqual(whitespace_before=cst.SimpleWhitespace(""), whitespace_after=cst.SimpleWhitespace(""))
-    new = cst.Param(cst.Name(name), default=cst.Name("None"), equal=equal)
+    new = cst.Param(cst.Name(name), default=cst.Name("None"), equal=TIGHT)
     params = append_item(method.params.params, new, method.whitespace_before_params)
     return method.with_changes(params=method.params.with_changes(params=params))
 

@@ -9,11 +9,10 @@ import re
 import sys
 from pathlib import Path
 
-from ftlib.errors import DataError
+from ftlib.files import renewed, write_whole
 from ftlib.upgrade.rule import Rule
 from ftlib.upgrade.rules import RULES
 
-_BEGIN, _END = "<!-- rules: begin -->", "<!-- rules: end -->"
 _DONE_BY_A_PERSON = ("say", "task", "gone")
 _REPORTED_ONLY = ("prepare_seq2seq_batch", "apply_chat_template", "past_key_values")
 
@@ -35,16 +34,13 @@ def render_rules() -> str:
     return "\n\n".join(sections)
 
 
-def refreshed(page: str) -> str:
-    """A page with today's rules between its two marks.
+def current(page: str | Path) -> str:
+    """Return the text of a page with today's rules in the section ``rules``.
 
     Raises:
-        DataError: The marks are not there.
+        DataError: See :func:`ftlib.files.renewed`.
     """
-    if _BEGIN not in page or _END not in page:
-        raise DataError(f"the page has no place for the rules: put {_BEGIN} and {_END} into it")
-    before, rest = page.split(_BEGIN)
-    return f"{before}{_BEGIN}\n\n{render_rules()}\n\n{_END}{rest.split(_END)[1]}"
+    return renewed(page, {"rules": render_rules()})
 
 
 def _shown(name: str) -> str:
@@ -71,6 +67,5 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        path = Path(name)
-        path.write_text(refreshed(path.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in map(Path, sys.argv[1:]):
+        write_whole(path, current(path))

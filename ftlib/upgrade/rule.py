@@ -86,6 +86,14 @@ class Rule:
         """Release by which the old spelling was gone; empty while it is still accepted."""
         return self.release.partition(" ")[2]
 
+    def instead_of(self, value: str) -> str | None:
+        """Return what takes the place of the argument with this value, given as source; None where nothing is known.
+
+        >>> switch("x 1", (), "fp16", 'precision="fp16"', "").instead_of("True")
+        'precision="fp16"'
+        """
+        return self.values.get(value.replace("'", '"'))
+
     def applies_to(self, name: str) -> bool:
         """Is this short name one of those that the rule is about?"""
         return any(fnmatchcase(name, pattern) for pattern in self.where)

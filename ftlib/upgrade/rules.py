@@ -1,10 +1,12 @@
 """What the libraries changed, as data: one table that ``ftlib upgrade`` applies and that renders as a page of the book.
 
-To teach the command a change, add a row. ``tests/test_upgrade.py`` holds the rows to the installed libraries.
+To teach the command a change, add a row. ``tests/test_upgrade_rules.py`` holds the rows to the installed libraries.
 """
 
 from __future__ import annotations
 
+from ftlib.compat.api_changes import TORCH_DTYPE, USE_AUTH_TOKEN
+from ftlib.upgrade.derived import derived
 from ftlib.upgrade.rule import Rule, gone, moved, removed, said, switch
 from ftlib.upgrade.training_rules import DEPRECATED_BY_TRL, TRAINER_RULES, TRAINING_RULES
 
@@ -15,7 +17,6 @@ _LOAD_DATASET = ("datasets.load_dataset", "datasets.load_dataset_builder")
 _DOWNLOADS = ("huggingface_hub.hf_hub_download", "huggingface_hub.snapshot_download")
 _ACCELERATOR = ("accelerate.Accelerator",)
 _ADAMW = ("transformers.AdamW",)
-_SHARED = "one name in all libraries"
 
 
 def _quantised(bits: str) -> Rule:
@@ -31,17 +32,9 @@ def _task(release: str, names: str) -> Rule:
 
 
 _LOADING_RULES = (
-    Rule(
-        "rename",
-        "transformers",
-        (*_LOADERS, "transformers.*.from_config"),
-        "torch_dtype",
-        "dtype",
-        "the old name still works",
-        since="4.56",
-    ),
-    Rule("rename", _TF5, _LOADERS, "use_auth_token", "token", _SHARED),
-    Rule("rename", _TF5, (".push_to_hub",), "use_auth_token", "token", _SHARED),
+    derived(TORCH_DTYPE, (*_LOADERS, "transformers.*.from_config")),
+    derived(USE_AUTH_TOKEN, _LOADERS),
+    derived(USE_AUTH_TOKEN, (".push_to_hub",)),
     _quantised("load_in_8bit"),
     _quantised("load_in_4bit"),
     switch(
@@ -54,7 +47,7 @@ _LOADING_RULES = (
     _task("transformers 4.42", "conversational"),
     _task(_TF5, "summarization translation text2text-generation"),
     _task("transformers 5.14", "question-answering"),
-    Rule("rename", "datasets 3.0", _LOAD_DATASET, "use_auth_token", "token", _SHARED),
+    derived(USE_AUTH_TOKEN, _LOAD_DATASET, release="datasets 3.0"),
     switch(
         "datasets 3.0",
         _LOAD_DATASET[:1],
@@ -88,10 +81,15 @@ _LOADING_RULES = (
 _GENERATE = (".generate", "transformers.GenerationConfig")
 _TOKENIZERS, _MODELS, _CACHES = ("transformers.*Tokenizer*",), ("transformers.*Model*",), ("transformers.*Cache",)
 _CONFIGS = ("transformers.*Config",)
+_NO_ROLE = "the special tokens that have no role"
 
 
-def _members(where: tuple[str, ...], names: str, why: str) -> list[Rule]:
-    return [Rule("member", _TF5, where, name, why=why) for name in names.split()]
+def _members(where: tuple[str, ...], names: str, why: str, new: str = "") -> list[Rule]:
+    return [Rule("member", _TF5, where, name, new, why) for name in names.split()]
+
+
+def _method(old: str, new: str, why: str, needs: str = "") -> Rule:
+    return Rule("method", _TF5, (), old, new, why, needs=needs)
 
 
 _MEMBER_RULES = (
@@ -109,22 +107,8 @@ _MEMBER_RULES = (
         "num_beam_groups diversity_penalty penalty_alpha force_words_ids constraints dola_layers",
         "this way of decoding left the library: it runs only with custom_generate and trust_remote_code=True",
     ),
-    Rule(
-        "member",
-        _TF5,
-        _TOKENIZERS,
-        "additional_special_tokens",
-        "extra_special_tokens",
-        "the special tokens that have no role",
-    ),
-    Rule(
-        "member",
-        _TF5,
-        _TOKENIZERS,
-        "additional_special_tokens_ids",
-        "extra_special_tokens_ids",
-        "the special tokens that have no role",
-    ),
+    *_members(_TOKENIZERS, "additional_special_tokens", _NO_ROLE, "extra_special_tokens"),
+    *_members(_TOKENIZERS, "additional_special_tokens_ids", _NO_ROLE, "extra_special_tokens_ids"),
     *_members(_TOKENIZERS, "special_tokens_map_extended", "read special_tokens_map, and extra_special_tokens"),
     *_members(_TOKENIZERS, "all_special_tokens_extended", "read all_special_tokens, which are plain strings"),
     *_members(_TOKENIZERS, "sanitize_special_tokens", "special tokens are in the vocabulary already"),
@@ -143,40 +127,26 @@ _MEMBER_RULES = (
 )
 
 _METHOD_RULES = (
-    Rule(
-        "method", _TF5, (), "as_target_tokenizer", "tokenizer(text_target=...)", "targets are an argument of the call"
-    ),
-    Rule("method", _TF5, (), "batch_encode_plus", "tokenizer(...)", "calling the tokenizer does the same"),
-    Rule("method", _TF5, (), "encode_plus", "tokenizer(...)", "calling the tokenizer does the same"),
-    Rule(
-        "method",
-        _TF5,
-        (),
+    _method("as_target_tokenizer", "tokenizer(text_target=...)", "targets are an argument of the call"),
+    _method("batch_encode_plus", "tokenizer(...)", "calling the tokenizer does the same"),
+    _method("encode_plus", "tokenizer(...)", "calling the tokenizer does the same"),
+    _method(
         "prepare_seq2seq_batch",
         "tokenizer(sources, text_target=targets)",
         "the call returns the targets as labels; another length for them needs a call of its own",
     ),
-    Rule(
-        "method",
-        _TF5,
-        (),
+    _method(
         "apply_chat_template",
         "apply_chat_template(..., return_dict=...)",
         "it returned ids and now returns a dictionary: say which you want, return_dict=False for ids",
     ),
-    Rule(
-        "method",
-        _TF5,
-        (),
+    _method(
         "floating_point_ops",
         "ftlib.compat.floating_point_ops",
         "models have lost it; the function counts the same",
         needs="from ftlib.compat import floating_point_ops",
     ),
-    Rule(
-        "method",
-        _TF5,
-        (),
+    _method(
         "past_key_values",
         "past_key_values.layers[i].keys, .values",
         "it is a cache and no tuple: get_seq_length() counts its tokens",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import libcst as cst
 import libcst.matchers as m
 
-from ftlib.upgrade.arguments import add_arguments, comment_behind, find_argument, remove_argument
+from ftlib.upgrade.arguments import add_arguments, by_keyword, comment_behind, find_argument, remove_argument
 from ftlib.upgrade.calls import DOES_SOMETHING, Due, settle
 from ftlib.upgrade.editor import Edit
 from ftlib.upgrade.rule import Rule, short_name
@@ -28,8 +28,9 @@ def check_settings(tree: Tree, call: cst.Call, dues: Sequence[Due]) -> None:
 
 def _check_settings(tree: Tree, call: cst.Call, target: Target, due: Due) -> None:
     rule = due.rule
-    named = {each.keyword.value: each.value for each in call.args if each.keyword is not None}
-    moved = {name: value for name, value in named.items() if name in rule.values and name not in target.own}
+    moved = {
+        name: each.value for name, each in by_keyword(call).items() if name in rule.values and name not in target.own
+    }
     if not moved:
         return
     gone = [name for name in moved if not rule.values[name]]
@@ -102,8 +103,7 @@ def _kept(tree: Tree, config: cst.Call | None, rule: Rule, fields: Iterable[str]
     brought = unpacked(tree, config) if config is not None else Unpacked()
     if not brought.complete:  # what is there can't be seen, and an argument given twice is an error
         return []
-    given = {*fields, *brought.keys}
-    given |= {each.keyword.value for each in config.args if each.keyword is not None} if config is not None else set()
+    given = {*fields, *brought.keys, *(by_keyword(config) if config is not None else ())}
     return [each for each in rule.keeps if each.partition("=")[0] not in given]
 
 

@@ -16,9 +16,13 @@ def parse(code: str) -> cst.Module:
     """Parse a program; one that is nested so deeply that the parser would end the process is refused.
 
     Raises:
-        cst.ParserSyntaxError: It is no program.
+        SyntaxError: It is no program.
         RecursionError: It is nested more deeply than Python itself reads.
+
+    >>> code_of(parse("x  =  1"))
+    'x  =  1'
     """
+    line = None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # backslashes in somebody's text
@@ -28,7 +32,13 @@ def parse(code: str) -> cst.Module:
     except (SyntaxError, ValueError) as error:  # older and newer Pythons are the other parser's business
         if "too many nested" in str(error):
             raise RecursionError from error
-    return cst.parse_module(code)
+        line = getattr(error, "lineno", None)
+    try:
+        return cst.parse_module(code)
+    except cst.ParserSyntaxError as error:
+        raise SyntaxError(error.message.strip().splitlines()[0], ("", error.raw_line, 0, "")) from error
+    except cst.CSTValidationError as error:  # a letter that this Python is too old to know, in a name
+        raise SyntaxError(str(error), ("", line, 0, "")) from error
 
 
 def code_of(node: cst.CSTNode) -> str:
@@ -41,6 +51,13 @@ def find_method(class_: cst.ClassDef, name: str) -> cst.FunctionDef | None:
     return next(
         (each for each in class_.body.body if isinstance(each, cst.FunctionDef) and each.name.value == name), None
     )
+
+
+def fields_of(class_: cst.ClassDef) -> dict[str, cst.AnnAssign]:
+    """The names with a type that a class lists: the fields of a dataclass."""
+    lines = [each for each in class_.body.body if isinstance(each, cst.SimpleStatementLine)]
+    found = [each for line in lines for each in line.body if isinstance(each, cst.AnnAssign)]
+    return {each.target.value: each for each in found if isinstance(each.target, cst.Name)}
 
 
 def is_marker(statement: cst.CSTNode) -> bool:

@@ -1,16 +1,17 @@
-"""Rules about the arguments of training, most of them drawn from the table in :mod:`ftlib.compat.api_changes`."""
+"""Rules about the arguments of training, most of them made of the table in :mod:`ftlib.compat.api_changes`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from ftlib.compat.api_changes import TRAINING_ARGUMENTS, Rename
-from ftlib.upgrade.rule import Rule, fields, removed, said, switch
+from ftlib.compat.api_changes import COMPUTE_LOSS_FUNC, TOKENIZER, TRAINING_ARGUMENTS, WARMUP_RATIO
+from ftlib.upgrade.derived import derived
+from ftlib.upgrade.rule import Rule, fields, removed, said
 
 _TF5 = "transformers 5.0"
 _OWN = ("transformers.TrainingArguments", "transformers.Seq2SeqTrainingArguments")
 _TRAINING = (*_OWN, "trl.*Config")
-_SCHEDULER = (".set_lr_scheduler",)
 _TRAINERS = ("transformers.Trainer", "transformers.Seq2SeqTrainer")
 _TRL_TRAINERS = ("trl.*Trainer",)
 _ALL_TRAINERS = _TRAINERS + _TRL_TRAINERS
@@ -20,49 +21,6 @@ _ONLINE = _GRPO + _RLOO
 _TARGETS = "the number of targets in the whole step, to divide by"
 _NEXT = "it goes in TRL 2.0"
 _LOOKED_AT = "1.16"  # the release of TRL whose warnings were read
-
-# What can go without a word to the reader: it did nothing, or nothing else is possible any more.
-_IDLE = (
-    "overwrite_output_dir",
-    "use_mps_device",
-    "save_safetensors",
-    "use_legacy_prediction_loop",
-    "fp16_backend",
-    "half_precision_backend",
-    "fp16_opt_level",
-)
-# What stands where a flag was False, and values that mean something else under the new name.
-_OTHERWISE = {
-    "group_by_length": '"random"',
-    "adafactor": '"adamw_torch"',
-    "include_inputs_for_metrics": "[]",
-    "tpu_metrics_debug": '""',
-}
-_UNLESS = {"warmup_ratio": r"[1-9][\d.]*|None"}
-_OF_A_DICTIONARY = ("accelerator_config", "fsdp_config")
-
-
-def _from_table(row: Rename) -> list[Rule]:
-    if row.old is None:
-        return []
-    release = f"transformers {row.gone}" if row.gone else "transformers"
-    since = "" if row.gone else str(row.since)
-    # TRL sets the old name itself where it is not gone yet.
-    where = _TRAINING if row.gone else _OWN
-    if row.old == "include_tokens_per_second":
-        new, why = "include_num_input_tokens_seen=True", "counting the tokens reports their rate too"
-        return [switch(release, where, row.old, new, why, otherwise='"no"')]
-    if row.new is None:
-        why = f"set the environment variable {row.variable}" if row.variable else row.reason
-        return [Rule("remove" if row.old in _IDLE else "say", release, where, row.old, why=why)]
-    if row.new in _OF_A_DICTIONARY:
-        (key,) = row.forward(1)
-        return [Rule("say", release, where, row.old, why=f'give it in {row.new}, as "{key}"')]
-    if row.old in _OTHERWISE:
-        new = f"{row.new}={row.forward(True)!r}".replace("'", '"')
-        return [switch(release, where, row.old, new, row.reason, otherwise=_OTHERWISE[row.old])]
-    unless = _UNLESS.get(row.old, "")
-    return [Rule("rename", release, where, row.old, row.new, row.reason, since, unless=unless)]
 
 
 def _parameter(release: str, method: str, order: str, why: str) -> Rule:
@@ -87,7 +45,8 @@ def _setting(release: str, where: tuple[str, ...], old: tuple[str, str], new: st
 
 
 TRAINING_RULES = (
-    *(rule for row in TRAINING_ARGUMENTS for rule in _from_table(row)),
+    # TRL sets the old name itself where it is not gone yet.
+    *(derived(row, _TRAINING if row.gone else _OWN) for row in TRAINING_ARGUMENTS if row.old),
     _setting(_TF5, _TRAINING, ("optim", '"adamw_hf"'), 'optim="adamw_torch"', "transformers' own AdamW is gone"),
     _setting(
         _TF5,
@@ -99,21 +58,13 @@ TRAINING_RULES = (
 )
 
 TRAINER_RULES = (
-    Rule(
-        "rename",
-        "transformers 5.15",
-        _SCHEDULER,
-        "warmup_ratio",
-        "warmup_steps",
-        "as in TrainingArguments",
-        unless=_UNLESS["warmup_ratio"],
-    ),
-    Rule("rename", _TF5, _TRAINERS, "tokenizer", "processing_class", "it may be the processor of images or sound too"),
-    Rule("rename", "trl 0.16", _TRL_TRAINERS, "tokenizer", "processing_class", "it may be the processor of images too"),
-    Rule("attribute", _TF5, _ALL_TRAINERS, "tokenizer", "processing_class", "the attribute is named like the argument"),
+    derived(WARMUP_RATIO, (".set_lr_scheduler",), why="as in TrainingArguments"),
+    derived(TOKENIZER, _TRAINERS),
+    derived(TOKENIZER, _TRL_TRAINERS, release="trl 0.16"),
+    replace(derived(TOKENIZER, _ALL_TRAINERS, why="the attribute is named like the argument"), kind="attribute"),
     Rule(
         "order",
-        "transformers 4.46",
+        f"transformers {COMPUTE_LOSS_FUNC.since}",
         _TRAINERS,
         "arguments by position",
         "arguments by name",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import libcst as cst
 from libcst.metadata import (
     Assignment,
+    CodeRange,
     MetadataWrapper,
     ParentNodeProvider,
     PositionProvider,
@@ -41,16 +43,17 @@ _Node = TypeVar("_Node", bound=cst.CSTNode)
 
 
 @dataclass(frozen=True)
-class Found:
-    """Something to report about one node of the program.
+class Finding:
+    """One thing that was found.
 
     Attributes:
-        line: Line of the parsed text, 1 for the first.
-        rule: Name of the rule.
+        line: Line in the file, or in the cell; 1 for the first.
+        rule: Name of the rule, ``no rule``, or what kept the program from being read.
         explanation: One line.
-        level: ``change``: the installed library refuses it and an edit mends it; ``decide``: a person has to;
-            ``note``: it still works.
-        fixed: The edited program no longer has it.
+        level: ``change``: the installed library refuses it, and it could be mended; ``decide``: it refuses it (or may
+            do so), and a person has to see to it; ``note``: it still works.
+        fixed: The new code no longer has it.
+        cell: Number of the notebook's cell, 1 for the first of any kind; ``None`` in a script.
     """
 
     line: int
@@ -58,6 +61,7 @@ class Found:
     explanation: str
     level: Level
     fixed: bool
+    cell: int | None = None
 
 
 @dataclass(frozen=True)
@@ -85,19 +89,21 @@ class Tree:
     """
 
     code: str
-    found: list[Found] = field(default_factory=list)
+    found: list[Finding] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Parse, and work out scopes.
 
         Raises:
-            libcst.ParserSyntaxError: The source is not Python.
+            SyntaxError: The source is not Python.
         """
         wrapper = MetadataWrapper(parse(self.code))
         self.module = wrapper.module
-        self._scopes = wrapper.resolve(ScopeProvider)
-        self._parents = wrapper.resolve(ParentNodeProvider)
-        self._positions = wrapper.resolve(PositionProvider)
+        # All in one walk.
+        known: Mapping[Any, Any] = wrapper.resolve_many((ScopeProvider, ParentNodeProvider, PositionProvider))
+        self._scopes: Mapping[cst.CSTNode, Scope | None] = known[ScopeProvider]
+        self._parents: Mapping[cst.CSTNode, cst.CSTNode] = known[ParentNodeProvider]
+        self._positions: Mapping[cst.CSTNode, CodeRange] = known[PositionProvider]
         self._by_kind: dict[type[cst.CSTNode], list[Any]] = {}
         for node in walk(self.module):
             self._by_kind.setdefault(type(node), []).append(node)
@@ -144,14 +150,16 @@ class Tree:
 
     def value_of(self, node: cst.CSTNode) -> cst.BaseExpression | None:
         """The expression that a name stands for, if it is assigned once."""
-        if not isinstance(node, cst.Name):
-            return None
-        places = self.bindings(node)
-        holder = self._parents.get(places[0]) if len(places) == 1 else None
-        if isinstance(holder, cst.AnnAssign):
-            return holder.value
-        assign = self._parents.get(holder) if isinstance(holder, cst.AssignTarget) else None
-        return assign.value if isinstance(assign, cst.Assign) and len(assign.targets) == 1 else None
+        places = self.bindings(node) if isinstance(node, cst.Name) else []
+        assign = self.assignment(places[0]) if len(places) == 1 else None
+        several = isinstance(assign, cst.Assign) and len(assign.targets) > 1
+        return assign.value if assign is not None and not several else None
+
+    def assignment(self, place: cst.CSTNode) -> cst.Assign | cst.AnnAssign | cst.AugAssign | None:
+        """The statement that assigns to a place, if the place is all that stands in front of its sign."""
+        holder = self._parents.get(place)
+        above = self._parents.get(holder) if isinstance(holder, cst.AssignTarget) else holder
+        return above if isinstance(above, cst.Assign | cst.AnnAssign | cst.AugAssign) else None
 
     def class_of(self, node: cst.CSTNode) -> cst.ClassDef | None:
         """The class of the program that a name stands for."""
@@ -195,11 +203,11 @@ class Tree:
         """Note what a rule found; ``more`` says why it stays as it is."""
         spelled = f"{rule.old} -> {rule.new}" if rule.new else rule.old
         text = f"{spelled}: {rule.why}" + (f" ({more})" if more else "")
-        self.found.append(Found(self.line(node), rule.name, text, level, fixed))
+        self.found.append(Finding(self.line(node), rule.name, text, level, fixed))
 
     def say(self, node: cst.CSTNode, name: str, text: str, *, level: Level = "decide") -> None:
         """Note something that no rule is about."""
-        self.found.append(Found(self.line(node), name, text, level, False))
+        self.found.append(Finding(self.line(node), name, text, level, False))
 
     def is_news(self, node: cst.CSTNode, rule: Rule) -> bool:
         """Has this rule not yet been reported of this node?"""

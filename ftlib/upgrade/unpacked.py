@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import libcst as cst
 import libcst.matchers as m
 
-from ftlib.upgrade.syntax import code_of
+from ftlib.upgrade.syntax import code_of, fields_of
 from ftlib.upgrade.tree import Tree
 
 _AS_DICT = ("vars", "asdict", "dataclasses.asdict")
@@ -56,11 +56,10 @@ def _keys_of(tree: Tree, value: cst.BaseExpression, depth: int) -> Unpacked:
     if isinstance(value, cst.Name):
         return _of_name(tree, value, depth)
     if isinstance(value, cst.BinaryOperation | cst.IfExp):
-        left, right = (
-            (value.left, value.right) if isinstance(value, cst.BinaryOperation) else (value.body, value.orelse)
-        )
-        found = _keys_of(tree, left, depth - 1)
-        found.add(_keys_of(tree, right, depth - 1))
+        both = (value.left, value.right) if isinstance(value, cst.BinaryOperation) else (value.body, value.orelse)
+        found = Unpacked()
+        for each in both:
+            found.add(_keys_of(tree, each, depth - 1))
         return found
     if m.matches(value, m.Attribute(attr=m.Name("__dict__"))):
         return _of_object(tree, cst.ensure_type(value, cst.Attribute).value)
@@ -96,9 +95,8 @@ def _of_call(tree: Tree, call: cst.Call, depth: int) -> Unpacked:
 def _of_name(tree: Tree, name: cst.Name, depth: int) -> Unpacked:
     found = Unpacked(complete=bool(tree.bindings(name)))
     for place in tree.bindings(name):
-        holder = tree.parent(place)
-        assign = tree.parent(holder) if isinstance(holder, cst.AssignTarget) else holder
-        value = assign.value if isinstance(assign, cst.Assign | cst.AnnAssign | cst.AugAssign) else None
+        assign = tree.assignment(place)
+        value = assign.value if assign is not None else None
         found.add(_keys_of(tree, value, depth - 1) if value is not None else Unpacked(complete=False))
     for use in uses_of(tree, name):
         found.add(_changed(tree, use, depth))
@@ -129,19 +127,12 @@ def _of_object(tree: Tree, value: cst.BaseExpression) -> Unpacked:
     made = tree.value_of(value) if isinstance(value, cst.Name) else value
     class_ = tree.class_of(made.func) if isinstance(made, cst.Call) else None
     if class_ is not None:
-        return Unpacked(dict(_fields(class_)))
+        return Unpacked({**fields_of(class_)})
     parsed = m.Call(func=m.Attribute(m.Name(), m.Name("parse_args") | m.Name("parse_known_args")))
     if made is not None and m.matches(made, parsed):
         parser = cst.ensure_type(cst.ensure_type(made, cst.Call).func, cst.Attribute).value
         return Unpacked(dict(_options(tree, cst.ensure_type(parser, cst.Name))))
     return Unpacked(complete=False)
-
-
-def _fields(class_: cst.ClassDef) -> Iterator[tuple[str, cst.CSTNode]]:
-    for line in class_.body.body:
-        for each in line.body if isinstance(line, cst.SimpleStatementLine) else ():
-            if isinstance(each, cst.AnnAssign) and isinstance(each.target, cst.Name):
-                yield each.target.value, each
 
 
 def _options(tree: Tree, parser: cst.Name) -> Iterator[tuple[str, cst.CSTNode]]:

@@ -19,11 +19,20 @@ import torch
 from transformers.utils import logging as transformers_logging
 from typer.testing import CliRunner
 
+from book.troubles.trouble import Trouble
 from ftlib import cli
-from tests.troubles.trouble import Trouble
+from tests.loopback import CANARY, Loopback, Response
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_COMPLETION = {
+    "id": "c",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "m",
+    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "So."}}],
+    "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+}
 LOGGERS = ("", "transformers", "datasets", "accelerate", "trl", "peft")
 
 
@@ -78,6 +87,19 @@ def run(code, names):
             heard.said += [said, "".join(traceback.format_tb(error.__traceback__)) + said]
             names["error"] = error
     return heard
+
+
+def serve(stack, refuse):
+    """Start what takes OpenAI's place: ``refuse(request, number)`` gives a status and what is said, or None."""
+
+    def answer(asked, number):
+        refusal = refuse(asked.json, number)
+        if refusal is None:
+            return Response(_COMPLETION)
+        return Response({"error": {"message": refusal[1]}}, status=refusal[0])
+
+    server = stack.enter_context(Loopback(answer))
+    os.environ.update({"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": CANARY})
 
 
 def provoke(trouble: Trouble, names):

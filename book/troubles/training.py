@@ -1,6 +1,6 @@
 """Runs that don't start, break off, or learn nothing."""
 
-from tests.troubles.trouble import Trouble
+from book.troubles.trouble import Trouble
 
 _CONFIG = """
     import yaml

@@ -1,32 +1,6 @@
 """Models at a provider, and on a server of one's own."""
 
-import os
-
-from tests.loopback import CANARY, Loopback, Response
-from tests.troubles.trouble import Trouble
-
-_COMPLETION = {
-    "id": "c",
-    "object": "chat.completion",
-    "created": 1,
-    "model": "m",
-    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "So."}}],
-    "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
-}
-
-
-def serve(stack, refuse):
-    """Start what takes OpenAI's place: ``refuse(request, number)`` gives a status and what is said, or None."""
-
-    def answer(asked, number):
-        refusal = refuse(asked.json, number)
-        if refusal is None:
-            return Response(_COMPLETION)
-        return Response({"error": {"message": refusal[1]}}, status=refusal[0])
-
-    server = stack.enter_context(Loopback(answer))
-    os.environ.update({"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": CANARY})
-
+from book.troubles.trouble import Trouble
 
 HOSTED = (
     Trouble(
@@ -68,7 +42,6 @@ HOSTED = (
         provoke="""
             import os
             from ftlib.hosted import ask
-            from tests.troubles.hosted import serve
             serve(stack, lambda request, number: (401, "Incorrect API key provided.") if number == 0 else None)
             ask("openai", ["Why?"])
         """,
@@ -84,7 +57,6 @@ HOSTED = (
         cure="Set the name in one place, outside of the code:",
         provoke="""
             from ftlib.hosted import ask
-            from tests.troubles.hosted import serve
             refusal = (404, "The model does not exist")
             serve(stack, lambda request, number: refusal if request["model"] == "gpt-old" else None)
             ask("openai", ["Why?"], model="gpt-old")
@@ -102,7 +74,6 @@ HOSTED = (
         "`cache`.",
         provoke="""
             from ftlib.hosted import ask
-            from tests.troubles.hosted import serve
             serve(stack, lambda request, number: (429, "Rate limit reached") if number == 0 else None)
             ask("openai", ["Why?"], retries=0)
         """,
@@ -119,7 +90,6 @@ HOSTED = (
         cure="Pay, or ask a model on this computer, which costs nothing:",
         provoke="""
             from ftlib.hosted import ask
-            from tests.troubles.hosted import serve
             serve(stack, lambda request, number: (429, "You exceeded your current quota"))
             ask("openai", ["Why?"])
         """,
@@ -218,7 +188,6 @@ HOSTED = (
         cure="Train an open model yourself. The rows are the same:",
         provoke="""
             from ftlib.hosted.openai_finetuning import OpenAIJobs
-            from tests.troubles.hosted import serve
             serve(stack, lambda request, number: (403, "Your organization may not create jobs"))
             OpenAIJobs().start("file-1")
         """,

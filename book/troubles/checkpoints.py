@@ -1,6 +1,6 @@
 """Saving, and loading what was saved."""
 
-from tests.troubles.trouble import Trouble
+from book.troubles.trouble import Trouble
 
 CHECKPOINTS = (
     Trouble(

@@ -1,6 +1,6 @@
 """What worked with earlier releases of the libraries."""
 
-from tests.troubles.trouble import Trouble
+from book.troubles.trouble import Trouble
 
 VERSIONS = (
     Trouble(

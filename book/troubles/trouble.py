@@ -13,7 +13,8 @@ class Trouble:
     """A message, its cause and its cure; both pieces of code are run by a test.
 
     Code finds ``model``, ``tokenizer``, ``conversations`` and ``rows`` (those conversations, tokenised), stands in an
-    empty folder, and puts into ``stack`` what has to be closed in the end.
+    empty folder, and puts into ``stack`` what has to be closed in the end; ``serve(stack, refuse)`` starts what takes
+    the place of OpenAI.
 
     Attributes:
         title: Heading: the words of the message that a reader would search for.

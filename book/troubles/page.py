@@ -1,6 +1,6 @@
 """The entries as a page of the book.
 
-``python -m tests.troubles.page book/troubleshooting.md`` brings the page up to date.
+``python -m book.troubles.page book/troubleshooting.md`` brings the page up to date.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ import sys
 import textwrap
 from pathlib import Path
 
-from tests.troubles import TROUBLES
-from tests.troubles.trouble import Trouble
-
-BEGIN, END = "<!-- troubles: begin -->", "<!-- troubles: end -->"
+from book.troubles import TROUBLES
+from book.troubles.trouble import Trouble
+from ftlib.files import renewed, write_whole
 
 
 def render() -> str:
@@ -20,10 +19,13 @@ def render() -> str:
     return "\n\n".join("\n\n".join([f"## {group}", *map(_entry, troubles)]) for group, troubles in TROUBLES.items())
 
 
-def refreshed(page: str) -> str:
-    """A page with today's entries between its two marks."""
-    before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}\n\n{render()}\n\n{END}{rest.split(END)[1]}"
+def current(page: str | Path) -> str:
+    """Return the text of a page with today's entries in the section ``troubles``.
+
+    Raises:
+        DataError: See :func:`ftlib.files.renewed`.
+    """
+    return renewed(page, {"troubles": render()})
 
 
 def _entry(trouble: Trouble) -> str:
@@ -48,6 +50,5 @@ def _joined(text: str) -> str:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        path = Path(name)
-        path.write_text(refreshed(path.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in map(Path, sys.argv[1:]):
+        write_whole(path, current(path))

@@ -1,6 +1,6 @@
 """From text to tensors."""
 
-from tests.troubles.trouble import Trouble
+from book.troubles.trouble import Trouble
 
 BATCHES = (
     Trouble(

@@ -1,6 +1,6 @@
 """What data files hold, and what becomes of it."""
 
-from tests.troubles.trouble import Trouble
+from book.troubles.trouble import Trouble
 
 _LOAD = """
     from ftlib import load_conversations

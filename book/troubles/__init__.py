@@ -1,13 +1,13 @@
 """Messages that readers meet, each with a way to provoke it and a cure: the troubleshooting page, as data."""
 
-from tests.troubles.batches import BATCHES
-from tests.troubles.checkpoints import CHECKPOINTS
-from tests.troubles.generation import GENERATION
-from tests.troubles.hosted import HOSTED
-from tests.troubles.installing import INSTALLING
-from tests.troubles.reading import READING
-from tests.troubles.training import TRAINING
-from tests.troubles.versions import VERSIONS
+from book.troubles.batches import BATCHES
+from book.troubles.checkpoints import CHECKPOINTS
+from book.troubles.generation import GENERATION
+from book.troubles.hosted import HOSTED
+from book.troubles.installing import INSTALLING
+from book.troubles.reading import READING
+from book.troubles.training import TRAINING
+from book.troubles.versions import VERSIONS
 
 TROUBLES = {
     "Installing": INSTALLING,

@@ -1,6 +1,6 @@
 """Answers that don't come, or come out wrong."""
 
-from tests.troubles.trouble import Trouble
+from book.troubles.trouble import Trouble
 
 GENERATION = (
     Trouble(

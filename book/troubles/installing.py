@@ -1,6 +1,6 @@
 """What goes wrong before anything is trained."""
 
-from tests.troubles.trouble import Trouble
+from book.troubles.trouble import Trouble
 
 INSTALLING = (
     Trouble(
