@@ -28,21 +28,41 @@ MOVED = {
     "metrics": "evaluation.metrics",
     "nano": "pretraining.nano",
     "parts": "models.trainable",
+    "pieces": "inference.streaming",
     "places": "paths",
     "pretrain": "pretraining.run",
     "quality": "data.quality",
     "records": "data.files",
+    "room": "inference.context",
     "server": "hosted.server",
+    "skeleton": "estimate.meta_model",
     "summary": "text.summary",
     "templates": "text.templates",
     "text_metrics": "evaluation.text_metrics",
     "throughput": "estimate.throughput",
     "tokenization": "text.tokenization",
     "training.recorder": "training.run_log",
+    "training.sections": "training.config_sections",
+    "training.team": "training.distributed",
     "training.trial": "training.measured_steps",
     "utilities": "compat.utilities",
 }
-RENAMED = {"Ledger": "MemoryTracker", "MEASURES": "SCORES"}
+RENAMED = {
+    "FrameSection": "TemplateSection",
+    "Ledger": "MemoryTracker",
+    "MEASURES": "SCORES",
+    "PARTS": "MODULE_KINDS",
+    "Part": "ModuleKind",
+    "PartCount": "ParameterCount",
+    "Record": "RawRow",
+    "Team": "Processes",
+    "Trial": "MeasuredSteps",
+    "make_skeleton": "make_meta_model",
+    "make_team": "find_processes",
+    "part_of": "module_kind",
+    "pieces_of": "text_chunks",
+    "read_records": "read_raw_rows",
+}
 
 
 class Moved(MetaPathFinder, Loader):

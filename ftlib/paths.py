@@ -32,7 +32,7 @@ def architectures_file() -> Path:
 
 
 def nano_folder() -> Path:
-    """Return the folder with nano's weights, tokenizer and records.
+    """Return the folder with nano's weights, tokenizer and training log.
 
     >>> sorted(path.name for path in nano_folder().glob("*.safetensors"))
     ['model.safetensors']

@@ -97,7 +97,7 @@ def evaluate(
     """Ask several models the same questions, and measure.
 
     Each model is asked in the frame that it was trained in; of a conversation, the first question counts. Scores come
-    with 95 % intervals. A YAML file like configs/sft_freezing_test.yaml names model, questions and measures by itself.
+    with 95 % intervals. A YAML file like configs/sft_freezing_test.yaml names model, questions and scores by itself.
     """
     names, written = model or [], {"json": out, "csv": csv, "html": html}
     others = [provider, split, limit, skip_bad_rows, score, *written.values()]
@@ -257,7 +257,7 @@ def _print(found: Evaluation, show: int, *, as_json: bool) -> None:
     from ftlib.cli.output import print_evaluation
 
     if as_json:
-        typer.echo(json.dumps({"summary": _records(found.summary), "table": _records(found.table)}))
+        typer.echo(json.dumps({"summary": _rows_of(found.summary), "table": _rows_of(found.table)}))
     else:
         print_evaluation(found, show)
 
@@ -272,7 +272,7 @@ def _compare(paths: tuple[Path, Path], models: Sequence[str], show: int, *, as_j
     pair = (models[0], models[1]) if models else None
     scores = compare(first, second, models=pair)
     if as_json:
-        typer.echo(json.dumps(_records(scores)))
+        typer.echo(json.dumps(_rows_of(scores)))
     else:
         print_comparison(paths, scores, side_by_side(first, second, models=pair)[:show])
 
@@ -290,5 +290,5 @@ def _run_file(config: str, *, as_json: bool) -> None:
         typer.echo(printable(f"{found.rows:,} answers written to {found.log_file}{scores}"))
 
 
-def _records(table: Any) -> Any:
+def _rows_of(table: Any) -> Any:
     return json.loads(table.to_json(orient="records"))

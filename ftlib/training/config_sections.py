@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from ftlib.evaluation.scores import LOSS_SCORES, SCORES, LossScore, Score
-from ftlib.models.trainable import Part
+from ftlib.models.trainable import ModuleKind
 from ftlib.text.templates import TextTemplate
 from ftlib.training.job import BatchOrder
 from ftlib.training.optimizers import OptimizerName, ScheduleName
@@ -51,8 +51,8 @@ class ModelSection(Section):
     dtype: Dtype = "float32"
     """Type of the weights in memory, so of their gradients and of the optimizer's state; adapters stay in float32.
     bfloat16 takes half, and rounds small updates away: it suits frozen weights under adapters."""
-    freeze: tuple[Part, ...] = ()
-    """Parts that are not trained: embeddings, norms, attention, feed_forward, other."""
+    freeze: tuple[ModuleKind, ...] = ()
+    """Kinds of modules that are not trained: embeddings, norms, attention, feed_forward, other."""
     keep_layers: tuple[int, ...] = ()
     """Numbers of blocks that are trained whole all the same; -1 is the last."""
     freeze_patterns: tuple[str, ...] = ()

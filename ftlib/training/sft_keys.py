@@ -68,8 +68,8 @@ def _model(file: SftFile) -> dict[str, Any]:
     values = {"name": file.model_name, "device": file.trainer.params.accelerator, "use_cache": params.use_cache}
     if not params.do_freeze:
         return values
-    parts = [part for key, part in _FREEZES.items() if getattr(params, key)]
-    return {**values, "freeze": parts, "keep_layers": params.layers_not_to_freeze}
+    kinds = [kind for key, kind in _FREEZES.items() if getattr(params, key)]
+    return {**values, "freeze": kinds, "keep_layers": params.layers_not_to_freeze}
 
 
 def _data(data: SftData, params: SftTrainerParams) -> dict[str, Any]:
