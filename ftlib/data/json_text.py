@@ -180,7 +180,7 @@ def _decoded(text: str, here: int, place: str) -> tuple[Any, int]:
 
 
 class _Position:
-    """Line and byte of places in a text, asked for in rising order."""
+    """Line and byte of positions in a text, asked for in rising order."""
 
     def __init__(self, path: Path, text: str) -> None:
         self.path, self.text = path, text

@@ -17,7 +17,7 @@ def flops_per_token(model: Any, *, target_share: float = 1.0) -> int:
     Forward and backward pass together.
 
     Args:
-        model: A causal language model, with or without adapters or frozen parts, with or without weights.
+        model: A causal language model, with or without adapters or frozen modules, with or without weights.
         target_share: Share of the tokens that get logits.
 
     >>> from ftlib.estimate.estimation import architecture
