@@ -107,7 +107,7 @@ class DataSection(Section):
     """The template around the messages; `tokenizer`: the tokenizer's own chat template; `auto`: that one if it has
     one, and else `question-answer`."""
     custom_template: TemplateSection | None = None
-    """A template of your own, instead of `template`."""
+    """A template of your own, instead of `template`. The first edition called this key `frame`, which still works."""
     max_length: int | None = Field(None, ge=2)
     """Tokens that a row may have; default: the model's context."""
     truncation_side: Literal["left", "right"] = "left"
