@@ -13,11 +13,13 @@ from typing import Any
 MOVED = {
     "batches": "text.batches",
     "benchmark": "evaluation.harness",
+    "chat.speaker": "models.chat_model",
     "chat_template": "text.chat_template",
     "corpus": "pretraining.corpus",
     "decoding": "inference.decoding",
     "formats": "data.formats",
     "hardware": "estimate.cards",
+    "hosted.asking": "hosted.client",
     "intervals": "evaluation.confidence",
     "leakage": "data.leaks",
     "ledger": "estimate.memory_tracker",
@@ -55,8 +57,10 @@ RENAMED = {
     "Part": "ModuleKind",
     "PartCount": "ParameterCount",
     "Record": "RawRow",
+    "Speaker": "ChatModel",
     "Team": "Processes",
     "Trial": "MeasuredSteps",
+    "load_speaker": "load_chat_model",
     "make_skeleton": "make_meta_model",
     "make_team": "find_processes",
     "part_of": "module_kind",
@@ -72,7 +76,8 @@ class Moved(MetaPathFinder, Loader):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Find what no other finder did: this one is asked last."""
-        return ModuleSpec(fullname, self) if fullname.removeprefix("ftlib.") in MOVED else None
+        package, _, name = fullname.partition(".")
+        return ModuleSpec(fullname, self) if package == "ftlib" and name in MOVED else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Make a module that hands on every name of the one that took its place."""

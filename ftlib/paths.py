@@ -60,7 +60,7 @@ def check_name(name: str | Path) -> None:
         DataError: It is longer.
     """
     names = str(name).replace(os.sep, "/").split("/")
-    if len(str(name)) > _LONGEST_PATH or any(len(part.encode("utf-8", "replace")) > _LONGEST_NAME for part in names):
+    if len(str(name)) > _LONGEST_PATH or any(len(one.encode("utf-8", "replace")) > _LONGEST_NAME for one in names):
         raise DataError(f"{str(name)[:60]!r}...: too long for the name of a file ({len(str(name))} characters)")
 
 

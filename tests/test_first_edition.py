@@ -1,6 +1,6 @@
 """Notebooks of the first edition find every module where they knew it."""
 
-import importlib
+import importlib.util
 import pkgutil
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import ftlib
-from ftlib.first_edition import MOVED, RENAMED
+from ftlib.first_edition import MOVED, RENAMED, Moved
 
 
 @pytest.mark.parametrize("old", sorted(MOVED))
@@ -23,6 +23,7 @@ def test_a_moved_module_is_found_and_says_where_it_is(old, monkeypatch):
 
 
 HOMES = {
+    "chat.speaker": ["Speaker", "load_speaker"],
     "ledger": ["Ledger"],
     "measures": ["MEASURES"],
     "parts": ["PARTS", "Part", "PartCount", "part_of"],
@@ -54,6 +55,12 @@ def test_no_module_of_today_has_a_name_of_then():
 def test_what_was_never_there_is_not_found():
     with pytest.raises(ModuleNotFoundError, match=r"ftlib\.nothing"):
         importlib.import_module("ftlib.nothing")
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MOVED if "." not in name))
+def test_a_module_of_somebody_elses_is_not_taken_for_one_of_the_first_edition(name):
+    spec = importlib.util.find_spec(name)
+    assert spec is None or not isinstance(spec.loader, Moved)
 
 
 @pytest.mark.parametrize("name", ["estimate", "inference"])

@@ -131,5 +131,7 @@ def _summary(
     from ftlib.text.templates import get_template
 
     chosen = load_tokenizer(model) if model else None
-    layout = get_template(template)
-    return summarize(conversations, format=name, tokenizer=chosen, template=layout, context=context, batch_size=size)
+    chosen_template = get_template(template)
+    return summarize(
+        conversations, format=name, tokenizer=chosen, template=chosen_template, context=context, batch_size=size
+    )

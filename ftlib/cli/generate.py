@@ -85,11 +85,11 @@ def generate(
     texts = _read(prompts or [], file)
     options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k}
     options |= {"top_p": top_p, "repetition_penalty": repetition_penalty, "seed": seed}
-    layout, loaded = _load(model, device, chat=chat, template=template)
+    question_template, loaded = _load(model, device, chat=chat, template=template)
     if stream:
-        _stream(texts, loaded, layout, options)
+        _stream(texts, loaded, question_template, options)
         return
-    answers = _generate(texts, loaded, layout, {**options, "batch_size": batch_size})
+    answers = _generate(texts, loaded, question_template, {**options, "batch_size": batch_size})
     if as_json:
         rows = [{"prompt": prompt, "text": text} for prompt, text in zip(texts, answers, strict=True)]
         typer.echo(json.dumps({"model": model, "rows": rows}))
@@ -122,34 +122,34 @@ def _load(name: str, device: str | None, *, chat: bool, template: str | None) ->
     from ftlib.models.trainable import merge_lora
     from ftlib.text.templates import get_template
 
-    layout = get_template(template) if template else None
+    question_template = get_template(template) if template else None
     model, tokenizer = load_model(name, device=device)
     loaded = merge_lora(model), tokenizer
     if chat:
         from ftlib.models.chat_model import training_template
 
-        layout = training_template(loaded[1], name)
-    return layout, loaded
+        question_template = training_template(loaded[1], name)
+    return question_template, loaded
 
 
-def _generate(texts: list[str], loaded: tuple[Any, Any], layout: Any, options: dict[str, Any]) -> list[str]:
+def _generate(texts: list[str], loaded: tuple[Any, Any], question_template: Any, options: dict[str, Any]) -> list[str]:
     from ftlib.cli import progress
     from ftlib.inference.generation import answer
     from ftlib.inference.generation import generate as continue_texts
 
     with progress.counting("prompts") as on_done:
-        if layout is None:
+        if question_template is None:
             return continue_texts(*loaded, texts, on_done=on_done, **options)
-        return answer(*loaded, texts, template=layout, on_done=on_done, **options)
+        return answer(*loaded, texts, template=question_template, on_done=on_done, **options)
 
 
-def _stream(texts: list[str], loaded: tuple[Any, Any], layout: Any, options: dict[str, Any]) -> None:
+def _stream(texts: list[str], loaded: tuple[Any, Any], question_template: Any, options: dict[str, Any]) -> None:
     from ftlib.inference.generation import stream
     from ftlib.locales import printable
 
     for number, text in enumerate(texts):
         if len(texts) > 1:
             typer.echo(f"{'' if number == 0 else chr(10)}> {printable(text)}")
-        for chunk in stream(*loaded, text, template=layout, **options):
+        for chunk in stream(*loaded, text, template=question_template, **options):
             typer.echo(printable(chunk), nl=False)
         typer.echo()

@@ -178,8 +178,8 @@ def count_prompt_tokens(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, template: Template | None = None
 ) -> int:
     """Tokens of a conversation that waits for its next answer, the template's own included."""
-    layout = template or template_of(tokenizer)
-    return len(encode_segments(tokenizer, layout.render_prompt(messages)))
+    template = template or template_of(tokenizer)
+    return len(encode_segments(tokenizer, template.render_prompt(messages)))
 
 
 @tokenizer_before_data(0)

@@ -61,7 +61,7 @@ def module_kind(model: nn.Module, name: str) -> ModuleKind:
         return "embeddings"
     if classes and "norm" in classes[-1]:
         return "norms"
-    if any("attention" in name for name in classes):
+    if any("attention" in one for one in classes):
         return "attention"
     return "feed_forward" if any(map(_is_feed_forward, classes)) else "other"
 
