@@ -96,12 +96,37 @@ def tokenizer_before_data(
     return decorate
 
 
+def renamed_argument(old: str, new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Take a keyword under the name that it had in the first edition, too, with a warning.
+
+    Args:
+        old: Its name then.
+        new: Its name now.
+
+    Warns:
+        DeprecationWarning: From the function: it was given under the old name.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+            if old in kwargs and new not in kwargs:
+                message = f"{function.__name__}: {old} is {new} since the second edition"
+                warnings.warn(message, DeprecationWarning, stacklevel=2)
+                kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    return decorate
+
+
 def _is_tokenizer(value: Any) -> bool:
     return hasattr(value, "convert_tokens_to_ids")
 
 
 def held(function: Callable[..., Any], rules: Mapping[str, Rule], **values: Any) -> dict[str, Any]:
-    """Check some arguments of a function from within it: so that one that takes a key needs no frame around it.
+    """Check some arguments of a function from within it: so that one that takes a key needs no wrapper.
 
     Args:
         function: Whose annotations hold.

@@ -1,6 +1,6 @@
 """A package that can be called like its best-known function.
 
-``ftlib.estimate`` is a room and a function; so is ``ftlib.inference``. Python binds a package's name to whatever was
+``ftlib.estimate`` is a package and a function; so is ``ftlib.inference``. Python binds a package's name to whatever was
 imported last, so that one of the two would be hidden, depending on the order of imports. A callable package is both.
 (A module's class may be set: https://docs.python.org/3/reference/datamodel.html#customizing-module-attribute-access.)
 """
@@ -32,6 +32,6 @@ def make_callable(package: str, module: str, function: str) -> None:
         module: The module in it with the function.
         function: What a call of the package calls.
     """
-    room = sys.modules[package]
-    room.__class__ = CallablePackage
-    room._called = (f"{package}.{module}", function)  # type: ignore[attr-defined]
+    found = sys.modules[package]
+    found.__class__ = CallablePackage
+    found._called = (f"{package}.{module}", function)  # type: ignore[attr-defined]

@@ -19,7 +19,7 @@ class ModelError(FtlibError):
 
 
 class PromptTooLongError(FtlibError):
-    """A prompt leaves no room in the model's context for an answer."""
+    """A prompt leaves too few tokens of the model's context for an answer."""
 
 
 class MissingExtraError(FtlibError, ImportError):
@@ -38,8 +38,8 @@ class ColumnWarning(UserWarning):
     """Columns of a data set that may change what should be learnt are left out; the message names each."""
 
 
-class FrameWarning(UserWarning):
-    """Some rows hold a template's frame already, and another one is put around them; the message says what to do."""
+class TemplateWarning(UserWarning):
+    """Some rows hold a template already, and another one is put around them; the message says what to do."""
 
 
 class LeakWarning(UserWarning):
@@ -85,7 +85,7 @@ class ProviderError(FtlibError):
         status: int | None = None,
         replies: Sequence[Any] = (),
     ) -> None:
-        """Put the parts together into one message."""
+        """Make one message: who, what is wrong, and the remedy."""
         code = f" (status {status})" if status else ""
         super().__init__(f"{provider}: {problem}{code}: {remedy}")
         self.provider = provider

@@ -137,7 +137,7 @@ def write_checked(path: str | Path, text: str) -> Path:
     try:
         write_whole(target, text)
     except OSError as error:
-        raise DataError(f"{target}: can't be written ({error.strerror}): check permissions and room") from error
+        raise DataError(f"{target}: can't be written ({error.strerror}): check permissions and free space") from error
     return target
 
 

@@ -13,11 +13,13 @@ from typing import Any
 MOVED = {
     "batches": "text.batches",
     "benchmark": "evaluation.harness",
+    "chat.speaker": "models.chat_model",
     "chat_template": "text.chat_template",
     "corpus": "pretraining.corpus",
     "decoding": "inference.decoding",
     "formats": "data.formats",
     "hardware": "estimate.cards",
+    "hosted.asking": "hosted.client",
     "intervals": "evaluation.confidence",
     "leakage": "data.leaks",
     "ledger": "estimate.memory_tracker",
@@ -28,21 +30,43 @@ MOVED = {
     "metrics": "evaluation.metrics",
     "nano": "pretraining.nano",
     "parts": "models.trainable",
+    "pieces": "inference.streaming",
     "places": "paths",
     "pretrain": "pretraining.run",
     "quality": "data.quality",
     "records": "data.files",
+    "room": "inference.context",
     "server": "hosted.server",
+    "skeleton": "estimate.meta_model",
     "summary": "text.summary",
     "templates": "text.templates",
     "text_metrics": "evaluation.text_metrics",
     "throughput": "estimate.throughput",
     "tokenization": "text.tokenization",
     "training.recorder": "training.run_log",
+    "training.sections": "training.config_sections",
+    "training.team": "training.distributed",
     "training.trial": "training.measured_steps",
     "utilities": "compat.utilities",
 }
-RENAMED = {"Ledger": "MemoryTracker", "MEASURES": "SCORES"}
+RENAMED = {
+    "FrameSection": "TemplateSection",
+    "Ledger": "MemoryTracker",
+    "MEASURES": "SCORES",
+    "PARTS": "MODULE_KINDS",
+    "Part": "ModuleKind",
+    "PartCount": "ParameterCount",
+    "Record": "RawRow",
+    "Speaker": "ChatModel",
+    "Team": "Processes",
+    "Trial": "MeasuredSteps",
+    "load_speaker": "load_chat_model",
+    "make_skeleton": "make_meta_model",
+    "make_team": "find_processes",
+    "part_of": "module_kind",
+    "pieces_of": "text_chunks",
+    "read_records": "read_raw_rows",
+}
 
 
 class Moved(MetaPathFinder, Loader):
@@ -52,7 +76,8 @@ class Moved(MetaPathFinder, Loader):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Find what no other finder did: this one is asked last."""
-        return ModuleSpec(fullname, self) if fullname.removeprefix("ftlib.") in MOVED else None
+        package, _, name = fullname.partition(".")
+        return ModuleSpec(fullname, self) if package == "ftlib" and name in MOVED else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Make a module that hands on every name of the one that took its place."""

@@ -32,7 +32,7 @@ def architectures_file() -> Path:
 
 
 def nano_folder() -> Path:
-    """Return the folder with nano's weights, tokenizer and records.
+    """Return the folder with nano's weights, tokenizer and training log.
 
     >>> sorted(path.name for path in nano_folder().glob("*.safetensors"))
     ['model.safetensors']
@@ -59,8 +59,8 @@ def check_name(name: str | Path) -> None:
     Raises:
         DataError: It is longer.
     """
-    parts = str(name).replace(os.sep, "/").split("/")
-    if len(str(name)) > _LONGEST_PATH or any(len(part.encode("utf-8", "replace")) > _LONGEST_NAME for part in parts):
+    names = str(name).replace(os.sep, "/").split("/")
+    if len(str(name)) > _LONGEST_PATH or any(len(one.encode("utf-8", "replace")) > _LONGEST_NAME for one in names):
         raise DataError(f"{str(name)[:60]!r}...: too long for the name of a file ({len(str(name))} characters)")
 
 

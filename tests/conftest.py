@@ -34,7 +34,7 @@ TEXTS = [
 POSIX_ONLY = {
     "test_chat_terminal.py": "a terminal with a person at it needs POSIX's pseudo-terminals",
     "test_killing.py": "the run is forked and killed",
-    "test_team.py": "processes meet through torchrun's store, which its build for Windows lacks",
+    "test_distributed.py": "processes meet through torchrun's store, which its build for Windows lacks",
     "test_cli.py::test_ctrl_c_leaves_no_half_written_file": "a signal is sent",
     "test_cli_generate.py::test_a_served_model_answers_until_ctrl_c": "a signal is sent",
     "test_cli_help.py::test_completion_can_be_installed": "the shells are POSIX's",

@@ -11,6 +11,7 @@ import ftlib
 from ftlib.data.messages import user
 from ftlib.errors import DataError
 from ftlib.inference.generation import count_prompt_tokens
+from ftlib.models.trainable import freeze
 from ftlib.pretraining.run import new_model, pretrain
 from ftlib.text.tokenization import tokenize, tokenize_and_split
 from ftlib.training.loop import finetune
@@ -63,6 +64,14 @@ def test_the_padding_token_is_the_tokenizers_own(tiny_model, tiny_tokenizer, con
     nameless.pad_token = None
     with pytest.raises(DataError, match="names no padding token"):
         finetune(tiny_model, nameless, rows, max_steps=1)
+
+
+def test_a_keyword_of_the_first_edition_is_taken_with_a_warning(tiny_model):
+    expected = freeze(tiny_model, modules=["norms"])
+    with pytest.warns(DeprecationWarning, match="freeze: parts is modules since the second edition"):
+        assert freeze(tiny_model, parts=["norms"]) == expected
+    with pytest.raises(TypeError, match="parts"):
+        freeze(tiny_model, modules=["norms"], parts=["norms"])
 
 
 @pytest.mark.parametrize("function", [tokenize, tokenize_and_split, finetune, pretrain])

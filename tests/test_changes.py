@@ -1,6 +1,7 @@
 """What is set on the command line wins over what it stands instead of in the file."""
 
 import itertools
+import json
 import math
 
 import pytest
@@ -18,7 +19,7 @@ GROUPS = [
     {"model.lora.rank": 4, "model.freeze": ["norms"]},
     {"model.lora.rank": 4, "model.keep_layers": [0]},
     {"model.lora.rank": 4, "model.freeze_patterns": ["*.bias"]},
-    {"data.template": "chatml", "data.frame": {"before_user": "Q: ", "before_assistant": " A:"}},
+    {"data.template": "chatml", "data.custom_template": {"before_user": "Q: ", "before_assistant": " A:"}},
     {"data.validation_share": 0.3, "data.validation": "dialogues"},
 ]
 PAIRS = [(group, first, second) for group in GROUPS for first, second in itertools.permutations(group, 2)]
@@ -49,6 +50,23 @@ def test_what_is_set_replaces_what_the_file_says_instead(tmp_path, group, given,
     )
     plain = read(tmp_path, nested(wanted, group[wanted]))
     assert found == plain  # as if the file had said that alone
+
+
+def test_the_first_editions_name_of_a_template_of_ones_own_still_holds(tmp_path):
+    own, other = {"before_user": "Q: ", "before_assistant": " A:"}, {"before_user": "> ", "before_assistant": "\n"}
+    plain = read(tmp_path, {"data": {"custom_template": own}})
+    assert read(tmp_path, {"data": {"frame": own}}) == plain
+    assert read(tmp_path, {"data": {"frame": other}}, f"data.custom_template={json.dumps(own)}") == plain
+    assert read(tmp_path, {"data": {"custom_template": other}}, f"data.frame={json.dumps(own)}") == plain
+    assert read(tmp_path, {"data": {"template": "chatml"}}, f"data.frame={json.dumps(own)}") == plain
+    config = FinetuneConfig.from_dict({"data": {"frame": own}})
+    with pytest.warns(DeprecationWarning, match=r"data\.frame is data\.custom_template since the second edition"):
+        assert config.data.frame is config.data.custom_template
+    with pytest.raises(ConfigError, match=r"unknown key 'data\.frame'"):
+        read(tmp_path, {"data": {"frame": own, "custom_template": own}})
+    message = r"unknown key 'data\.custom_template\.before_usr'; did you mean 'before_user'"
+    with pytest.raises(ConfigError, match=message):
+        read(tmp_path, {"data": {"frame": {"before_usr": "Q: ", "before_assistant": ""}}})
 
 
 def test_a_constant_rate_has_no_warm_up_and_a_score_its_own_direction(tmp_path):

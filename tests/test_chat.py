@@ -182,7 +182,7 @@ def test_a_file_of_something_else_is_not_taken_for_thumbs(tmp_path):
     assert path.read_text(encoding="utf-8") == "my notes\n"
 
 
-def test_the_frame_is_that_of_the_training(tmp_path, tiny_model, tiny_tokenizer):
+def test_the_template_is_that_of_the_training(tmp_path, tiny_model, tiny_tokenizer):
     assert training_template(tiny_tokenizer, "nano").name == "question-answer"
     run = tmp_path / "run"
     checkpoint = run / "checkpoints" / "step-00000003"
@@ -192,10 +192,16 @@ def test_the_frame_is_that_of_the_training(tmp_path, tiny_model, tiny_tokenizer)
     assert training_template(tiny_tokenizer, str(run)) == get_template("guanaco")
     assert load_chat_model(str(checkpoint), device="cpu").template == get_template("guanaco")
     assert base_of(str(run)) == "nano"
-    frame = {"before_user": "Q: ", "before_assistant": "\nA: "}
-    (run / "config.yaml").write_text(FinetuneConfig.from_dict({"data": {"frame": frame}}).as_yaml(), encoding="utf-8")
+    template = {"before_user": "Q: ", "before_assistant": "\nA: "}
+    (run / "config.yaml").write_text(
+        FinetuneConfig.from_dict({"data": {"custom_template": template}}).as_yaml(), encoding="utf-8"
+    )
     asked = training_template(tiny_tokenizer, str(run)).render_prompt([user("Why?")])
     assert "".join(segment.text for segment in asked) == "Q: Why?\nA: "
+    written = (run / "config.yaml").read_text(encoding="utf-8")
+    as_in_the_first_edition = written.replace("custom_template:", "frame:")
+    (run / "config.yaml").write_text(as_in_the_first_edition, encoding="utf-8")
+    assert training_template(tiny_tokenizer, str(run)).render_prompt([user("Why?")]) == asked
 
 
 def test_an_adapter_is_put_on_its_base_and_names_it(tmp_path):

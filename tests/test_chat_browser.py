@@ -165,7 +165,7 @@ def tokens_told(page):
     return int(re.match(r"(\d+) token", page.inner_text(".told >> nth=0"))[1])
 
 
-def test_an_answer_arrives_in_pieces_and_tells_its_tokens(pages, open_page, model):
+def test_an_answer_arrives_in_chunks_and_tells_its_tokens(pages, open_page, model):
     page = open_page(pages[0])
     model.allow(5)
     ask(page, "What is LoRA?")

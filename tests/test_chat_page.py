@@ -53,12 +53,14 @@ with serving([quick], settings=settings, feedback=thumbs) as one:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, _tiny_model, tiny_tokenizer):
-    """A run: its configuration names the frame."""
+    """A run: its configuration names the template."""
     run = tmp_path_factory.mktemp("chat") / "run"
     save_model(_tiny_model, tiny_tokenizer, run / "checkpoints" / "step-1")
     (run / "checkpoints" / "step-1" / "training_state.json").write_text('{"step": 1, "rank": null}', encoding="utf-8")
-    frame = {"before_user": "A: ", "before_assistant": "\nB: "}
-    (run / "config.yaml").write_text(FinetuneConfig.from_dict({"data": {"frame": frame}}).as_yaml(), encoding="utf-8")
+    template = {"before_user": "A: ", "before_assistant": "\nB: "}
+    (run / "config.yaml").write_text(
+        FinetuneConfig.from_dict({"data": {"custom_template": template}}).as_yaml(), encoding="utf-8"
+    )
     return run
 
 
@@ -154,7 +156,7 @@ def texts(data):
     return [part["text"] for message in data[2] for part in message["content"]]
 
 
-def test_an_answer_is_the_models_own_in_the_frame_of_its_run(page, folder):
+def test_an_answer_is_the_models_own_in_the_template_of_its_run(page, folder):
     said, data = Visitor(page).ask("Why?")
     chat_model = load_chat_model(str(folder), device="cpu")
     expected = answer(

@@ -234,7 +234,7 @@ def test_jinja_takes_one_name_for_the_assistant(tiny_tokenizer):
 
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=9), dialogue=st.booleans())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_any_text_survives_in_a_frame_of_ones_own(tiny_tokenizer, text, dialogue):
+def test_any_text_survives_in_a_template_of_ones_own(tiny_tokenizer, text, dialogue):
     kind = DialogueTemplate if dialogue else TextTemplate
     odd = kind("odd", before_user=text, before_assistant=f"'{text}\"", end_marker=f"{{{{{text}", between_turns=text)
     messages = turns("Why?", "So.", "How?")

@@ -11,7 +11,7 @@ from ftlib import cli
 from ftlib.cli import completion
 from ftlib.cli.evaluate import _rows
 from ftlib.errors import ColumnWarning, DataError
-from ftlib.evaluation.json_scores import json_measures
+from ftlib.evaluation.json_scores import make_json_scores
 from ftlib.evaluation.scores import LOSS_SCORES, SCORES
 from ftlib.inference.generation import answer
 from ftlib.models.loading import load_model
@@ -200,4 +200,4 @@ def test_scores_are_chosen_by_name(tmp_path):
 
 
 def test_the_shell_offers_every_score_that_has_a_fixed_name():
-    assert set(completion.SCORES) == {*SCORES, *json_measures(["{}"]), *LOSS_SCORES}
+    assert set(completion.SCORES) == {*SCORES, *make_json_scores(["{}"]), *LOSS_SCORES}

@@ -62,7 +62,7 @@ def test_prompts_come_from_standard_input_as_well(arguments):
 @pytest.mark.parametrize(
     ("arguments", "template"), [(["--chat"], "question-answer"), (["--template", "alpaca"], "alpaca")]
 )
-def test_a_question_is_asked_in_its_frame(nano, arguments, template):
+def test_a_question_is_asked_in_its_template(nano, arguments, template):
     expected = answer(*nano, PROMPTS, template=get_template(template), max_new_tokens=4)
     found = json.loads(run("--model", "nano", "--json", *arguments, *PROMPTS).stdout)
     assert found == {
@@ -80,14 +80,14 @@ def test_a_draw_can_be_repeated():
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def test_a_run_is_asked_in_the_frame_of_its_configuration(tmp_path, monkeypatch):
-    """The run stands for any whose configuration names another frame than its tokenizer would."""
-    config = {"data": {"template": "alpaca", "frame": None}, "model": {"name": "nano"}}
+def test_a_run_is_asked_in_the_template_of_its_configuration(tmp_path, monkeypatch):
+    """The run stands for any whose configuration names another template than its tokenizer would."""
+    config = {"data": {"template": "alpaca", "custom_template": None}, "model": {"name": "nano"}}
     monkeypatch.setattr("ftlib.models.chat_model.run_config", lambda name: config if name == "runs/mine" else None)
     monkeypatch.setattr("ftlib.models.loading.load_model", lambda name, device: load_nano())
     load_nano = partial(load_model, "nano", device="cpu")
-    framed = json.loads(run("--model", "runs/mine", "--chat", "--json", PROMPTS[0]).stdout)["rows"]
-    assert framed == json.loads(run("--template", "alpaca", "--json", PROMPTS[0]).stdout)["rows"]
+    chatted = json.loads(run("--model", "runs/mine", "--chat", "--json", PROMPTS[0]).stdout)["rows"]
+    assert chatted == json.loads(run("--template", "alpaca", "--json", PROMPTS[0]).stdout)["rows"]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_run_is_asked_in_the_frame_of_its_configuration(tmp_path, monkeypatch)
     [
         (["Why?", "--stream"], "--stream goes with"),
         (["Why?", "--chat", "--stream", "--json"], "--stream goes with"),
-        (["Why?", "--chat", "--template", "alpaca"], "finds the frame by itself"),
+        (["Why?", "--chat", "--template", "alpaca"], "finds the template by itself"),
         (["Why?", "--file", "-"], "not both"),
     ],
 )
@@ -144,7 +144,7 @@ def test_chat_in_the_terminal_takes_one_model(monkeypatch):
         assert (result.exit_code, called) == (2, [])
 
 
-def test_serve_hands_on_the_frame_and_stops_quietly(monkeypatch):
+def test_serve_hands_on_the_template_and_stops_quietly(monkeypatch):
     called = {}
 
     class Server:

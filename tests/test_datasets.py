@@ -33,7 +33,7 @@ def test_instruction_data_reads_without_naming_its_format(name):
     assert len(load_conversations(name)) == ROWS[name]
 
 
-def test_alpacas_ready_made_text_is_its_frame():
+def test_alpacas_ready_made_text_is_its_template():
     rows = rows_of(shipped_datasets() / "instructions")
     for row, conversation in zip(rows, load_conversations("instructions"), strict=True):
         assert "".join(segment.text for segment in ALPACA.render(conversation["messages"])) == row["text"]

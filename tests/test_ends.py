@@ -84,17 +84,17 @@ def test_an_answer_of_several_lines_is_learnt_with_its_end(styled):
 def test_an_answer_of_several_lines_comes_back_whole(styled, tiny_model, text):
     _, style, tokenizer, template = styled
     model = made_to_write(resized(tiny_model, tokenizer), tokenizer, text, style.end)
-    room = {"template": template, "max_new_tokens": 200}
-    assert answer(model, tokenizer, ["Name them."], **room) == [text.strip()]
-    assert answer(model, tokenizer, [TURNS[:3]], **room) == [text.strip()]
-    assert "".join(stream(model, tokenizer, "Name them.", **room)) == text.strip()
+    limited = {"template": template, "max_new_tokens": 200}
+    assert answer(model, tokenizer, ["Name them."], **limited) == [text.strip()]
+    assert answer(model, tokenizer, [TURNS[:3]], **limited) == [text.strip()]
+    assert "".join(stream(model, tokenizer, "Name them.", **limited)) == text.strip()
     chat_model, settings = (
         ChatModel("it", model, tokenizer, template),
         Settings(0.0, repetition_penalty=1.0, max_new_tokens=200),
     )
     last = list(reply(chat_model, [user("Name them.")], settings))[-1]
     assert (last.text, last.end) == (text.strip(), "ended by the model")
-    found = evaluate({"it": (model, tokenizer)}, [{"question": "Name them.", "answer": text}], **room)
+    found = evaluate({"it": (model, tokenizer)}, [{"question": "Name them.", "answer": text}], **limited)
     assert list(found.table["answer"]) == [text.strip()]
 
 

@@ -217,16 +217,16 @@ def test_a_check_leaves_nothing_behind(place):
 
 @pytest.fixture
 def full(monkeypatch):
-    """A disk with room for nothing: a file is begun, and can't be finished."""
+    """A disk without free space: a file is begun, and can't be finished."""
 
-    def no_room(path):
+    def no_space(path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ftlib.files.flush", no_room)
+    monkeypatch.setattr("ftlib.files.flush", no_space)
 
 
 @pytest.mark.parametrize("name", ["new", "file"])
-def test_a_disk_without_room_leaves_the_old_file_and_nothing_half(place, full, name):
+def test_a_disk_without_space_leaves_the_old_file_and_nothing_half(place, full, name):
     before = everything(place)
     with pytest.raises(DataError, match=r"can't be written \(No space left on device\)"):
         write_checked(name, "text")
@@ -282,7 +282,7 @@ def test_a_provider_that_fails_costs_nobody_elses_answers(questions, monkeypatch
     assert list(found.summary["note"]) == ["", "failed: openai: refused (status 503): try again later"]
 
 
-def test_whether_there_is_room_is_found_out_before_anybody_is_asked(tiny_model, tiny_tokenizer):
+def test_whether_prompts_fit_is_found_out_before_anybody_is_asked(tiny_model, tiny_tokenizer):
     asked = []
     rows = [{"question": "Why?", "answer": "So."}, {"question": "word " * 90, "answer": "So."}]
     models = {"first": lambda questions: asked.append(questions), "second": (tiny_model, tiny_tokenizer)}

@@ -107,7 +107,7 @@ def calls(tmp_path_factory, tiny_tokenizer, _tiny_model):
         (text_metrics.repeats, {"predictions": ["a b"], "n": 2}),
         (text_metrics.refuses, {"predictions": ["a b"]}),
         (json_scores.json_scores, {"predictions": ["{}"], "references": ['{"a": 1}']}),
-        (json_scores.json_measures, {"references": ['{"a": 1}']}),
+        (json_scores.make_json_scores, {"references": ['{"a": 1}']}),
         (intervals.bootstrap, {"statistics": numbers, "seed": 0, "resamples": 5}),
         (intervals.paired_test, {"first": numbers, "second": numbers, "seed": 0, "resamples": 5}),
         (

@@ -95,18 +95,18 @@ def test_a_change_that_is_made_already_is_not_suggested(tiny_model, peak):
 
 def test_a_card_without_bfloat16_is_not_told_to_use_it(tiny_model, peak):
     arguments = {"batch_size": 1, "gradient_checkpointing": True, "lora_rank": 8}
-    room = peak(**arguments, dtype="bfloat16")
-    assert changes(tiny_model, card(room), **arguments) == [{"dtype": "bfloat16"}]
-    (found,) = changes(tiny_model, card(room, has_bfloat16=False), **arguments)
+    memory = peak(**arguments, dtype="bfloat16")
+    assert changes(tiny_model, card(memory), **arguments) == [{"dtype": "bfloat16"}]
+    (found,) = changes(tiny_model, card(memory, has_bfloat16=False), **arguments)
     assert "dtype" not in found
 
 
 def test_what_changes_nothing_comes_first_alone_and_together(tiny_model, peak):
     checkpointing = {"gradient_checkpointing": True}
     one_row = {"batch_size": 1, "accumulation_steps": 4}
-    room = peak(**one_row, **checkpointing)
-    assert room < min(peak(**checkpointing), peak(**one_row))
-    assert changes(tiny_model, card(room)) == [{**one_row, **checkpointing}]
+    memory = peak(**one_row, **checkpointing)
+    assert memory < min(peak(**checkpointing), peak(**one_row))
+    assert changes(tiny_model, card(memory)) == [{**one_row, **checkpointing}]
 
 
 def test_the_smallest_change_of_a_billion_weights_on_24_gigabytes():
@@ -122,8 +122,8 @@ HARM = ["lora_rank", "dtype", "optimizer", "length"]  # the least first
 def test_no_harm_is_done_that_milder_changes_could_have_spared(tiny_model, peak, given, has_bfloat16):
     everything = {"batch_size": 1, "accumulation_steps": 4, "gradient_checkpointing": True}
     smallest = peak(**{**everything, "lora_rank": 1, "optimizer": "sgd", "length": 8, **given})
-    rooms = range(smallest, peak(**given), (peak(**given) - smallest) // 12)
-    cards = [card(room, has_bfloat16=has_bfloat16) for room in rooms]
+    sizes = range(smallest, peak(**given), (peak(**given) - smallest) // 12)
+    cards = [card(memory, has_bfloat16=has_bfloat16) for memory in sizes]
     harmless = ({}, everything, {"gradient_checkpointing": True}, {"batch_size": 1, "accumulation_steps": 4})
     milder = [peak(**{**given, **some}) for some in harmless]
     for one, found in zip(cards, changes(tiny_model, *cards, **given), strict=True):
@@ -140,10 +140,10 @@ def test_changes_add_up_and_none_is_idle(tiny_model, peak):
     one_row = {"batch_size": 1, "accumulation_steps": 4}
     (found,) = changes(tiny_model, card(peak(**arguments, **both, **one_row)), **arguments)
     assert len(found) >= 3
-    room = card(peak(**arguments, **found))
+    chosen = card(peak(**arguments, **found))
     for name in found:
         rest = {key: value for key, value in found.items() if key != name}
-        assert name in one_row or changes(tiny_model, room, **arguments, **rest) != [{}]
+        assert name in one_row or changes(tiny_model, chosen, **arguments, **rest) != [{}]
 
 
 def test_where_nothing_helps_nothing_is_suggested(tiny_model):

@@ -1,4 +1,4 @@
-"""The house: twelve rooms on ten ranks. Imports go down only, and in no circle."""
+"""Twelve subpackages in ten layers. Imports go down only, and in no circle."""
 
 import ast
 import graphlib
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 FTLIB = Path(__file__).resolve().parent.parent / "ftlib"
-# What stands on a rank may import what stands below it. A room may lie on two: its lower modules are named.
-RANKS = [
+# A layer may import from those below it. A subpackage may lie in two: its lower modules are named.
+LAYERS = [
     {"cli"},
     {"chat", "hosted", "pretraining", "upgrade"},
     {"training"},
@@ -56,31 +56,31 @@ def arrows():
                 yield name, below
 
 
-def rank(name):
-    """Return the height of a module: that of its longest prefix with a rank."""
-    parts = name.split(".")
-    for end in range(len(parts), 0, -1):
-        for height, names in enumerate(reversed(RANKS)):
-            if ".".join(parts[:end]) in names:
+def layer(name):
+    """Return the height of a module: that of its longest prefix with a layer."""
+    names_of_path = name.split(".")
+    for end in range(len(names_of_path), 0, -1):
+        for height, names in enumerate(reversed(LAYERS)):
+            if ".".join(names_of_path[:end]) in names:
                 return height
-    raise AssertionError(f"ftlib/{name.replace('.', '/')} has no rank: put it into a room, or give it one in RANKS")
+    raise AssertionError(f"ftlib/{name.replace('.', '/')} has no layer: give it one in LAYERS")
 
 
-def test_every_module_has_a_rank_and_every_rank_a_module():
-    assert len(RANKS) == 10
+def test_every_module_has_a_layer_and_every_layer_a_module():
+    assert len(LAYERS) == 10
     for name in MODULES.keys() - ENTRANCES:
-        rank(name)
-    for name in set().union(*RANKS):
-        assert any(module == name or module.startswith(f"{name}.") for module in MODULES), f"{name}: no such room"
+        layer(name)
+    for name in set().union(*LAYERS):
+        assert any(module == name or module.startswith(f"{name}.") for module in MODULES), f"{name}: no such module"
 
 
 @pytest.mark.parametrize(("above", "below"), sorted(set(arrows())))
 def test_imports_run_downwards(above, below):
     if above in ENTRANCES:
         return
-    same_room = above.split(".")[0] == below.split(".")[0]
-    on_the_ground = rank(above) == rank(below) == 0
-    assert rank(above) > rank(below) or (rank(above) == rank(below) and (same_room or on_the_ground))
+    same_package = above.split(".")[0] == below.split(".")[0]
+    on_the_ground = layer(above) == layer(below) == 0
+    assert layer(above) > layer(below) or (layer(above) == layer(below) and (same_package or on_the_ground))
 
 
 def test_nothing_imports_in_a_circle():

@@ -71,8 +71,8 @@ def test_training_mode_and_generation_settings_are_restored(tiny_model, tiny_tok
 
 
 def test_an_answer_comes_from_the_training_template(tiny_model, tiny_tokenizer):
-    framed = generate(tiny_model, tiny_tokenizer, ["### Question:\nWhy?\n\n### Answer:\n"], max_new_tokens=9)
-    assert answer(tiny_model, tiny_tokenizer, ["Why?"], max_new_tokens=9) == [framed[0].strip()]
+    by_hand = generate(tiny_model, tiny_tokenizer, ["### Question:\nWhy?\n\n### Answer:\n"], max_new_tokens=9)
+    assert answer(tiny_model, tiny_tokenizer, ["Why?"], max_new_tokens=9) == [by_hand[0].strip()]
 
 
 def test_no_prompts_no_texts(tiny_model, tiny_tokenizer):
@@ -110,21 +110,21 @@ def test_a_conversation_is_answered_with_its_history(tiny_model, tiny_tokenizer)
 
 
 @pytest.mark.parametrize("question", ["Why?", "What is a token?", CONVERSATION[:1]])
-def test_pieces_joined_are_the_answer(tiny_model, tiny_tokenizer, question):
-    pieces = list(stream(tiny_model, tiny_tokenizer, question, max_new_tokens=24))
-    assert "".join(pieces) == answer(tiny_model, tiny_tokenizer, [question], max_new_tokens=24)[0]
-    assert len(pieces) > 3
-    assert all(pieces)
+def test_chunks_joined_are_the_answer(tiny_model, tiny_tokenizer, question):
+    chunks = list(stream(tiny_model, tiny_tokenizer, question, max_new_tokens=24))
+    assert "".join(chunks) == answer(tiny_model, tiny_tokenizer, [question], max_new_tokens=24)[0]
+    assert len(chunks) > 3
+    assert all(chunks)
 
 
 def test_closing_a_stream_ends_it_and_restores_the_model(tiny_model, tiny_tokenizer):
     calls = []
     tiny_model.register_forward_hook(lambda *args: calls.append(1))
     tiny_model.train()
-    pieces = stream(tiny_model, tiny_tokenizer, "Why?", max_new_tokens=24)
-    next(pieces)
+    chunks = stream(tiny_model, tiny_tokenizer, "Why?", max_new_tokens=24)
+    next(chunks)
     assert not torch.is_inference_mode_enabled()
-    pieces.close()
+    chunks.close()
     assert tiny_model.training
     assert len(calls) < 6
 
@@ -157,12 +157,12 @@ def written_by(model, tokenizer, text):
 @pytest.mark.parametrize("text", ["  So: é and 日本 \n", "So.<|im_end|>\nMore", "a < b <|im", ""])
 def test_an_answer_has_no_half_characters_no_marker_and_no_space_around_it(tiny_model, tiny_tokenizer, text):
     hook = written_by(tiny_model, tiny_tokenizer, text)
-    pieces = list(stream(tiny_model, tiny_tokenizer, "Why?", template=SHORT, max_new_tokens=30))
+    chunks = list(stream(tiny_model, tiny_tokenizer, "Why?", template=SHORT, max_new_tokens=30))
     hook.remove()
     written_by(tiny_model, tiny_tokenizer, text)
     whole = answer(tiny_model, tiny_tokenizer, ["Why?"], template=SHORT, max_new_tokens=30)
-    assert "".join(pieces) == whole[0] == text.split("<|im_end|>")[0].strip()
-    assert not any("\ufffd" in piece for piece in pieces)
+    assert "".join(chunks) == whole[0] == text.split("<|im_end|>")[0].strip()
+    assert not any("\ufffd" in chunk for chunk in chunks)
 
 
 def test_a_special_marker_ends_an_answer(tiny_model, tiny_tokenizer):

@@ -4,7 +4,7 @@ import pytest
 
 from ftlib.errors import DataError
 from ftlib.evaluation.comparison import compare, evaluate, read_json, write_json
-from ftlib.evaluation.json_scores import json_measures, json_scores, read_object
+from ftlib.evaluation.json_scores import json_scores, make_json_scores, read_object
 from ftlib.evaluation.page import write_comparison_html, write_html
 
 RIGHT = '{"topic": "defect", "name": null, "order": "60417"}'
@@ -66,7 +66,7 @@ def test_what_is_no_single_object_is_wrong_in_everything(text):
     assert read_object(text) is None
     assert {interval.value for interval in json_scores([text], [RIGHT]).values()} == {0}
     with pytest.raises(DataError, match=r"references, row 1 \(from 0\): expected one JSON object, found"):
-        json_measures([RIGHT, text])
+        make_json_scores([RIGHT, text])
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_names_of_fields_never_meet():
     rows = [{"question": "Why?", "answer": text}]
     summary = evaluate({"it": lambda asked: [text]}, rows).summary
     assert len(set(summary.columns)) == len(summary.columns)
-    assert all(summary.loc[0, name] == 1 for name in json_measures([text]))
+    assert all(summary.loc[0, name] == 1 for name in make_json_scores([text]))
 
 
 def test_an_object_without_fields_has_scores_of_the_whole():

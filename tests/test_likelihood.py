@@ -1,4 +1,4 @@
-"""What the loss measures of an evaluation are worked out from: loss, tokens and bytes of the same tokens."""
+"""What the loss scores of an evaluation are computed from: loss, tokens and bytes of the same tokens."""
 
 import copy
 import warnings

@@ -7,7 +7,7 @@ import torch
 
 from ftlib.data.reading import to_conversations
 from ftlib.errors import ConfigError, DataError
-from ftlib.models.trainable import PARTS, add_lora, freeze, part_of
+from ftlib.models.trainable import MODULE_KINDS, add_lora, freeze, module_kind
 from ftlib.text.tokenization import tokenize
 from ftlib.training.loop import finetune, schedule
 from ftlib.training.optimizers import OptimizerName, default_learning_rate, make_optimizer
@@ -34,14 +34,14 @@ def test_training_lowers_the_loss_and_repeats_with_its_seed(tiny_model, tiny_tok
 
 def test_accumulation_gives_the_same_step_as_one_large_batch(tiny_model, tiny_tokenizer, rows):
     """Rows of unequal length: only a mean over the tokens of the whole step comes out the same."""
-    whole, parts = tiny_model, copy.deepcopy(tiny_model)
+    whole, split = tiny_model, copy.deepcopy(tiny_model)
     options = {"max_steps": 1, "learning_rate": 1e-3}
     one = finetune(whole, tiny_tokenizer, rows, batch_size=12, **options)
-    four = finetune(parts, tiny_tokenizer, rows, batch_size=3, accumulation_steps=4, **options)
+    four = finetune(split, tiny_tokenizer, rows, batch_size=3, accumulation_steps=4, **options)
     assert one[0].loss == pytest.approx(four[0].loss, rel=1e-5)
     assert one[0].gradient_norm == pytest.approx(four[0].gradient_norm, rel=1e-4)
     assert one[0].tokens == four[0].tokens == sum(len(ids) for ids in rows["input_ids"])
-    assert torch.allclose(weights(whole), weights(parts), atol=1e-5)
+    assert torch.allclose(weights(whole), weights(split), atol=1e-5)
 
 
 def test_three_steps_with_one_of_warmup_all_use_a_rate_above_zero(tiny_model, tiny_tokenizer, rows):
@@ -119,16 +119,18 @@ def test_weight_decay_pulls_matrices_and_leaves_norms_and_biases(name, tiny_mode
 
 
 @pytest.mark.parametrize("name", get_args(OptimizerName))
-@pytest.mark.parametrize("part", ["norms", "embeddings", "feed_forward"])
-def test_a_single_part_can_be_trained_by_every_optimizer(name, part, tiny_model, tiny_tokenizer, conversations):
+@pytest.mark.parametrize("kind", ["norms", "embeddings", "feed_forward"])
+def test_a_single_kind_of_module_can_be_trained_by_every_optimizer(
+    name, kind, tiny_model, tiny_tokenizer, conversations
+):
     """Muon has no matrices then, or AdamW nothing else."""
-    freeze(tiny_model, [other for other in PARTS if other != part])
+    freeze(tiny_model, [other for other in MODULE_KINDS if other != kind])
     before = {key: parameter.clone() for key, parameter in tiny_model.named_parameters()}
     rows = tokenize(tiny_tokenizer, conversations)
     finetune(tiny_model, tiny_tokenizer, rows, max_steps=2, optimizer=name, learning_rate=1e-2)
     moved = {key for key, parameter in tiny_model.named_parameters() if not torch.equal(parameter, before[key])}
     assert moved
-    assert {part_of(tiny_model, key) for key in moved} == {part}
+    assert {module_kind(tiny_model, key) for key in moved} == {kind}
 
 
 @pytest.mark.parametrize("name", get_args(OptimizerName))

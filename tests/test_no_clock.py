@@ -120,7 +120,7 @@ assert 0.02 < reached < 1.2
 """,
     "a rate in a log": 'assert logged[0]["tokens_per_second"] > 100',
     "pytest.approx": 'assert found["iter_time"] == pytest.approx(2)',
-    "math.isclose": "assert math.isclose(trial.steps[0].seconds, 1, rel_tol=0.5)",
+    "math.isclose": "assert math.isclose(measured.steps[0].seconds, 1, rel_tol=0.5)",
     "NumPy's way": "np.testing.assert_allclose([step.seconds for step in history], 1)",
     "an if that fails": """
 if time.monotonic() - started > 5:
@@ -249,7 +249,7 @@ assert table["loss"].max() < 2
 times = [step.seconds for step in history]
 assert len(times) == len(history) == 3
 """,
-    "another field of a step": "assert [step.tokens for step in trial.steps] == [8, 8]",
+    "another field of a step": "assert [step.tokens for step in measured.steps] == [8, 8]",
     "an object made from written numbers": """
 done = throughput.Throughput(4, 200, 10.0, peak=480e6)
 assert (done.tokens_per_second, done.utilization) == (20.0, 0.25)
@@ -257,7 +257,7 @@ assert (done.tokens_per_second, done.utilization) == (20.0, 0.25)
     "a clock of the test's own": """
 def test_it(monkeypatch):
     ticks = itertools.count()
-    monkeypatch.setattr(asking, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    monkeypatch.setattr(client, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
     assert all(reply.seconds == 1 for reply in ask())
 """,
     "memory, beside the time": """

@@ -96,7 +96,7 @@ def test_checkpointing_computes_twice_and_learns_the_same(tmp_path, config):
 
 
 @pytest.mark.parametrize("name", ["question-answer", "guanaco", "dialogue"])
-def test_the_frame_of_the_training_travels_with_the_model(tmp_path, config, name):
+def test_the_template_of_the_training_travels_with_the_model(tmp_path, config, name):
     run = train(config(data={"template": name}, train={"max_steps": 1}), tmp_path / "run")
     _, tokenizer = load_model(run.folder)
     assert template_of(tokenizer).name == name
@@ -259,7 +259,7 @@ def test_a_full_disk_is_one_clear_error_and_keeps_the_last_checkpoint(tmp_path, 
 
     monkeypatch.setattr(module, "save_file", full)
     with pytest.raises(
-        TrainingError, match=r"No space left on device\): make room .* the last whole one is step-00000001"
+        TrainingError, match=r"No space left on device\): free some space .* the last whole one is step-00000001"
     ):
         train(settings, tmp_path / "run")
     assert [checkpoint.step for checkpoint in checkpoints(tmp_path / "run")] == [1]

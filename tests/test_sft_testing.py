@@ -129,7 +129,7 @@ def test_padding_side(ask, seen):
 def test_max_new_tokens(ask, seen):
     ask(generate_params__max_new_tokens=3)
     assert seen[0][3].shape[1] <= seen[0][0][1] + 3
-    with pytest.raises(PromptTooLongError, match=r"the model's context has room for 0: lower max_new_tokens"):
+    with pytest.raises(PromptTooLongError, match=r"the model's context holds 0: lower max_new_tokens"):
         ask("long", generate_params__max_new_tokens=512)
 
 

@@ -237,9 +237,9 @@ def test_a_cache_that_is_only_read_is_used(package, cache, conversions, monkeypa
     assert smollm2.smollm2_folder() == place
 
 
-def test_too_little_room_is_said_before_any_work(package, cache, conversions, monkeypatch):
+def test_too_little_space_is_said_before_any_work(package, cache, conversions, monkeypatch):
     monkeypatch.setattr(smollm2, "_NEEDED_BYTES", 10**18)
-    with pytest.raises(ModelError, match=r"has room for [\d,]+ MB; make room, or set FTLIB_CACHE"):
+    with pytest.raises(ModelError, match=r"has [\d,]+ MB free; free some space, or set FTLIB_CACHE"):
         smollm2.smollm2_folder()
     assert not conversions
 
@@ -249,7 +249,7 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(package, cache, conversions,
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(smollm2.shutil, "copyfile", full)
-    with pytest.raises(ModelError, match=r"No space left on device; make room, or set FTLIB_CACHE"):
+    with pytest.raises(ModelError, match=r"No space left on device; free some space, or set FTLIB_CACHE"):
         smollm2.smollm2_folder()
     assert conversions
     assert [path.rpartition("/")[2] for path in files_in(cache)] == ["lock"]
@@ -258,7 +258,7 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(package, cache, conversions,
 @pytest.mark.parametrize(
     ("status", "said", "told"),
     [
-        (3, "No space left on device", r"can't be written: .*: No space left on device; make room"),
+        (3, "No space left on device", r"can't be written: .*: No space left on device; free some space"),
         (1, "ValueError: weights are missing: a, b", r"model\.gguf: can't be read: ValueError: weights are missing"),
         (-9, "", r"can't be read: the process ended with -9"),
     ],

@@ -43,7 +43,7 @@ def test_several_turns(template, expected):
     assert text_of(template.render(turns("A", "B", "C", "D"))) == expected
 
 
-def test_both_alpaca_frames():
+def test_both_alpaca_templates():
     plain = text_of(ALPACA.render(turns("Sort 3 1", "1 3")))
     assert plain == (
         "Below is an instruction that describes a task. Write a response that appropriately completes the request."
@@ -55,8 +55,8 @@ def test_both_alpaca_frames():
         "Write a response that appropriately completes the request."
         "\n\n### Instruction:\nSort\n\n### Input:\n3 1\n\n### Response:\n1 3"
     )
-    other_frame = text_of(QUESTION_ANSWER.render_prompt([user_with_context("Sort", "3 1")]))
-    assert other_frame == "### Question:\nSort\n\n3 1\n\n### Answer:\n"
+    other_template = text_of(QUESTION_ANSWER.render_prompt([user_with_context("Sort", "3 1")]))
+    assert other_template == "### Question:\nSort\n\n3 1\n\n### Answer:\n"
 
 
 def test_a_system_message_stands_first_and_takes_the_openings_place():
@@ -116,7 +116,7 @@ def test_a_prompt_is_the_exact_beginning_of_what_training_sees(template, message
 
 
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
-def test_words_that_imitate_the_frame_move_no_border(template):
+def test_words_that_imitate_the_template_move_no_border(template):
     imitation = text_of(template.render(turns("x", "y")))
     segments = template.render(turns(imitation, "the answer"))
     assert text_of(s for s in segments if s.is_target) == "the answer" + template.end_marker

@@ -51,9 +51,9 @@ def test_truncation_takes_words_of_the_question_and_is_reported(tiny_tokenizer):
     with pytest.warns(TruncationWarning, match="truncated 1 of 1 rows, 3 tokens lost"):
         left = tokenize(tiny_tokenizer, data, max_length=len(tokenize(tiny_tokenizer, data)[0]["input_ids"]) - 3)[0]
     words = tiny_tokenizer("Why is a batch padded?")["input_ids"]
-    frame = [tiny_tokenizer(text)["input_ids"] for text in ("### Question:\n", "\n\n### Answer:\n")]
+    markup = [tiny_tokenizer(text)["input_ids"] for text in ("### Question:\n", "\n\n### Answer:\n")]
     answer = [*tiny_tokenizer("So.")["input_ids"], tiny_tokenizer.eos_token_id]
-    assert left["input_ids"] == [*frame[0], *words[3:], *frame[1], *answer]
+    assert left["input_ids"] == [*markup[0], *words[3:], *markup[1], *answer]
     assert [label for label in left["labels"] if label != IGNORED] == answer
 
 
@@ -92,10 +92,10 @@ def test_no_row_is_over_the_limit_and_the_last_answer_is_whole_where_it_fits(tin
         row = tokenize(tiny_tokenizer, data, max_length=limit, truncation_side=side)[0]
     assert len(row["input_ids"]) == len(row["labels"]) <= limit
     answer = texts[-1] if side == "left" else texts[1]
-    frame = encode_segments(tiny_tokenizer, [Segment("### Question:\n", is_markup=True)])
-    frame += encode_segments(tiny_tokenizer, [Segment("\n\n### Answer:\n", is_markup=True)])
+    markup = encode_segments(tiny_tokenizer, [Segment("### Question:\n", is_markup=True)])
+    markup += encode_segments(tiny_tokenizer, [Segment("\n\n### Answer:\n", is_markup=True)])
     target = [*tiny_tokenizer(answer, split_special_tokens=True)["input_ids"], tiny_tokenizer.eos_token_id]
-    if len(frame) + len(target) <= limit:
+    if len(markup) + len(target) <= limit:
         found = [label for label in row["labels"] if label != IGNORED]
         assert (found[-len(target) :] if side == "left" else found[: len(target)]) == target
 
@@ -228,7 +228,7 @@ def test_markers_are_special_tokens_where_the_tokenizer_knows_them_and_only_in_m
     assert plain["labels"][-1] == tiny_tokenizer.eos_token_id
 
 
-def test_an_alpaca_row_with_input_keeps_its_frame_when_it_is_cut(tiny_tokenizer):
+def test_an_alpaca_row_with_input_keeps_its_template_when_it_is_cut(tiny_tokenizer):
     data = load_conversations(Dataset.from_list([{"instruction": "Sort", "input": "3 1 2 " * 30, "output": "1 2 3"}]))
     with pytest.warns(TruncationWarning):
         row = tokenize(tiny_tokenizer, data, template=ALPACA, max_length=180)[0]

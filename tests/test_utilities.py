@@ -49,7 +49,7 @@ def test_a_configuration_gives_two_sets_and_leaves_the_tokenizer_alone(tiny_toke
     assert (tiny_tokenizer.pad_token, tiny_tokenizer.truncation_side, tiny_tokenizer.padding_side) == before
 
 
-def test_inference_asks_in_the_frame_of_training(tiny_model, tiny_tokenizer):
+def test_inference_asks_in_the_template_of_training(tiny_model, tiny_tokenizer):
     text = utilities.inference("Why?", tiny_model, tiny_tokenizer, 1000, 5)
     assert text == answer(tiny_model, tiny_tokenizer, ["Why?"], max_new_tokens=5)[0]
     assert utilities.inference("Why?", tiny_model, tiny_tokenizer, 1000, 5, template=None) != text
@@ -68,8 +68,8 @@ def test_a_long_question_loses_its_beginning_and_says_so(tiny_model, tiny_tokeni
     assert 52 <= count_prompt_tokens(tiny_tokenizer, [user(kept)], template=QUESTION_ANSWER) <= 54
 
 
-def test_no_room_at_all_is_an_error(tiny_model, tiny_tokenizer):
-    with pytest.raises(PromptTooLongError, match="the prompt may have 3 tokens, its frame included"):
+def test_no_token_for_a_question_is_an_error(tiny_model, tiny_tokenizer):
+    with pytest.raises(PromptTooLongError, match="the prompt may have 3 tokens, its template included"):
         utilities.inference("Why?", tiny_model, tiny_tokenizer, max_input_tokens=3, max_output_tokens=9)
 
 

@@ -117,7 +117,7 @@ BATCHES = (
         "IndexError: index out of range in self",
         cause="A token's number is higher than the rows of the model's embedding: the tokenizer is another model's, "
         "or has been given new tokens. (On a graphics card the same is a `device-side assert triggered`.)",
-        cure="Load both by one name. Where you did add tokens, make room for them:",
+        cure="Load both by one name. Where you did add tokens, enlarge the embeddings for them:",
         provoke="""
             tokenizer.add_tokens(["<new>"])
             ids = tokenizer("A <new> word", return_tensors="pt")["input_ids"]
@@ -193,7 +193,7 @@ BATCHES = (
         "DataError: there is no target to learn or to measure in any of the 3 training rows: every label is -100, "
         "because the answer was cut away, or weighs 0: raise max_length, or shorten the prompts",
         cause="The same, in all rows. With `truncate: end` a row loses its end, and that is where the answer stands.",
-        cure="Give rows more room, or cut their prompts:",
+        cure="Allow longer rows, or cut their prompts:",
         provoke="""
             from ftlib import save_model
             from ftlib.training.config import FinetuneConfig

@@ -155,7 +155,7 @@ GENERATION = (
         "PromptTooLongError: prompt 0 has ... tokens and asks for 40 more, but the model's context holds 64: lower "
         "max_new_tokens to ... or shorten the prompt",
         cause="Prompt and answer share the model's context.",
-        cure="Leave room. `inference` shortens the question by itself, and `fit_history` a conversation:",
+        cure="Leave tokens for the answer. `inference` shortens a question by itself, `fit_history` a conversation:",
         provoke="""
             from ftlib import generate
             prompts = ["What is a token? " * 4]
@@ -169,7 +169,7 @@ GENERATION = (
     Trouble(
         "the question lost its first characters",
         "TruncationWarning: the question lost its first ... characters: a prompt may have ... tokens here",
-        cause="The question is longer than `max_input_tokens`, or leaves no room for the answer.",
+        cause="The question is longer than `max_input_tokens`, or leaves too few tokens for the answer.",
         cure="Ask more briefly, or for less:",
         provoke="""
             from ftlib.inference.generation import inference

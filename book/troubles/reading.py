@@ -225,9 +225,9 @@ READING = (
         files={"data.json": '{"train": [' + _GOOD + '], "test": [' + _GOOD + "]}"},
     ),
     Trouble(
-        "rows hold a frame already",
-        "FrameWarning: ... of ... rows hold a frame already (...), and the template ... puts another one around them: "
-        "take it out of the rows, or train with a frame that adds nothing (...)",
+        "rows hold a template already",
+        "TemplateWarning: ... of ... rows hold a template already (...), and the template ... puts another one around "
+        "them: take it out of the rows, or train with one that adds nothing (...)",
         cause="The questions of the file were written for one template, with its words around. The template of the "
         "training adds its own, and the model learns to answer in two of them.",
         cure="Take the words out of the rows, and let the template write them:",
@@ -238,8 +238,8 @@ READING = (
             rows = tokenize(tokenizer, to_conversations(pairs))
         """,
         fix="""
-            frame = ("### Question:", "### Answer:")
-            inner = [pair["question"].removeprefix(frame[0]).removesuffix(frame[1]).strip() for pair in pairs]
+            markup = ("### Question:", "### Answer:")
+            inner = [pair["question"].removeprefix(markup[0]).removesuffix(markup[1]).strip() for pair in pairs]
             bare = [{**pair, "question": question} for pair, question in zip(pairs, inner)]
             rows = tokenize(tokenizer, to_conversations(bare))
         """,

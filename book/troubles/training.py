@@ -631,10 +631,10 @@ TRAINING = (
             "train.py": """
                 from accelerate import PartialState
 
-                team = PartialState(cpu=True)
+                state = PartialState(cpu=True)
                 with open("seen", "a") as file:
-                    file.write(f"{team.process_index}\\n")
-                team.destroy_process_group()
+                    file.write(f"{state.process_index}\\n")
+                state.destroy_process_group()
             """
         },
     ),

@@ -1,6 +1,6 @@
 """Talk to a model: on a page in the browser, or in the terminal.
 
-Both keep a history, put it into the frame that the model was trained in, and show an answer while it is written.
+Both keep a history, put it into the template that the model was trained in, and show an answer while it is written.
 """
 
 from ftlib.chat.console import talk

@@ -48,7 +48,7 @@ _SAVE = """(text) => {
   URL.revokeObjectURL(link.href);
 }"""
 _STOPPING = "() => {window.ftlibStopping = true}"
-# Without Stop nothing is written back: by then the next answer may be writing into the same places.
+# Without Stop nothing is written back: by then the next answer may be writing into the same fields.
 _MARK_STOPPED = f"""(...told) => {{
   const stopping = window.ftlibStopping;
   window.ftlibStopping = false;
@@ -172,7 +172,7 @@ class Page:
         emptied = [self.history, *self.views, *self.told]
         at_once: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
 
-        # One after the other: until an answer has ended it goes on writing into the same places.
+        # One after the other: until an answer has ended it goes on writing into the same fields.
         def end(press: Any) -> Any:
             press(None, None, None, cancels=[asked, again])  # first: steps of a press are begun in their order
             return press(self._end, None, None, **at_once)

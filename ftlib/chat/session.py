@@ -90,7 +90,7 @@ class Progress:
         text: What is written.
         tokens: Its tokens.
         seconds: Since it was begun.
-        prompt_tokens: Tokens of the prompt: the frame, the history, and the question.
+        prompt_tokens: Tokens of the prompt: the template, the history, and the question.
         context: Tokens that prompt and answer may have together.
         dropped: Messages of the history that no longer fit.
         end: How it ended; empty while it is being written.
@@ -169,19 +169,19 @@ def _write(
         return time.monotonic() - started > answer_seconds
 
     yield progress
-    with closing(_pieces(chat_model, messages, settings, is_late)) as pieces:
-        for piece in pieces:
+    with closing(_chunks(chat_model, messages, settings, is_late)) as chunks:
+        for chunk in chunks:
             seconds = time.monotonic() - started
-            progress = replace(progress, text=progress.text + piece, tokens=tokens + 1, seconds=seconds)
+            progress = replace(progress, text=progress.text + chunk, tokens=tokens + 1, seconds=seconds)
             yield progress
     seconds = time.monotonic() - started
     yield replace(progress, tokens=tokens, seconds=seconds, end=_ending(tokens, seconds, settings, answer_seconds))
 
 
-def _pieces(
+def _chunks(
     chat_model: ChatModel, messages: list[Message], settings: Settings, should_stop: Callable[[], bool]
 ) -> Generator[str, None, None]:
-    pieces = stream(
+    chunks = stream(
         chat_model.model,
         chat_model.tokenizer,
         messages,
@@ -189,7 +189,7 @@ def _pieces(
         should_stop=should_stop,
         **vars(settings),
     )
-    return cast("Generator[str, None, None]", pieces)
+    return cast("Generator[str, None, None]", chunks)
 
 
 def _ending(tokens: int, seconds: float, settings: Settings, answer_seconds: float) -> str:

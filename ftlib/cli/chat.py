@@ -51,7 +51,7 @@ def chat(
 ) -> None:
     """Talk to a model, on a page or in the terminal.
 
-    Questions stand in the frame that the model was trained in. The page is bound to 127.0.0.1: nobody on
+    Questions stand in the template that the model was trained in. The page is bound to 127.0.0.1: nobody on
     another machine reaches it.
     """
     from ftlib.chat import Settings, launch, talk
@@ -69,6 +69,6 @@ def chat(
             open_browser=open_browser,
         )
     elif compare or len(chosen) > 1:
-        raise WrongUsage("the terminal has room for one model: leave out --terminal to compare")
+        raise WrongUsage("the terminal shows one model: leave out --terminal to compare")
     else:
         talk(chosen[0], settings=settings, device=device)

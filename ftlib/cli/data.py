@@ -54,7 +54,7 @@ def data(
         str,
         typer.Option(
             metavar="NAME",
-            help="The frame around the rows whose tokens are counted.",
+            help="The template around the rows whose tokens are counted.",
             autocompletion=completion.templates,
         ),
     ] = "question-answer",
@@ -131,5 +131,7 @@ def _summary(
     from ftlib.text.templates import get_template
 
     chosen = load_tokenizer(model) if model else None
-    frame = get_template(template)
-    return summarize(conversations, format=name, tokenizer=chosen, template=frame, context=context, batch_size=size)
+    chosen_template = get_template(template)
+    return summarize(
+        conversations, format=name, tokenizer=chosen, template=chosen_template, context=context, batch_size=size
+    )

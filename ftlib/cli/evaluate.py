@@ -96,8 +96,9 @@ def evaluate(
 ) -> None:
     """Ask several models the same questions, and measure.
 
-    Each model is asked in the frame that it was trained in; of a conversation, the first question counts. Scores come
-    with 95 % intervals. A YAML file like configs/sft_freezing_test.yaml names model, questions and measures by itself.
+    Each model is asked in the template that it was trained in; of a conversation, the first question counts. Scores
+    come with 95 % intervals. A YAML file like configs/sft_freezing_test.yaml names model, questions and scores by
+    itself.
     """
     names, written = model or [], {"json": out, "csv": csv, "html": html}
     others = [provider, split, limit, skip_bad_rows, score, *written.values()]
@@ -115,8 +116,8 @@ def evaluate(
         _check_source(questions, split)
         _check_targets(written, questions, split)
         rows = _rows(questions, split, limit, "skip" if skip_bad_rows else "raise")
-        sources, frames = _sources(names or ["auto"], provider or [], max_new_tokens, device)
-        found = _evaluate(sources, rows, frames, max_new_tokens, score)
+        sources, templates = _sources(names or ["auto"], provider or [], max_new_tokens, device)
+        found = _evaluate(sources, rows, templates, max_new_tokens, score)
         try:
             _write(found, written)
         finally:  # it is shown all the same
@@ -171,16 +172,19 @@ def _first_pairs(
 def _sources(
     models: Sequence[str], providers: Sequence[str], max_tokens: int, device: str | None
 ) -> tuple[dict[str, Any], dict[str, Template]]:
-    """Return who is asked, by name, and the frame of each."""
+    """Return who is asked, by name, and the template of each."""
     from ftlib.hosted import why_not
     from ftlib.models.chat_model import load_chat_model
     from ftlib.text.templates import QUESTION_ANSWER
 
     sources: dict[str, Any] = {one: why_not(one) or partial(_ask, one, max_tokens=max_tokens) for one in providers}
-    frames: dict[str, Template] = dict.fromkeys(providers, QUESTION_ANSWER)  # a provider has a frame of its own
+    templates: dict[str, Template] = dict.fromkeys(providers, QUESTION_ANSWER)  # a provider has one of its own
     chat_models = {name: load_chat_model(name, device=device) for name in models}
     loaded = {name: (chat_model.model, chat_model.tokenizer) for name, chat_model in chat_models.items()}
-    return {**loaded, **sources}, {**frames, **{name: chat_model.template for name, chat_model in chat_models.items()}}
+    return {**loaded, **sources}, {
+        **templates,
+        **{name: chat_model.template for name, chat_model in chat_models.items()},
+    }
 
 
 def _ask(provider: str, questions: Sequence[str], *, max_tokens: int) -> list[str]:
@@ -192,7 +196,7 @@ def _ask(provider: str, questions: Sequence[str], *, max_tokens: int) -> list[st
 def _evaluate(
     sources: dict[str, Any],
     rows: list[dict[str, Any]],
-    frames: dict[str, Template],
+    templates: dict[str, Template],
     max_new_tokens: int,
     scores: list[str] | None,
 ) -> Evaluation:
@@ -203,7 +207,7 @@ def _evaluate(
         return run_evaluation(
             sources,
             rows,
-            template=frames,
+            template=templates,
             max_new_tokens=max_new_tokens,
             scores=scores or None,
             on_done=lambda name, done, total: show_done(done, total, name),
@@ -257,7 +261,7 @@ def _print(found: Evaluation, show: int, *, as_json: bool) -> None:
     from ftlib.cli.output import print_evaluation
 
     if as_json:
-        typer.echo(json.dumps({"summary": _records(found.summary), "table": _records(found.table)}))
+        typer.echo(json.dumps({"summary": _rows_of(found.summary), "table": _rows_of(found.table)}))
     else:
         print_evaluation(found, show)
 
@@ -272,7 +276,7 @@ def _compare(paths: tuple[Path, Path], models: Sequence[str], show: int, *, as_j
     pair = (models[0], models[1]) if models else None
     scores = compare(first, second, models=pair)
     if as_json:
-        typer.echo(json.dumps(_records(scores)))
+        typer.echo(json.dumps(_rows_of(scores)))
     else:
         print_comparison(paths, scores, side_by_side(first, second, models=pair)[:show])
 
@@ -290,5 +294,5 @@ def _run_file(config: str, *, as_json: bool) -> None:
         typer.echo(printable(f"{found.rows:,} answers written to {found.log_file}{scores}"))
 
 
-def _records(table: Any) -> Any:
+def _rows_of(table: Any) -> Any:
     return json.loads(table.to_json(orient="records"))

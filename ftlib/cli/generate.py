@@ -42,11 +42,13 @@ def generate(
         ),
     ] = None,
     chat: Annotated[
-        bool, typer.Option("--chat", help="Ask them as questions, in the frame that the model was trained in.")
+        bool, typer.Option("--chat", help="Ask them as questions, in the template that the model was trained in.")
     ] = False,
     template: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Ask them as questions, in this frame.", autocompletion=completion.templates),
+        typer.Option(
+            metavar="NAME", help="Ask them as questions, in this template.", autocompletion=completion.templates
+        ),
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="The most tokens to write for each.")] = 64,
     temperature: Annotated[
@@ -79,15 +81,15 @@ def generate(
     if stream and (as_json or not (chat or template)):
         raise WrongUsage("--stream goes with --chat or --template, and not with --json")
     if chat and template:
-        raise WrongUsage("--chat finds the frame by itself: give it or --template")
+        raise WrongUsage("--chat finds the template by itself: give it or --template")
     texts = _read(prompts or [], file)
     options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k}
     options |= {"top_p": top_p, "repetition_penalty": repetition_penalty, "seed": seed}
-    frame, loaded = _load(model, device, chat=chat, template=template)
+    question_template, loaded = _load(model, device, chat=chat, template=template)
     if stream:
-        _stream(texts, loaded, frame, options)
+        _stream(texts, loaded, question_template, options)
         return
-    answers = _generate(texts, loaded, frame, {**options, "batch_size": batch_size})
+    answers = _generate(texts, loaded, question_template, {**options, "batch_size": batch_size})
     if as_json:
         rows = [{"prompt": prompt, "text": text} for prompt, text in zip(texts, answers, strict=True)]
         typer.echo(json.dumps({"model": model, "rows": rows}))
@@ -115,39 +117,39 @@ def _read(prompts: list[str], file: TextIO | None) -> list[str]:
 
 
 def _load(name: str, device: str | None, *, chat: bool, template: str | None) -> tuple[Any, tuple[Any, Any]]:
-    """Return the frame of questions (None: no frame), and the model with its tokenizer."""
+    """Return the template of questions (None: no template), and the model with its tokenizer."""
     from ftlib.models.loading import load_model
     from ftlib.models.trainable import merge_lora
     from ftlib.text.templates import get_template
 
-    frame = get_template(template) if template else None
+    question_template = get_template(template) if template else None
     model, tokenizer = load_model(name, device=device)
     loaded = merge_lora(model), tokenizer
     if chat:
         from ftlib.models.chat_model import training_template
 
-        frame = training_template(loaded[1], name)
-    return frame, loaded
+        question_template = training_template(loaded[1], name)
+    return question_template, loaded
 
 
-def _generate(texts: list[str], loaded: tuple[Any, Any], frame: Any, options: dict[str, Any]) -> list[str]:
+def _generate(texts: list[str], loaded: tuple[Any, Any], question_template: Any, options: dict[str, Any]) -> list[str]:
     from ftlib.cli import progress
     from ftlib.inference.generation import answer
     from ftlib.inference.generation import generate as continue_texts
 
     with progress.counting("prompts") as on_done:
-        if frame is None:
+        if question_template is None:
             return continue_texts(*loaded, texts, on_done=on_done, **options)
-        return answer(*loaded, texts, template=frame, on_done=on_done, **options)
+        return answer(*loaded, texts, template=question_template, on_done=on_done, **options)
 
 
-def _stream(texts: list[str], loaded: tuple[Any, Any], frame: Any, options: dict[str, Any]) -> None:
+def _stream(texts: list[str], loaded: tuple[Any, Any], question_template: Any, options: dict[str, Any]) -> None:
     from ftlib.inference.generation import stream
     from ftlib.locales import printable
 
     for number, text in enumerate(texts):
         if len(texts) > 1:
             typer.echo(f"{'' if number == 0 else chr(10)}> {printable(text)}")
-        for piece in stream(*loaded, text, template=frame, **options):
-            typer.echo(printable(piece), nl=False)
+        for chunk in stream(*loaded, text, template=question_template, **options):
+            typer.echo(printable(chunk), nl=False)
         typer.echo()

@@ -39,16 +39,16 @@ def serve(
     """Serve a model on this machine, over OpenAI's protocol.
 
     The address is printed when it answers; Ctrl-C ends it. It listens on 127.0.0.1, asks for no key, and puts questions
-    into the frame that the model was trained in. The server is transformers' own.
+    into the template that the model was trained in. The server is transformers' own.
     """
     from ftlib.cli.output import print_server
     from ftlib.hosted.server import local_server
     from ftlib.models.chat_model import training_template
     from ftlib.models.tokenizer import load_tokenizer
 
-    frame = training_template(load_tokenizer(model), model)
+    template = training_template(load_tokenizer(model), model)
     try:
-        with local_server(model, template=frame, name=name, port=port, device=device) as server:
+        with local_server(model, template=template, name=name, port=port, device=device) as server:
             if as_json:
                 typer.echo(json.dumps({"base_url": server.base_url, "model": server.model}))
             else:

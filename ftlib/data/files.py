@@ -1,6 +1,6 @@
-"""Any data file to records: JSON, JSON Lines, CSV, TSV or Parquet, each plain or gzipped.
+"""Any data file to raw rows: JSON, JSON Lines, CSV, TSV or Parquet, each plain or gzipped.
 
-A record is one row as the file has it, with the place where it stands. What the row means is the
+A raw row is one row as the file has it, with the place where it stands. What the row means is the
 business of :mod:`ftlib.data.formats`.
 """
 
@@ -13,23 +13,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ftlib.data.json_text import Record, json_records
+from ftlib.data.json_text import RawRow, json_rows
 from ftlib.data.lines import Report
-from ftlib.data.tables import csv_records, expanded, parquet_records
+from ftlib.data.tables import csv_rows, expanded, parquet_rows
 from ftlib.errors import DataError
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 _GZIP = b"\x1f\x8b"
 
 
-def read_records(
+def read_raw_rows(
     path: Path, *, split: str | None = None, on_error: Report, on_bytes: Callable[[int], None] | None = None
-) -> Iterator[Record]:
-    """Go through the records of a file, one at a time.
+) -> Iterator[RawRow]:
+    """Go through the rows of a file as they stand in it, one at a time.
 
     Args:
         path: The file; its suffix decides how it is read (``.gz`` behind it is unpacked on the way).
-        split: Which part of a ``{"train": [...], "test": [...]}`` file.
+        split: Which split of a ``{"train": [...], "test": [...]}`` file.
         on_error: Is given the error of a line that can't be read; when it returns, reading goes on behind it.
         on_bytes: Is told from time to time how many bytes of the file have been read.
 
@@ -44,11 +44,11 @@ def read_records(
     try:
         with _open(path, on_bytes) as raw:
             if suffix == ".parquet":
-                yield from parquet_records(path, raw)
+                yield from parquet_rows(path, raw)
             elif suffix in (".csv", ".tsv"):
-                yield from csv_records(path, raw, suffix, on_error)
+                yield from csv_rows(path, raw, suffix, on_error)
             else:
-                yield from expanded(json_records(path, raw, suffix, on_error), split, path)
+                yield from expanded(json_rows(path, raw, suffix, on_error), split, path)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: the gzip data is damaged or cut off ({error}): fetch the file again") from error
     except OSError as error:

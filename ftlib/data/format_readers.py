@@ -69,7 +69,7 @@ def read_prompt_completion(row: Any) -> list[Message]:
 
 
 def read_alpaca_text(row: Any) -> list[Message]:
-    """Read a text in Alpaca's frame."""
+    """Read a text in Alpaca's template."""
     found = _ALPACA_TEXT.search(text_field(row, "text"))
     if not found:
         raise RowError("'text' is not in Alpaca's form: expected ### Instruction:, then ### Response:")
@@ -83,30 +83,30 @@ _ALPACA_TEXT = re.compile(r"### Instruction:\n(.*?)\n+(?:### Input:\n(.*?)\n+)?#
 
 
 def read_guanaco(row: Any) -> list[Message]:
-    """Read a text of any number of turns in the frame of openassistant-guanaco."""
-    before, *parts = re.split(r"### (Human|Assistant):", text_field(row, "text"))
+    """Read a text of any number of turns in the template of openassistant-guanaco."""
+    before, *texts = re.split(r"### (Human|Assistant):", text_field(row, "text"))
     if before.strip():
         raise RowError(f"'text' begins with {before.strip()[:40]!r}: expected ### Human:")
     return [
-        (user if speaker == "Human" else assistant)(checked_text(text.strip(), f"{speaker}'s turn {number // 2}"))
-        for number, (speaker, text) in enumerate(zip(parts[::2], parts[1::2], strict=True))
+        (user if name == "Human" else assistant)(checked_text(text.strip(), f"{name}'s turn {number // 2}"))
+        for number, (name, text) in enumerate(zip(texts[::2], texts[1::2], strict=True))
     ]
 
 
 def read_dialogue(row: Any) -> list[Message]:
     """Read an object whose keys are the speakers."""
     pairs = row if isinstance(row, RepeatedKeys) else list(row.items())
-    speakers = list(dict.fromkeys(name for name, _ in pairs))
-    if len(speakers) != 2:
-        raise RowError(f"a dialogue needs two speakers, found {len(speakers)}: {', '.join(speakers)}")
+    names = list(dict.fromkeys(name for name, _ in pairs))
+    if len(names) != 2:
+        raise RowError(f"a dialogue needs two speakers, found {len(names)}: {', '.join(names)}")
     messages: list[Message] = []
-    for speaker, said in pairs:
-        text = checked_text(said, repr(speaker))
-        if messages and messages[-1]["name"] == speaker:
+    for name, said in pairs:
+        text = checked_text(said, repr(name))
+        if messages and messages[-1]["name"] == name:
             messages[-1]["content"] = f"{messages[-1]['content']}\n{text}"
         else:
-            role = "user" if speaker == speakers[0] else "assistant"
-            messages.append(Message(role=role, content=text, name=speaker))
+            role = "user" if name == names[0] else "assistant"
+            messages.append(Message(role=role, content=text, name=name))
     return messages
 
 

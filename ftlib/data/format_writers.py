@@ -57,5 +57,5 @@ def _sharegpt_turn(message: Message) -> dict[str, str]:
         function = calls[0]["function"]
         call = {"name": function["name"], "arguments": json.loads(json_arguments(function["arguments"], "a turn"))}
         return {"from": "function_call", "value": json.dumps(call, ensure_ascii=False)}
-    speaker = {"user": "human", "assistant": "gpt", "system": "system", "tool": "observation"}[message["role"]]
-    return {"from": speaker, "value": message["content"] or ""}
+    sender = {"user": "human", "assistant": "gpt", "system": "system", "tool": "observation"}[message["role"]]
+    return {"from": sender, "value": message["content"] or ""}

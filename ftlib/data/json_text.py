@@ -12,7 +12,7 @@ from ftlib.data.lines import Report, decode_text, placed_lines
 from ftlib.errors import DataError
 
 
-class Record(NamedTuple):
+class RawRow(NamedTuple):
     """One row, and where it stands: file, line and byte, for messages."""
 
     place: str
@@ -75,7 +75,7 @@ def _why_not_json(text: str, error: json.JSONDecodeError) -> str:
     )
 
 
-def json_records(path: Path, raw: BinaryIO, suffix: str, on_error: Report) -> Iterator[Record]:
+def json_rows(path: Path, raw: BinaryIO, suffix: str, on_error: Report) -> Iterator[RawRow]:
     """Go through the values of a JSON file: what stands in a list counts one by one.
 
     A file that begins with a value over several lines is read whole, and so is every ``.json``; else it is read line
@@ -105,7 +105,7 @@ def json_records(path: Path, raw: BinaryIO, suffix: str, on_error: Report) -> It
         except DataError as error:
             on_error(error)
             continue
-        yield from (Record(place, one) for one in (value if type(value) is list else [value]))
+        yield from (RawRow(place, one) for one in (value if type(value) is list else [value]))
 
 
 _LONG = 2**20
@@ -142,7 +142,7 @@ def _is_one_value_a_line(text: str) -> bool:
     return "\n" not in text[start:end] and rest.startswith("\n") and bool(rest.strip())
 
 
-def _values(path: Path, text: str) -> Iterator[Record]:
+def _values(path: Path, text: str) -> Iterator[RawRow]:
     where, here = _Position(path, text), _skip_space(text, 0)
     if text[here : here + 1] == "[":
         yield from _elements(where, text, here)
@@ -150,19 +150,19 @@ def _values(path: Path, text: str) -> Iterator[Record]:
     while here < len(text):
         place = where.at(here)
         value, end = _decoded(text, here, place)
-        yield Record(place, value)
+        yield RawRow(place, value)
         here = _skip_space(text, end)
         here = _skip_space(text, here + 1) if text[here : here + 1] == "," else here
 
 
-def _elements(where: _Position, text: str, here: int) -> Iterator[Record]:
+def _elements(where: _Position, text: str, here: int) -> Iterator[RawRow]:
     """Yield the elements of a JSON list, each with its own line."""
     here = _skip_space(text, here + 1)
     more = text[here : here + 1] != "]"
     while more:
         place = where.at(here)
         value, end = _decoded(text, here, place)
-        yield Record(place, value)
+        yield RawRow(place, value)
         here = _skip_space(text, end)
         more = text[here : here + 1] == ","
         here = _skip_space(text, here + 1) if more else here
@@ -180,7 +180,7 @@ def _decoded(text: str, here: int, place: str) -> tuple[Any, int]:
 
 
 class _Position:
-    """Line and byte of places in a text, asked for in rising order."""
+    """Line and byte of positions in a text, asked for in rising order."""
 
     def __init__(self, path: Path, text: str) -> None:
         self.path, self.text = path, text

@@ -49,7 +49,7 @@ def user_with_context(instruction: str, context: str) -> Message:
 
 
 def split_context(message: Message) -> tuple[str, str]:
-    """Return the text of a message in two parts: the instruction, and the material, if it has any.
+    """Return the text of a message in two: the instruction, and the material, if it has any.
 
     Raises:
         RowError: The text doesn't end with what ``context`` says.

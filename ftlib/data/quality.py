@@ -16,8 +16,8 @@ from ftlib.data.messages import Message
 REMEDIES = {
     "duplicate": "the same conversation again: delete all but one; it would count twice, or stand in train and test",
     "one-sided": "only a question or only an answer: complete the row or delete it",
-    "two frames": "the texts hold a template's frame already, and training puts another one around them: take it out "
-    'of the rows, or train with a frame that adds nothing (data.frame with before_user: "" and before_assistant: "")',
+    "two templates": "the texts hold a template already, and training puts another one around them: take it out of the "
+    'rows, or train with one that adds nothing (data.custom_template with before_user: "" and before_assistant: "")',
     "over the context": "longer than the model can see: shorten the text, or raise the context; training would cut it",
     "broken encoding": "text that was decoded wrongly (Ã© for é): read the source as UTF-8, or repair it with ftfy",
     "replacement character": "U+FFFD stands where text was lost: fetch the source again with the right encoding",

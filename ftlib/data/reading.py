@@ -22,9 +22,9 @@ import datasets
 from datasets import Dataset, IterableDataset
 from ftlib.argument_checks import at_least, checked
 from ftlib.data.columns import warning_about
-from ftlib.data.files import read_records
+from ftlib.data.files import read_raw_rows
 from ftlib.data.formats import FORMATS, candidates, read_whole_row
-from ftlib.data.json_text import Record
+from ftlib.data.json_text import RawRow
 from ftlib.data.lines import Report
 from ftlib.data.message_checks import conversation_rows
 from ftlib.data.messages import EXTRAS, Message, RowError
@@ -114,7 +114,7 @@ def read_rows(
 
 
 def _checked_rows(path_or_name: str | Path, split: str | None, report: Report) -> Iterator[dict[str, Any]]:
-    for place, row in _file_records(path_or_name, split, report):
+    for place, row in _file_rows(path_or_name, split, report):
         try:
             _messages(place, row, "question-answer")
         except DataError as error:
@@ -346,10 +346,10 @@ def _warn(error: DataError) -> None:
     warnings.warn(f"skipped: {error}", SkippedRowWarning, stacklevel=2)
 
 
-def _sample(open_records: Callable[[Report], Iterator[Record]], report: Report) -> list[Record]:
+def _sample(open_rows: Callable[[Report], Iterator[RawRow]], report: Report) -> list[RawRow]:
     """Return the first rows, to find the format by; an error among them counts if it is to be raised at all."""
     errors: list[DataError] = []
-    sample = list(islice(open_records(errors.append), _SAMPLE))
+    sample = list(islice(open_rows(errors.append), _SAMPLE))
     if errors and (report is _raise or not sample):
         raise errors[0]
     return sample
@@ -357,7 +357,7 @@ def _sample(open_records: Callable[[Report], Iterator[Record]], report: Report) 
 
 def _opener(
     source: Any, split: str | None, on_bytes: Callable[[int], None] | None = None
-) -> Callable[[Report], Iterator[Record]]:
+) -> Callable[[Report], Iterator[RawRow]]:
     """Return a function that begins to read the source; it can be called again for another pass."""
     if hasattr(source, "to_dict") and hasattr(source, "columns"):  # a DataFrame, without importing pandas
         filled = source.astype(object).where(source.notna(), None)
@@ -370,19 +370,19 @@ def _opener(
     if not isinstance(source, str | Path):
         raise DataError(f"can't read {type(source).__name__}: expected a file, a name, a DataFrame or a Dataset")
     dataset_path(source, split=split)
-    return lambda report: _file_records(source, split, report, on_bytes)
+    return lambda report: _file_rows(source, split, report, on_bytes)
 
 
-def _rows_of_table(rows: Iterable[Any], name: str = "") -> Iterator[Record]:
-    return (Record(f"{name}row {i}", without_missing(row)) for i, row in enumerate(rows))
+def _rows_of_table(rows: Iterable[Any], name: str = "") -> Iterator[RawRow]:
+    return (RawRow(f"{name}row {i}", without_missing(row)) for i, row in enumerate(rows))
 
 
-def _file_records(
+def _file_rows(
     source: str | Path, split: str | None, report: Report, on_bytes: Callable[[int], None] | None = None
-) -> Iterator[Record]:
+) -> Iterator[RawRow]:
     path = dataset_path(source, split=split)
     shipped = not Path(source).expanduser().is_file()
-    return read_records(path, split=None if shipped else split, on_error=report, on_bytes=on_bytes)
+    return read_raw_rows(path, split=None if shipped else split, on_error=report, on_bytes=on_bytes)
 
 
 def _is_hub_id(name: str) -> bool:
@@ -404,7 +404,7 @@ def _load_from_hub(name: str, split: str | None) -> Any:
     return found
 
 
-def _detect(sample: list[Record], source: Any) -> str:
+def _detect(sample: list[RawRow], source: Any) -> str:
     if not sample:
         raise DataError(f"{_label(source)}: holds no rows; expected one JSON object a line, say")
     found = {record.place: set(candidates(record.value)) for record in sample}
@@ -432,10 +432,10 @@ def _detect(sample: list[Record], source: Any) -> str:
 
 
 def _conversations(
-    open_records: Callable[[Report], Iterator[Record]], name: str, report: Report
+    open_rows: Callable[[Report], Iterator[RawRow]], name: str, report: Report
 ) -> Iterator[list[Message]]:
     told: set[str] = set()
-    for place, row in open_records(report):
+    for place, row in open_rows(report):
         try:
             messages, left = _messages(place, row, name)
         except DataError as error:

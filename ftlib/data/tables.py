@@ -1,4 +1,4 @@
-"""Tables to records: CSV and TSV, Parquet, and JSON that holds a whole table or its splits in one value."""
+"""Tables to raw rows: CSV and TSV, Parquet, and JSON that holds a whole table or its splits in one value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ftlib.data.json_text import Record
+from ftlib.data.json_text import RawRow
 from ftlib.data.lines import Report, placed_lines
 from ftlib.errors import DataError
 from ftlib.nearest import and_ask
@@ -23,7 +23,7 @@ _DELIMITERS = ",;\t|"
 _EXCEL_SAYS = re.compile(r"sep=(.)\s*")
 
 
-def csv_records(path: Path, raw: BinaryIO, suffix: str, on_error: Report) -> Iterator[Record]:
+def csv_rows(path: Path, raw: BinaryIO, suffix: str, on_error: Report) -> Iterator[RawRow]:
     """Go through the rows of a table whose first line names its columns.
 
     Args:
@@ -57,7 +57,7 @@ def csv_records(path: Path, raw: BinaryIO, suffix: str, on_error: Report) -> Ite
                 columns = f"{len(names)} columns ({', '.join(names)})"
                 on_error(DataError(f"{place}: {found} values for {columns}: check quotes and separators"))
             else:
-                yield Record(place, row)
+                yield RawRow(place, row)
             place = f"{path}, line {before + reader.line_num + 1}"
     except csv.Error as error:
         if "\r" in first.strip():
@@ -75,7 +75,7 @@ def _delimiter(header: str, usual: str) -> str:
     return max(known, key=columns)  # of several, the first
 
 
-def parquet_records(path: Path, raw: BinaryIO) -> Iterator[Record]:
+def parquet_rows(path: Path, raw: BinaryIO) -> Iterator[RawRow]:
     """Go through the rows of a Parquet file.
 
     Raises:
@@ -89,7 +89,7 @@ def parquet_records(path: Path, raw: BinaryIO) -> Iterator[Record]:
         for batch in pyarrow.parquet.ParquetFile(raw).iter_batches(batch_size=1000):
             for row in batch.to_pylist():
                 number += 1
-                yield Record(f"{path}, row {number}", without_missing(row))
+                yield RawRow(f"{path}, row {number}", without_missing(row))
     except pyarrow.ArrowException as error:
         raise DataError(f"{path}: not a Parquet file, or damaged ({error}): fetch it again") from error
 
@@ -111,19 +111,19 @@ def _without_nulls(value: Any) -> Any:
     return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
-def expanded(records: Iterable[Record], split: str | None, path: Path) -> Iterator[Record]:
-    """Unfold records that hold many rows: splits, and tables stored by column."""
-    for place, value in records:
+def expanded(values: Iterable[RawRow], split: str | None, path: Path) -> Iterator[RawRow]:
+    """Unfold values that hold many rows: splits, and tables stored by column."""
+    for place, value in values:
         if isinstance(value, dict) and _is_split_table(value):
             yield from _of_split(place, value, split)
         elif isinstance(value, dict) and (columns := _columns(value)):
             yield from _by_column(place, columns)
         elif isinstance(value, dict) and (name := _wrapper(value)):
-            yield from (Record(f"{place}, {name}[{number}]", row) for number, row in enumerate(value[name]))
+            yield from (RawRow(f"{place}, {name}[{number}]", row) for number, row in enumerate(value[name]))
         elif split is not None:
             raise DataError(f"{path}: the file has no splits: leave split={split!r} out")
         else:
-            yield Record(place, value)
+            yield RawRow(place, value)
 
 
 def _is_split_table(value: dict[str, Any]) -> bool:
@@ -138,7 +138,7 @@ def _wrapper(value: dict[str, Any]) -> str | None:
     return lists[0] if are_rows else None
 
 
-def _of_split(place: str, value: dict[str, Any], split: str | None) -> Iterator[Record]:
+def _of_split(place: str, value: dict[str, Any], split: str | None) -> Iterator[RawRow]:
     names = ", ".join(value)
     if split is None and len(value) > 1:
         raise DataError(f"{place}: the file holds the splits {names}: choose one with split=")
@@ -146,7 +146,7 @@ def _of_split(place: str, value: dict[str, Any], split: str | None) -> Iterator[
     if chosen not in value:
         raise DataError(f"{place}: no split {chosen!r}: the file has {names}{and_ask(chosen, map(str, value))}")
     for number, row in enumerate(value[chosen]):
-        yield Record(f"{place}, {chosen}[{number}]", row)
+        yield RawRow(f"{place}, {chosen}[{number}]", row)
 
 
 def _columns(value: dict[str, Any]) -> dict[str, dict[str, Any]] | None:
@@ -164,7 +164,7 @@ def _columns(value: dict[str, Any]) -> dict[str, dict[str, Any]] | None:
     return by_index if plain else None
 
 
-def _by_column(place: str, columns: dict[str, dict[str, Any]]) -> Iterator[Record]:
+def _by_column(place: str, columns: dict[str, dict[str, Any]]) -> Iterator[RawRow]:
     indices = {name: set(column) for name, column in columns.items()}
     first, *others = columns
     for other in others:
@@ -174,4 +174,4 @@ def _by_column(place: str, columns: dict[str, dict[str, Any]]) -> Iterator[Recor
                 f"{place}: columns {first!r} and {other!r} differ in row {min(odd)!r}: every column needs it"
             )
     for index in columns[first]:
-        yield Record(f"{place}, row {index!r}", {name: column[index] for name, column in columns.items()})
+        yield RawRow(f"{place}, row {index!r}", {name: column[index] for name, column in columns.items()})

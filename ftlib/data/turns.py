@@ -123,14 +123,14 @@ def _message(turn: Any, number: int, place: str) -> Message:
     return _finished(Message(role=role, content=spoken), given, place)
 
 
-def _role(speaker: Any, field: str, place: str) -> str:
-    if speaker is None:
+def _role(given: Any, field: str, place: str) -> str:
+    if given is None:
         raise RowError(f"{place}: nothing says who speaks: expected 'role' and 'content' (or 'from' and 'value')")
-    name = "_".join(speaker.lower().replace("-", "_").split()) if isinstance(speaker, str) else None
+    name = "_".join(given.lower().replace("-", "_").split()) if isinstance(given, str) else None
     if name in _CALLS:
         return "call"
     if name not in _ROLES:
-        raise RowError(f"{place}: {field} {speaker!r}: expected one of {', '.join([*_ROLES, *_CALLS])}")
+        raise RowError(f"{place}: {field} {given!r}: expected one of {', '.join([*_ROLES, *_CALLS])}")
     return _ROLES[name]
 
 

@@ -109,7 +109,7 @@ def gpu(name: str) -> GPU:
 
 
 def fits(need: Estimate, card: GPU) -> bool:
-    """Whether a run's peak memory fits on a card, with room for CUDA itself.
+    """Whether a run's peak memory fits on a card, with memory left for CUDA itself.
 
     >>> fits(estimate("EleutherAI/pythia-1b", length=512), gpu("T4"))
     False

@@ -14,7 +14,7 @@ from transformers import AutoConfig, PretrainedConfig
 from ftlib.errors import ModelError
 from ftlib.estimate.flops import flops_per_token, multiplied, repeated_flops_per_token
 from ftlib.estimate.memory_tracker import Memory
-from ftlib.estimate.meta_model import freeze_named, make_skeleton
+from ftlib.estimate.meta_model import freeze_named, make_meta_model
 from ftlib.estimate.step_memory import Device, Optimizer, step_memory
 from ftlib.models.loading import NO_LIMIT, context_length
 from ftlib.models.names import resolve_name
@@ -186,20 +186,20 @@ def estimate(
     _check_choices(dtype=(dtype, Dtype), precision=(precision, Precision))
     _check_choices(optimizer=(optimizer, Optimizer), device=(device, Device))
     config = model if isinstance(model, PretrainedConfig) else architecture(model)
-    skeleton = make_skeleton(config, getattr(torch, dtype))
+    meta_model = make_meta_model(config, getattr(torch, dtype))
     if lora_upper_layers is not None and lora_rank is None:
         raise ModelError("lora_upper_layers says which blocks get adapters, and there are none: give lora_rank, too")
     if lora_rank is not None:
         with torch.device("meta"):
             targets = lora_targets or "attention"
-            add_lora(skeleton, rank=lora_rank, targets=targets, upper_layers=lora_upper_layers)  # in place
-    freeze_named(skeleton, frozen)
-    row, share = _row_length(skeleton, length), _share(target_share)
+            add_lora(meta_model, rank=lora_rank, targets=targets, upper_layers=lora_upper_layers)  # in place
+    freeze_named(meta_model, frozen)
+    row, share = _row_length(meta_model, length), _share(target_share)
     tokens = batch_size * row * accumulation_steps
-    flops = flops_per_token(skeleton, target_share=share)
-    per_step = tokens * (flops + (repeated_flops_per_token(skeleton) if gradient_checkpointing else 0))
+    flops = flops_per_token(meta_model, target_share=share)
+    per_step = tokens * (flops + (repeated_flops_per_token(meta_model) if gradient_checkpointing else 0))
     peak, most = _memory(
-        skeleton,
+        meta_model,
         batch_size=batch_size,
         length=row,
         optimizer=optimizer,
@@ -211,7 +211,7 @@ def estimate(
         device=device,
     )
     return Estimate(
-        **_counts(skeleton),
+        **_counts(meta_model),
         tokens_per_step=tokens,
         flops_per_token=flops,
         flops_per_step=per_step,
@@ -247,8 +247,8 @@ def _share(target_share: float | None) -> float:
     return share
 
 
-def _row_length(skeleton: Any, length: int | None) -> int:
-    context = context_length(skeleton)
+def _row_length(meta_model: Any, length: int | None) -> int:
+    context = context_length(meta_model)
     if length is None:
         return min(context, _LONGEST_BY_DEFAULT)
     if not 2 <= length <= context:
@@ -257,25 +257,25 @@ def _row_length(skeleton: Any, length: int | None) -> int:
     return length
 
 
-def _memory(skeleton: Any, **arguments: Any) -> tuple[Memory, Memory]:
+def _memory(meta_model: Any, **arguments: Any) -> tuple[Memory, Memory]:
     try:
-        return step_memory(skeleton, **arguments)
+        return step_memory(meta_model, **arguments)
     except (RuntimeError, NotImplementedError) as error:
         first_line = str(error).strip().partition("\n")[0]
         raise ModelError(
-            f"the family {skeleton.config.model_type!r} ({type(skeleton).__name__}) can't be estimated, because its "
-            f"step depends on numbers, and a model on the meta device has none: {first_line} "
+            f"the family {meta_model.config.model_type!r} ({type(meta_model).__name__}) can't be estimated, because "
+            f"its step depends on numbers, and a model on the meta device has none: {first_line} "
             "(ftlib.training.measured_steps.try_steps measures a few real steps)"
         ) from error
 
 
-def _counts(skeleton: Any) -> dict[str, int]:
-    weights = list(skeleton.parameters())
+def _counts(meta_model: Any) -> dict[str, int]:
+    weights = list(meta_model.parameters())
     trained = [weight for weight in weights if weight.requires_grad]
     return {
         "parameters": sum(weight.numel() for weight in weights),
         "trainable_parameters": sum(weight.numel() for weight in trained),
-        "parameters_without_embedding": sum(weight.numel() for weight in multiplied(skeleton)),
+        "parameters_without_embedding": sum(weight.numel() for weight in multiplied(meta_model)),
         "weight_bytes": sum(weight.nbytes for weight in weights),
         "gradient_bytes": sum(weight.nbytes for weight in trained),
     }

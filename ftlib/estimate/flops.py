@@ -17,12 +17,12 @@ def flops_per_token(model: Any, *, target_share: float = 1.0) -> int:
     Forward and backward pass together.
 
     Args:
-        model: A causal language model, with or without adapters or frozen parts, with or without weights.
+        model: A causal language model, with or without adapters or frozen modules, with or without weights.
         target_share: Share of the tokens that get logits.
 
     >>> from ftlib.estimate.estimation import architecture
-    >>> from ftlib.estimate.meta_model import make_skeleton
-    >>> flops_per_token(make_skeleton(architecture("EleutherAI/pythia-70m")))
+    >>> from ftlib.estimate.meta_model import make_meta_model
+    >>> flops_per_token(make_meta_model(architecture("EleutherAI/pythia-70m")))
     268025856
     """
     head = model.get_output_embeddings().weight

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 from ftlib.errors import ModelError
 
 
-def make_skeleton(config: PretrainedConfig, dtype: torch.dtype = torch.float32) -> Any:
+def make_meta_model(config: PretrainedConfig, dtype: torch.dtype = torch.float32) -> Any:
     """Build a causal language model on the meta device, in training mode.
 
     Args:
@@ -24,35 +24,35 @@ def make_skeleton(config: PretrainedConfig, dtype: torch.dtype = torch.float32) 
         ModelError: The configuration is not that of a causal language model.
 
     >>> from transformers import GPT2Config
-    >>> make_skeleton(GPT2Config(n_layer=1)).device
+    >>> make_meta_model(GPT2Config(n_layer=1)).device
     device(type='meta')
     """
     try:
         with torch.device("meta"):
             # A copy, because transformers writes into the configuration.
-            skeleton = AutoModelForCausalLM.from_config(copy.deepcopy(config))
+            model = AutoModelForCausalLM.from_config(copy.deepcopy(config))
     except ValueError as error:
         raise ModelError(f"{config.model_type!r} is no causal language model that transformers knows") from error
-    skeleton.loss_type = "ForCausalLM"  # transformers infers it from the class's name, and of GPT-2's complains
-    return skeleton.to(dtype).train()
+    model.loss_type = "ForCausalLM"  # transformers infers it from the class's name, and of GPT-2's complains
+    return model.to(dtype).train()
 
 
-def freeze_named(skeleton: Any, patterns: Sequence[str]) -> None:
+def freeze_named(model: Any, patterns: Sequence[str]) -> None:
     """Freeze parameters by name, in place; what is frozen already stays so.
 
     Args:
-        skeleton: A model on the meta device.
+        model: A model on the meta device.
         patterns: Such as ``"*.embed_in.*"``.
 
     Raises:
         ModelError: A pattern fits nothing, or nothing is left to train.
     """
     for pattern in patterns:
-        names = fnmatch.filter((name for name, _ in skeleton.named_parameters()), pattern)
+        names = fnmatch.filter((name for name, _ in model.named_parameters()), pattern)
         if not names:
-            example = next(name for name, _ in skeleton.named_parameters())
+            example = next(name for name, _ in model.named_parameters())
             raise ModelError(f"no parameter has a name like {pattern!r}; names look like {example!r}")
         for name in names:
-            skeleton.get_parameter(name).requires_grad_(False)
-    if not any(weight.requires_grad for weight in skeleton.parameters()):
+            model.get_parameter(name).requires_grad_(False)
+    if not any(weight.requires_grad for weight in model.parameters()):
         raise ModelError("every parameter is frozen, nothing is left to train: freeze fewer")

@@ -269,10 +269,10 @@ def _loss(model: Any, ids: Tensor, targets: int | None) -> Tensor:
     if targets is None:
         loss: Tensor = model(**inputs, labels=ids).loss
         return loss
-    places = torch.zeros(targets, dtype=torch.int64, device=ids.device)
-    with given_to(model.get_output_embeddings(), lambda hidden: hidden[:, :-1][places, places][None]):
+    positions = torch.zeros(targets, dtype=torch.int64, device=ids.device)
+    with given_to(model.get_output_embeddings(), lambda hidden: hidden[:, :-1][positions, positions][None]):
         logits = model(**inputs).logits[0]
-    return nn.functional.cross_entropy(logits.float(), places, reduction="sum")
+    return nn.functional.cross_entropy(logits.float(), positions, reduction="sum")
 
 
 def _optimizers(model: Any, trained: list[nn.Parameter], name: Optimizer) -> list[torch.optim.Optimizer]:

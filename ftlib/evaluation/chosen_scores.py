@@ -12,7 +12,7 @@ import pandas as pd
 
 from ftlib.errors import DataError
 from ftlib.evaluation.confidence import Interval, bootstrap
-from ftlib.evaluation.json_scores import json_measures, mostly_objects
+from ftlib.evaluation.json_scores import make_json_scores, mostly_objects
 from ftlib.evaluation.scores import LOSS_COLUMNS, LOSS_SCORES, SCORES, LossScore, Score
 from ftlib.nearest import one_of
 
@@ -23,7 +23,7 @@ _REFUSALS = {"refuses": False, "refuses_off_topic": True}
 def known_scores(references: Sequence[str]) -> Scores:
     """Return every score that suits some right answers, by name: those of JSON only where all of them are objects."""
     try:
-        return {**SCORES, **json_measures(references), **LOSS_SCORES}
+        return {**SCORES, **make_json_scores(references), **LOSS_SCORES}
     except DataError:
         return {**SCORES, **LOSS_SCORES}
 
@@ -48,7 +48,7 @@ def choose_scores(references: Sequence[str], names: Sequence[str] | None) -> Sco
     if isinstance(names, str) or not len(names) or not all(isinstance(name, str) for name in names):
         raise DataError(f"scores must be a list of names, at least one, not {names!r:.60}")
     wants_json = any(name.startswith("json_") for name in names)
-    known: Scores = {**SCORES, **(json_measures(references) if wants_json else {}), **LOSS_SCORES}
+    known: Scores = {**SCORES, **(make_json_scores(references) if wants_json else {}), **LOSS_SCORES}
     for name in names:
         if name not in known:
             raise DataError(f"unknown score {name!r}; {one_of(name, known_scores(references))}")
@@ -59,7 +59,7 @@ def _say_why_not_json(references: Sequence[str]) -> None:
     if not mostly_objects(references):
         return
     try:
-        json_measures(references)
+        make_json_scores(references)
     except DataError as error:
         warnings.warn(f"no JSON scores: {error}", UserWarning, stacklevel=4)
 

@@ -74,7 +74,7 @@ def evaluate(
             provider, say); or a text that says why a model was not run.
         rows: ``question`` and ``answer`` (the right one) of each; a ``topic`` of ``"off-topic"`` marks a question that
             should be refused (:func:`ftlib.read_rows`).
-        template: The frame that training used, for all models or by name; default: what each tokenizer tells
+        template: The template that training used, for all models or by name; default: what each tokenizer tells
             (:func:`ftlib.text.chat_template.template_of`).
         max_new_tokens: The most tokens of an answer.
         batch_size: Questions computed at once.
@@ -84,8 +84,8 @@ def evaluate(
             are objects.
         on_done: Called with a model's name, the questions that it has answered, and how many there are.
 
-    A provider that fails is noted in the summary, so that what others answered isn't lost. Whether there is room for
-    every question and its answer is found out before the first one is asked.
+    A provider that fails is noted in the summary, so that what others answered isn't lost. Whether every question
+    and its answer fit into the model's context is found out before the first one is asked.
 
     Raises:
         DataError: There are no rows, a row lacks a question or an answer, a model has no template, a function gives
@@ -101,10 +101,10 @@ def evaluate(
         if not (is_pair or isinstance(source, str) or callable(source)):
             told = "expected (model, tokenizer), a function from questions to answers, or a text that says why not"
             raise DataError(f"answers_of[{name!r}]: {told}; found {source!r:.60}")
-    asking = {name: source for name, source in answers_of.items() if isinstance(source, tuple | list)}
-    frames = {name: _frame(template, name, tokenizer) for name, (_, tokenizer) in asking.items()}
-    for name, frame in frames.items():
-        _check_room(name, answers_of[name], asked, frame, max_new_tokens)
+    models = {name: source for name, source in answers_of.items() if isinstance(source, tuple | list)}
+    templates = {name: _template_of(template, name, tokenizer) for name, (_, tokenizer) in models.items()}
+    for name, one in templates.items():
+        _check_lengths(name, answers_of[name], asked, one, max_new_tokens)
     tables, notes = [], {}
     for name, source in answers_of.items():
         if isinstance(source, str):
@@ -119,9 +119,9 @@ def evaluate(
                 continue
         else:
             model, tokenizer = source
-            options: dict[str, Any] = {"template": frames[name], "batch_size": batch_size, "on_done": report}
+            options: dict[str, Any] = {"template": templates[name], "batch_size": batch_size, "on_done": report}
             texts = answer(model, tokenizer, list(asked["question"]), max_new_tokens=max_new_tokens, **options)
-        losses = None if callable(source) or not loss_scores(chosen) else _loss(*source, asked, frames[name])
+        losses = None if callable(source) or not loss_scores(chosen) else _loss(*source, asked, templates[name])
         tables.append(_scored(asked, name, texts, losses, chosen))
     table = pd.concat(tables, ignore_index=True) if tables else _scored(asked[:0], "", [], None, chosen)
     return Evaluation(table, summarize_runs(table, list(answers_of), notes, chosen))
@@ -212,7 +212,7 @@ def write_csv(evaluation: Evaluation, path: str | Path) -> Path:
     return write_checked(path, evaluation.table.to_csv(index=False))
 
 
-def _check_room(name: str, source: Any, asked: pd.DataFrame, template: Template, max_new_tokens: int) -> None:
+def _check_lengths(name: str, source: Any, asked: pd.DataFrame, template: Template, max_new_tokens: int) -> None:
     model, tokenizer = source
     try:
         check_questions(model, tokenizer, list(asked["question"]), template=template, max_new_tokens=max_new_tokens)
@@ -220,7 +220,7 @@ def _check_room(name: str, source: Any, asked: pd.DataFrame, template: Template,
         raise PromptTooLongError(f"{name}: {error}") from error
 
 
-def _frame(template: Any, name: str, tokenizer: Any) -> Template:
+def _template_of(template: Any, name: str, tokenizer: Any) -> Template:
     if template is None:
         return template_of(tokenizer)
     found = template.get(name) if isinstance(template, Mapping) else template

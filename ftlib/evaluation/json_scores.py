@@ -48,11 +48,11 @@ def json_scores(predictions: Sequence[str], references: Sequence[str]) -> dict[s
     {'json_valid': 0.5, 'json_match': 0.5, 'json_name_match': 0.5, 'json_order_match': 0.5}
     """
     check_pairs(predictions, references)
-    return {name: one.interval(predictions, references) for name, one in json_measures(references).items()}
+    return {name: one.interval(predictions, references) for name, one in make_json_scores(references).items()}
 
 
 @checked(references=each(one_text))
-def json_measures(references: Sequence[str]) -> dict[str, Score]:
+def make_json_scores(references: Sequence[str]) -> dict[str, Score]:
     """Return the scores that suit some references, by name, as :func:`json_scores` has them.
 
     Raises:

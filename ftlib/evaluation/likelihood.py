@@ -1,4 +1,4 @@
-"""How probable does a model find the right answers? What the loss measures of an evaluation are worked out from."""
+"""How probable does a model find the right answers? What the loss scores of an evaluation are computed from."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ h3 { font-size: 1rem; margin: 0 0 .5rem; overflow-wrap: anywhere; }
 def write_html(evaluation: Evaluation, path: str | Path, *, title: str = "Evaluation") -> Path:
     """Write an evaluation as a page: the scores of each model, and below them every question with all answers."""
     models = ", ".join(evaluation.summary["model"])
-    parts = [
+    sections = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="soft">{escape(models)}: {evaluation.table["question"].nunique()} questions</p>',
         "<h2>Scores</h2>",
@@ -59,7 +59,7 @@ def write_html(evaluation: Evaluation, path: str | Path, *, title: str = "Evalua
         "<h2>Answers</h2>",
         *_answers(evaluation.table),
     ]
-    return _write(path, title, parts)
+    return _write(path, title, sections)
 
 
 def write_comparison_html(
@@ -89,7 +89,7 @@ def write_comparison_html(
         )
         for _, row in sides.iterrows()
     ]
-    parts = [
+    sections = [
         f"<h1>{escape(titles[0])} and {escape(titles[1])}</h1>",
         f'<p class="soft">{len(sides)} questions, the same for both</p>',
         "<h2>Differences</h2>",
@@ -100,16 +100,16 @@ def write_comparison_html(
         "<h2>Answers</h2>",
         *articles,
     ]
-    return _write(path, f"{titles[0]} and {titles[1]}", parts)
+    return _write(path, f"{titles[0]} and {titles[1]}", sections)
 
 
-def _write(path: str | Path, title: str, parts: list[str]) -> Path:
+def _write(path: str | Path, title: str, sections: list[str]) -> Path:
     head = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>\n"
     )
-    return write_checked(path, head + "\n".join(parts) + "\n</body></html>\n")
+    return write_checked(path, head + "\n".join(sections) + "\n</body></html>\n")
 
 
 class _Shown(NamedTuple):

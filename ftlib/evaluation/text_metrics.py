@@ -82,7 +82,7 @@ def repeats(predictions: Sequence[str], n: int = 4) -> list[float]:
 def refuses(predictions: Sequence[str]) -> list[float]:
     """Whether each answer declines (0 or 1): better on a question off the subject, worse on one that belongs to it.
 
-    The rule: one of its first two sentences, quotations left out, says that the speaker (I or we) can't, won't or may
+    The rule: one of its first two sentences, quotations left out, says that the writer (I or we) can't, won't or may
     not do such a thing (help, answer, write, ...), or that the question lies outside of what he does, or leads back to
     a subject ("let's keep the discussion relevant to ..."); or names the subject of this course in full, as the
     declining answers of its data do. An apology alone is no refusal. It knows English, and only these ways: on 96

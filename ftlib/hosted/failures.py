@@ -32,7 +32,7 @@ class CallFailedError(Exception):
         concerns_all: bool = False,
         retry_after: float | None = None,
     ) -> None:
-        """Keep the parts."""
+        """Keep what a message is made of."""
         super().__init__(problem)
         self.problem, self.remedy, self.status = problem, remedy, status
         self.passes, self.concerns_all, self.retry_after = passes, concerns_all, retry_after

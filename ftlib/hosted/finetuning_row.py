@@ -49,15 +49,15 @@ def read_row(line: bytes) -> tuple[dict[str, Any], list[str]]:
 
 
 def text_of(content: Any) -> str | None:
-    """Return what a message says: its text, or that of all its parts; ``None`` if there is anything but text.
+    """Return what a message says: its text, or that of all its content parts; ``None`` if there is anything but text.
 
     >>> text_of([{"type": "text", "text": "Why"}, {"type": "text", "text": "?"}])
     'Why?'
     """
     if not isinstance(content, list):
         return content if isinstance(content, str) else None
-    parts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
-    texts = [text for text in parts if isinstance(text, str)]
+    found = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
+    texts = [text for text in found if isinstance(text, str)]
     return "".join(texts) if len(texts) == len(content) else None
 
 

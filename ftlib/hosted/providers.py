@@ -262,8 +262,8 @@ def _check_key(provider: Provider, key: Key) -> None:
 
 def _check_address(provider: Provider, url: str, key: Key) -> None:
     try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        address = urlsplit(url)
+        usable = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
     except ValueError:
         usable = False
     if not usable:
@@ -271,9 +271,11 @@ def _check_address(provider: Provider, url: str, key: Key) -> None:
         raise ProviderError(
             f"{shown!r} is no address", provider=provider.name, remedy="give one such as 'https://host/v1'"
         )
-    if parts.username or parts.password:
+    if address.username or address.password:
         remedy = "pass the key as api_key, and the address without it"
         raise ProviderError("the address holds a user's name or password", provider=provider.name, remedy=remedy)
-    if key.value and parts.scheme == "http" and not is_loopback(url):
+    if key.value and address.scheme == "http" and not is_loopback(url):
         remedy = "use https: over http anyone on the way could read it"
-        raise ProviderError(f"the key would go unencrypted to {parts.hostname}", provider=provider.name, remedy=remedy)
+        raise ProviderError(
+            f"the key would go unencrypted to {address.hostname}", provider=provider.name, remedy=remedy
+        )

@@ -77,7 +77,7 @@ def local_server(
     Args:
         model: A name or folder that :func:`ftlib.load_model` knows, or a model.
         tokenizer: The tokenizer that belongs to a model; not needed for a name.
-        template: The frame that the model was trained with; default: what its tokenizer tells
+        template: The template that the model was trained with; default: what its tokenizer tells
             (:func:`ftlib.text.chat_template.template_of`).
         name: What the model is called: letters, digits and ``._-``, also as ``"owner/name"``; default: the folder's
             name, or ``"model"``.

@@ -1,4 +1,4 @@
-"""Is there room in a model's context for a prompt and its answer?"""
+"""Do a prompt and its answer fit into a model's context?"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_lengths(encoded: Sequence[list[int]], context: int, max_new_tokens: in
         max_new_tokens: Tokens that an answer may have.
 
     Raises:
-        PromptTooLongError: A prompt is empty, or leaves no room.
+        PromptTooLongError: A prompt is empty, or leaves too few tokens for the answer.
         ConfigError: ``max_new_tokens`` is below 1.
     """
     if max_new_tokens < 1:
@@ -31,32 +31,32 @@ def check_lengths(encoded: Sequence[list[int]], context: int, max_new_tokens: in
         if not ids:
             raise PromptTooLongError(f"prompt {number} is empty: give at least one token to continue")
         if len(ids) + max_new_tokens > context:
-            room = context - len(ids)
-            remedy = f"lower max_new_tokens to {room} or shorten the prompt" if room > 0 else "shorten the prompt"
+            left = context - len(ids)
+            remedy = f"lower max_new_tokens to {left} or shorten the prompt" if left > 0 else "shorten the prompt"
             raise PromptTooLongError(
                 f"prompt {number} has {len(ids)} tokens and asks for {max_new_tokens} more, "
                 f"but the model's context holds {context}: {remedy}"
             )
 
 
-def shorten(tokenizer: PreTrainedTokenizerBase, text: str, template: Template | None, room: int) -> str:
-    """Take words from the beginning of a question until its prompt has no more tokens than there is room for.
+def shorten(tokenizer: PreTrainedTokenizerBase, text: str, template: Template | None, limit: int) -> str:
+    """Take words from the beginning of a question until its prompt has no more tokens than it may have.
 
     Raises:
         PromptTooLongError: Even without a question the prompt is too long.
     """
     shorter = text
-    while (excess := _prompt_length(shorter, tokenizer, template) - room) > 0:
+    while (excess := _prompt_length(shorter, tokenizer, template) - limit) > 0:
         starts = [start for start, _ in tokenizer(shorter, return_offsets_mapping=True)["offset_mapping"]]
         if excess >= len(starts):
             raise PromptTooLongError(
-                f"no room for a question: the prompt may have {room} tokens, its frame included. "
+                f"no tokens are left for a question: the prompt may have {limit} tokens, its template included. "
                 "Raise max_input_tokens or lower max_output_tokens"
             )
         shorter = shorter[max(1, starts[excess]) :]
     if shorter != text:
         lost = len(text) - len(shorter)
-        message = f"the question lost its first {lost} characters: a prompt may have {room} tokens here"
+        message = f"the question lost its first {lost} characters: a prompt may have {limit} tokens here"
         warnings.warn(message, TruncationWarning, stacklevel=3)
     return shorter
 

@@ -13,7 +13,7 @@ from ftlib.data.messages import Message, user
 from ftlib.errors import ConfigError, PromptTooLongError
 from ftlib.inference.context import check_lengths, shorten
 from ftlib.inference.decoding import Sampling, decode
-from ftlib.inference.streaming import answer_in, pieces_of
+from ftlib.inference.streaming import answer_in, text_chunks
 from ftlib.models.loading import context_length
 from ftlib.text.chat_template import template_of
 from ftlib.text.ends import end_ids
@@ -88,9 +88,9 @@ def answer(
     seed: int | None = None,
     on_done: Callable[[int, int], None] | None = None,
 ) -> list[str]:
-    """Ask questions in the frame that training used; otherwise as :func:`generate`.
+    """Ask questions in the template that training used; otherwise as :func:`generate`.
 
-    The frame is ``template``, or else what the tokenizer tells (:func:`ftlib.text.chat_template.template_of`). A
+    That is ``template``, or else what the tokenizer tells (:func:`ftlib.text.chat_template.template_of`). A
     question is a text, or a conversation that ends with what the user says. A row ends where the template taught the
     model to end its turn, and what the template writes behind an answer is taken off.
 
@@ -140,9 +140,9 @@ def stream(
     seed: int | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Iterator[str]:
-    r"""Ask one question, and yield its answer piece by piece while the model writes it.
+    r"""Ask one question, and yield its answer in chunks of text while the model writes it.
 
-    The pieces joined are what :func:`answer` gives. A piece is held back while it could still turn out to be half a
+    The chunks joined are what :func:`answer` gives. A chunk is held back while it could still turn out to be half a
     character, the beginning of the template's end marker, or white space at the end. Closing the iterator ends the
     generation, and restores the model's training mode.
 
@@ -150,7 +150,7 @@ def stream(
         model: As for :func:`generate`, like the arguments that are not named here.
         tokenizer: The model's tokenizer.
         messages: A question, or a conversation that ends with what the user says.
-        template: The frame that training used; default: what the tokenizer tells.
+        template: The template that training used; default: what the tokenizer tells.
         max_new_tokens: The most tokens to write.
         temperature: 0: greedy; above, tokens are drawn.
         top_k: Draw from so many likeliest tokens; 0: from all.
@@ -170,7 +170,7 @@ def stream(
     check_lengths([ids], context_length(model), max_new_tokens)
     ends = _end_ids(model, tokenizer, template)
     tokens = _tokens(model, ids, sampling, max_new_tokens=max_new_tokens, end_ids=ends)
-    return pieces_of(tokenizer, tokens, template.end_marker, should_stop or (lambda: False))
+    return text_chunks(tokenizer, tokens, template.end_marker, should_stop or (lambda: False))
 
 
 @tokenizer_before_data(0)
@@ -178,8 +178,8 @@ def count_prompt_tokens(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, template: Template | None = None
 ) -> int:
     """Tokens of a conversation that waits for its next answer, the template's own included."""
-    frame = template or template_of(tokenizer)
-    return len(encode_segments(tokenizer, frame.render_prompt(messages)))
+    template = template or template_of(tokenizer)
+    return len(encode_segments(tokenizer, template.render_prompt(messages)))
 
 
 @tokenizer_before_data(0)
@@ -198,7 +198,7 @@ def fit_history(
     Args:
         tokenizer: The model's tokenizer.
         messages: A conversation that ends with what the user says.
-        template: The frame that training used; default: what the tokenizer tells.
+        template: The template that training used; default: what the tokenizer tells.
         context: Tokens that the model can see at once (:func:`ftlib.models.loading.context_length`).
         max_new_tokens: Tokens that the answer may have.
 
@@ -206,7 +206,7 @@ def fit_history(
         What fits, and how many messages were dropped.
 
     Raises:
-        PromptTooLongError: Even the last question alone leaves no room.
+        PromptTooLongError: Even the last question alone leaves no tokens for an answer.
     """
     kept = list(messages)
     while (tokens := count_prompt_tokens(tokenizer, kept, template=template)) > context - max_new_tokens:
@@ -233,20 +233,20 @@ def inference(
     """Ask one question: the function that a fine-tuning tutorial of 2023 had under this name.
 
     Then: the prompt counted as output, so that one of more than ``max_output_tokens`` raised an error; there was no
-    attention mask; the question went in without the frame that training used; and the prompt was taken off the answer
-    by its number of characters, which a shortened prompt no longer has.
+    attention mask; the question went in without the template that training used; and the prompt was taken off the
+    answer by its number of characters, which a shortened prompt no longer has.
 
     Args:
-        text: The question, without a frame.
+        text: The question, without a template.
         model: A causal language model.
         tokenizer: The model's tokenizer.
-        max_input_tokens: A prompt of more tokens loses the beginning of its question. So does one that leaves no room
+        max_input_tokens: A prompt of more tokens loses the beginning of its question. So does one that leaves too few
             for the answer in the model's context. A :class:`~ftlib.errors.TruncationWarning` says so.
         max_output_tokens: The most tokens to write.
-        template: The frame that training used; None continues the text as it stands.
+        template: The template that training used; None continues the text as it stands.
 
     Raises:
-        PromptTooLongError: Even without a question there is no room.
+        PromptTooLongError: Even without a question the prompt is too long.
     """
     text = shorten(tokenizer, text, template, min(max_input_tokens, context_length(model) - max_output_tokens))
     if template is None:
@@ -262,7 +262,7 @@ def _asked(
     questions: Sequence[str | Sequence[Message]], tokenizer: PreTrainedTokenizerBase, template: Template
 ) -> list[list[int]]:
     rendered = [template.render_prompt(_conversation(question)) for question in questions]
-    return [[token for piece in pieces for token in piece] for pieces in encode_rows(tokenizer, rendered)]
+    return [[token for ids in segment_ids for token in ids] for segment_ids in encode_rows(tokenizer, rendered)]
 
 
 def _end_ids(model: Any, tokenizer: PreTrainedTokenizerBase, template: Template | None = None) -> frozenset[int]:

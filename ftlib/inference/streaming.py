@@ -19,13 +19,13 @@ def answer_in(text: str, marker: str) -> str:
     return without_empty_thought(text.split(marker, 1)[0] if marker else text).strip()
 
 
-def pieces_of(
+def text_chunks(
     tokenizer: PreTrainedTokenizerBase,
     tokens: Generator[int, None, None],
     marker: str,
     should_stop: Callable[[], bool],
 ) -> Iterator[str]:
-    """Turn tokens, as they come, into the pieces of an answer; joined they are what :func:`answer_in` gives.
+    """Turn tokens, as they come, into chunks of the answer's text; joined they are what :func:`answer_in` gives.
 
     Args:
         tokenizer: What they belong to.

@@ -20,7 +20,7 @@ from .loading import (
 )
 from .tokenizer import load_tokenizer as load_tokenizer
 from .trainable import (
-    PARTS as PARTS,
+    MODULE_KINDS as MODULE_KINDS,
 )
 from .trainable import (
     add_lora as add_lora,

@@ -1,4 +1,4 @@
-"""A model that talks: its weights, its tokenizer, and the frame that it was trained in."""
+"""A model that talks: its weights, its tokenizer, and the template that it was trained in."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ChatModel:
         name: What the page calls it.
         model: A causal language model.
         tokenizer: The model's tokenizer.
-        template: The frame that training put around questions.
+        template: The template that training put around questions.
     """
 
     name: str
@@ -33,7 +33,7 @@ class ChatModel:
 
 
 def load_chat_model(name: str, *, device: str | None = None, dtype: Dtype = "float32") -> ChatModel:
-    """Load a model to talk to, with the frame that it was trained in; an adapter is merged into its base model.
+    """Load a model to talk to, with the template that it was trained in; an adapter is merged into its base model.
 
     Args:
         name: As for :func:`ftlib.load_model`: nano, smollm2, a Hub id, a folder, that of an adapter or of a run.
@@ -52,7 +52,7 @@ def load_chat_model(name: str, *, device: str | None = None, dtype: Dtype = "flo
 
 
 def training_template(tokenizer: Any, name: str) -> Template:
-    """Find the frame that a model was trained in.
+    """Find the template that a model was trained in.
 
     What a run's configuration says comes first, then the tokenizer's own chat template, then question and answer.
 

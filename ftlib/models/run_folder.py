@@ -34,7 +34,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     try:
         sections = yaml.safe_load(path.read_text(encoding="utf-8"))
         data, model = sections["data"], sections["model"]
-        is_whole = isinstance(data["template"], str) and isinstance(model["name"], str) and "frame" in data
+        is_whole = isinstance(data["template"], str) and isinstance(model["name"], str) and _own_template(data) in data
     except OSError as error:
         raise ConfigError(f"{path}: can't be read ({error.strerror})") from error
     except (UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
@@ -42,6 +42,11 @@ def _read(path: Path) -> Mapping[str, Any]:
     if not is_whole:
         raise ConfigError(f"{path}: not the configuration of a run: data.template and model.name must be texts")
     return sections  # type: ignore[no-any-return]
+
+
+def _own_template(data: Mapping[str, Any]) -> str:
+    """Return the key under which a run keeps a template of its own: in the first edition it was called `frame`."""
+    return "frame" if "frame" in data else "custom_template"
 
 
 def run_template(tokenizer: Any, config: Mapping[str, Any]) -> Template:
@@ -55,10 +60,11 @@ def run_template(tokenizer: Any, config: Mapping[str, Any]) -> Template:
         ConfigError: The run's own template isn't one.
         DataError: Nothing is known of a template of that name.
     """
-    own = config["data"]["frame"]
+    key = _own_template(config["data"])
+    own = config["data"][key]
     if own is None:
         return named_template(tokenizer, config["data"]["template"])
     try:
         return TextTemplate("your own", **own)
     except TypeError as error:
-        raise ConfigError(f"{CONFIG}: data.frame: {error}") from error
+        raise ConfigError(f"{CONFIG}: data.{key}: {error}") from error

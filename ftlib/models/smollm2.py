@@ -123,8 +123,8 @@ def _what_is_wrong(path: Path) -> str:
 
 def _sha256(file: BinaryIO) -> str:
     digest = hashlib.sha256()
-    while piece := file.read(2**20):
-        digest.update(piece)
+    while chunk := file.read(2**20):
+        digest.update(chunk)
     return digest.hexdigest()
 
 
@@ -152,10 +152,10 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _writable(caches: list[Path]) -> Path:
-    """Make the first of the folders that can be written, and see that there is room.
+    """Make the first of the folders that can be written, and see that there is space.
 
     Raises:
-        ModelError: None can, or there is no room.
+        ModelError: None can, or there is no space.
     """
     reasons = []
     for cache in caches:
@@ -168,14 +168,14 @@ def _writable(caches: list[Path]) -> Path:
         free = shutil.disk_usage(cache).free
         if free >= _NEEDED_BYTES:
             return cache
-        reasons.append(f"{cache}: has room for {free / 1e6:,.0f} MB")
+        reasons.append(f"{cache}: has {free / 1e6:,.0f} MB free")
     raise _cant_write("; ".join(reasons))
 
 
 def _cant_write(reason: str) -> ModelError:
     return ModelError(
-        f"{NAME} is unpacked once, into {_NEEDED_BYTES / 1e6:,.0f} MB, and that can't be written: {reason}; make room, "
-        f"or set {CACHE_VARIABLE} to a folder that has it"
+        f"{NAME} is unpacked once, into {_NEEDED_BYTES / 1e6:,.0f} MB, and that can't be written: {reason}; "
+        f"free some space, or set {CACHE_VARIABLE} to a folder that has it"
     )
 
 

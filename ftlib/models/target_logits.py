@@ -112,8 +112,8 @@ def padded_on_the_right(batch: Batch) -> Batch:
         return batch
     length = mask.shape[1]
     first = (mask != 0).int().argmax(1, keepdim=True)
-    places = (torch.arange(length, device=mask.device) + first) % length
-    return {name: tensor.gather(1, places) for name, tensor in batch.items()}
+    order = (torch.arange(length, device=mask.device) + first) % length
+    return {name: tensor.gather(1, order) for name, tensor in batch.items()}
 
 
 @contextlib.contextmanager
@@ -250,8 +250,8 @@ def _tells_apart(model: Any, inputs: dict[str, Any], row: int, middle: int, end:
 
 def _two_conversations(positions: Tensor) -> tuple[int, int, int] | None:
     """Find a row in which two or more are packed: its number, and where the second conversation begins and ends."""
-    for row, places in enumerate(positions):
-        starts = [*(places == 0).nonzero().flatten().tolist(), len(places)]
+    for row, of_row in enumerate(positions):
+        starts = [*(of_row == 0).nonzero().flatten().tolist(), len(of_row)]
         spans = [(start, end) for start, end in pairwise(starts) if end - start > 1]
         if len(spans) > 1:
             return row, *spans[1]

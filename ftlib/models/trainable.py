@@ -1,6 +1,6 @@
-"""The parts of a model: embeddings, norms, attention, feed-forward and the rest. Freezing some, or adding LoRA.
+"""The modules of a model by kind (embeddings, norms, attention, feed-forward, other): freezing some, or adding LoRA.
 
-Parts are found by what the modules are, not by how one architecture names them.
+The kind is found by what a module is, not by how one architecture names it.
 """
 
 from __future__ import annotations
@@ -15,39 +15,40 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from ftlib.argument_checks import renamed_argument
 from ftlib.errors import AdapterWarning, ModelError
 from ftlib.models.loading import quiet_peft
 from ftlib.nearest import and_ask, one_of
 
-Part = Literal["embeddings", "norms", "attention", "feed_forward", "other"]
-PARTS: tuple[Part, ...] = get_args(Part)
+ModuleKind = Literal["embeddings", "norms", "attention", "feed_forward", "other"]
+MODULE_KINDS: tuple[ModuleKind, ...] = get_args(ModuleKind)
 
 
-class PartCount(NamedTuple):
-    """Weights of one part: all of them, and those that are trained."""
+class ParameterCount(NamedTuple):
+    """Weights in modules of one kind: all of them, and those that are trained."""
 
     total: int
     trainable: int
 
 
-def count_parameters(model: nn.Module) -> dict[str, PartCount]:
-    """Count the weights of each part of a model, and of all together (``"all"``).
+def count_parameters(model: nn.Module) -> dict[str, ParameterCount]:
+    """Count the weights in each kind of module of a model, and in all together (``"all"``).
 
     A tensor that two modules share (an output layer tied to the embedding) counts once, where it stands first.
 
     Args:
         model: A causal language model.
     """
-    counts = {part: [0, 0] for part in (*PARTS, "all")}
+    counts = {kind: [0, 0] for kind in (*MODULE_KINDS, "all")}
     for name, parameter in model.named_parameters():
-        for key in (part_of(model, name), "all"):
+        for key in (module_kind(model, name), "all"):
             counts[key][0] += parameter.numel()
             counts[key][1] += parameter.numel() if parameter.requires_grad else 0
-    return {part: PartCount(*both) for part, both in counts.items()}
+    return {kind: ParameterCount(*both) for kind, both in counts.items()}
 
 
-def part_of(model: nn.Module, name: str) -> Part:
-    """Name the part that a parameter belongs to.
+def module_kind(model: nn.Module, name: str) -> ModuleKind:
+    """Tell the kind of module that a parameter belongs to.
 
     Args:
         model: The model.
@@ -55,20 +56,20 @@ def part_of(model: nn.Module, name: str) -> Part:
     """
     path = name.split(".")[:-1]
     modules = [model.get_submodule(".".join(path[: i + 1])) for i in range(len(path))]
-    kinds = [type(module).__name__ for module in modules]
+    classes = [type(module).__name__.lower() for module in modules]
     if modules and isinstance(modules[-1], nn.Embedding):
         return "embeddings"
-    if kinds and "norm" in kinds[-1].lower():
+    if classes and "norm" in classes[-1]:
         return "norms"
-    if any("attention" in kind.lower() for kind in kinds):
+    if any("attention" in one for one in classes):
         return "attention"
-    return "feed_forward" if any(_is_feed_forward(kind.lower()) for kind in kinds) else "other"
+    return "feed_forward" if any(map(_is_feed_forward, classes)) else "other"
 
 
-def _is_feed_forward(kind: str) -> bool:
+def _is_feed_forward(name: str) -> bool:
     """Whether a class is called like a feed-forward network, or like a mixture's experts or their router."""
     words = ("mlp", "feedforward", "experts", "sparsemoe", "router")
-    return kind.endswith("moe") or any(word in kind for word in words)
+    return name.endswith("moe") or any(word in name for word in words)
 
 
 def blocks(model: nn.Module) -> tuple[str, int]:
@@ -83,14 +84,19 @@ def blocks(model: nn.Module) -> tuple[str, int]:
     raise ModelError(f"{type(model).__name__}: no list of transformer blocks found")
 
 
+@renamed_argument("parts", "modules")
 def freeze(
-    model: nn.Module, parts: Sequence[Part] = (), *, keep_layers: Sequence[int] = (), patterns: Sequence[str] = ()
-) -> dict[str, PartCount]:
+    model: nn.Module,
+    modules: Sequence[ModuleKind] = (),
+    *,
+    keep_layers: Sequence[int] = (),
+    patterns: Sequence[str] = (),
+) -> dict[str, ParameterCount]:
     """Keep some weights from being trained.
 
     Args:
         model: Changed in place: ``requires_grad`` of each weight is set anew.
-        parts: Which parts to freeze.
+        modules: Which kinds of modules to freeze.
         keep_layers: Numbers of transformer blocks that are trained whole all the same; -1 is the last.
         patterns: Further parameters to freeze, by name: ``"*.dense.bias"``.
 
@@ -98,11 +104,11 @@ def freeze(
         As :func:`count_parameters`, after freezing.
 
     Raises:
-        ModelError: A part is unknown or the model has none of it, a layer doesn't exist, a pattern matches no
+        ModelError: A kind of module is unknown or the model has none, a layer doesn't exist, a pattern matches no
             parameter, or nothing is left to train.
     """
     names = [name for name, _ in model.named_parameters()]
-    frozen = {name for name in names if part_of(model, name) in _checked(model, parts, names)}
+    frozen = {name for name in names if module_kind(model, name) in _checked(model, modules, names)}
     frozen -= set(_in_layers(model, keep_layers, names))
     for pattern in patterns:
         matched = fnmatch.filter(names, pattern)
@@ -111,7 +117,7 @@ def freeze(
             raise ModelError(f"the pattern {pattern!r} matches no parameter; names look like {some}")
         frozen |= set(matched)
     if len(frozen) == len(names):
-        raise ModelError("every weight would be frozen: leave a part out, or keep a layer")
+        raise ModelError("every weight would be frozen: leave a kind of module out, or keep a layer")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in frozen)
     return count_parameters(model)
@@ -126,7 +132,7 @@ def linear_layers(model: nn.Module, where: Literal["attention", "blocks"] = "att
     """
     inside = blocks(model)[0] + "."
     names = [n for n, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D) and n.startswith(inside)]
-    return [name for name in names if where == "blocks" or part_of(model, f"{name}.weight") == "attention"]
+    return [name for name in names if where == "blocks" or module_kind(model, f"{name}.weight") == "attention"]
 
 
 def add_lora(
@@ -250,14 +256,14 @@ def merge_lora(model: Any) -> Any:
     return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 
 
-def _checked(model: nn.Module, parts: Sequence[Part], names: Sequence[str]) -> set[str]:
-    there = {part_of(model, name) for name in names}
-    for part in parts:
-        if part not in PARTS:
-            raise ModelError(f"unknown part {part!r}; {one_of(part, PARTS)}")
-        if part not in there:
-            raise ModelError(f"{type(model).__name__} has no weights in {part!r}: nothing to freeze there")
-    return set(parts)
+def _checked(model: nn.Module, kinds: Sequence[ModuleKind], names: Sequence[str]) -> set[str]:
+    there = {module_kind(model, name) for name in names}
+    for kind in kinds:
+        if kind not in MODULE_KINDS:
+            raise ModelError(f"unknown kind of module {kind!r}; {one_of(kind, MODULE_KINDS)}")
+        if kind not in there:
+            raise ModelError(f"{type(model).__name__} has no weights in {kind!r}: nothing to freeze there")
+    return set(kinds)
 
 
 def _in_layers(model: nn.Module, layers: Sequence[int], names: Sequence[str]) -> Iterator[str]:

@@ -243,17 +243,17 @@ def encode_documents(tokenizer: PreTrainedTokenizerFast, documents: Sequence[str
     Returns:
         An array of ``uint16``, shape ``(tokens,)``.
     """
-    pieces: list[np.ndarray] = []
+    arrays: list[np.ndarray] = []
     for start in range(0, len(documents), 1000):
         rows = tokenizer(list(documents[start : start + 1000]), add_special_tokens=False, verbose=False)["input_ids"]
-        pieces += [np.array([*row, tokenizer.eos_token_id], dtype=np.uint16) for row in rows]
-    return np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.uint16)
+        arrays += [np.array([*row, tokenizer.eos_token_id], dtype=np.uint16) for row in rows]
+    return np.concatenate(arrays) if arrays else np.zeros(0, dtype=np.uint16)
 
 
 def _sequences(text: str, words: int) -> Iterator[int]:
-    parts = text.casefold().split()
-    for start in range(len(parts) - words + 1):
-        yield hash(tuple(parts[start : start + words]))
+    written = text.casefold().split()
+    for start in range(len(written) - words + 1):
+        yield hash(tuple(written[start : start + words]))
 
 
 def _texts(files: Iterable[Path]) -> Iterator[str]:

@@ -77,11 +77,11 @@ def window_batch(tokens: np.ndarray, step: int, recipe: Recipe) -> Tensor:
     """
     windows = (len(tokens) - 1) // recipe.context
     first = step * recipe.batch_windows
-    places = [
+    chosen = [
         int(_epoch_order(index // windows, windows, recipe.seed)[index % windows])
         for index in range(first, first + recipe.batch_windows)
     ]
-    rows = [tokens[place * recipe.context : (place + 1) * recipe.context + 1] for place in places]
+    rows = [tokens[window * recipe.context : (window + 1) * recipe.context + 1] for window in chosen]
     return torch.from_numpy(np.stack(rows).astype(np.int64))
 
 

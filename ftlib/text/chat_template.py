@@ -123,9 +123,9 @@ class ChatTemplate(Template):
         words = max((found.end() for found in PLACEHOLDER.finditer(text)), default=0)
         find, choose = (text.rfind, max) if is_call else (text.find, min)
         for tokens in (self._special, self._markers):
-            places = [(find(token, words), len(token)) for token in tokens if find(token, words) >= 0]
-            if places:
-                start, length = choose(places)
+            found = [(find(token, words), len(token)) for token in tokens if find(token, words) >= 0]
+            if found:
+                start, length = choose(found)
                 return text[: start + length]
         return text.rstrip("\n")
 
@@ -203,7 +203,7 @@ def template_of(tokenizer: PreTrainedTokenizerBase) -> Template:
 
     Returns:
         The text template that :func:`to_jinja` wrote into the tokenizer; or else its chat template; or, if it has
-        none, the course's own frame.
+        none, the course's own template.
 
     >>> from ftlib.models.loading import load_tokenizer
     >>> template_of(load_tokenizer("nano")).name

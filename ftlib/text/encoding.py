@@ -30,7 +30,7 @@ def encode_segments(tokenizer: PreTrainedTokenizerBase, segments: Sequence[Segme
     beginning-of-text token in front of every text (Llama's does) has it put there here too: once, and not where a chat
     template writes it itself.
     """
-    return [token for piece in encode_rows(tokenizer, [segments])[0] for token in piece]
+    return [token for ids in encode_rows(tokenizer, [segments])[0] for token in ids]
 
 
 @tokenizer_before_data(0)
@@ -82,19 +82,19 @@ class Encoder:
     def encode(self, rendered: Sequence[Sequence[Segment]]) -> list[list[list[int]]]:
         """Return the ids of each segment of each conversation, the end-of-text token included where a turn ends."""
         texts = iter(self._call([s.text for segments in rendered for s in segments if not s.is_markup], split=True))
-        return [self._begun(segments, [self._piece(one, texts) for one in segments]) for segments in rendered]
+        return [self._begun(segments, [self._ids_of(one, texts) for one in segments]) for segments in rendered]
 
     def encode_whole(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of texts that nothing is put around."""
         return [self._with_opening(ids) for ids in self._call(list(texts), split=False)]
 
-    def answer_bytes(self, segments: Sequence[Segment], pieces: Sequence[Sequence[int]], *, is_cut: bool) -> float:
+    def answer_bytes(self, segments: Sequence[Segment], segment_ids: Sequence[Sequence[int]], *, is_cut: bool) -> float:
         """UTF-8 bytes of the words in a row's targets: of an answer that was cut, as many as its tokens stand for.
 
         What a template writes itself is no word, nor is the token that ends a text. Tokens that share a letter, as in
         byte-level vocabularies, share its bytes equally.
         """
-        words = [(s.text, ids) for s, ids in zip(segments, pieces, strict=True) if s.is_target and not s.is_markup]
+        words = [(s.text, ids) for s, ids in zip(segments, segment_ids, strict=True) if s.is_target and not s.is_markup]
         return sum(self._bytes_of(text, len(ids)) if is_cut else len(text.encode()) for text, ids in words)
 
     def _bytes_of(self, text: str, tokens: int) -> float:
@@ -114,16 +114,16 @@ class Encoder:
         share = (tokens - sharing[0]) / len(sharing)
         return len(text[:begin].encode()) + share * len(text[begin:end].encode())
 
-    def _begun(self, segments: Sequence[Segment], pieces: list[list[int]]) -> list[list[int]]:
-        if pieces and not isinstance(segments[0], OwnBeginning):
-            pieces[0] = self._with_opening(pieces[0])
-        return pieces
+    def _begun(self, segments: Sequence[Segment], segment_ids: list[list[int]]) -> list[list[int]]:
+        if segment_ids and not isinstance(segments[0], OwnBeginning):
+            segment_ids[0] = self._with_opening(segment_ids[0])
+        return segment_ids
 
     def _with_opening(self, ids: list[int]) -> list[int]:
         """Put in front what the tokenizer puts in front of every text: once, also if the text has it already."""
         return ids if ids[: len(self.opening)] == self.opening else [*self.opening, *ids]
 
-    def _piece(self, segment: Segment, texts: Iterator[list[int]]) -> list[int]:
+    def _ids_of(self, segment: Segment, texts: Iterator[list[int]]) -> list[int]:
         ids = self._ids_of_markup(segment.text) if segment.is_markup else next(texts)
         if segment.ends_turn and (not segment.is_markup or not ids or ids[-1] not in self._markers):
             ids = [*ids, self._end]

@@ -33,7 +33,7 @@ def length_batches(lengths: Sequence[int], batch_size: int, *, seed: int) -> lis
 
 @checked(lengths=each(at_least(0)), max_length=at_least(1))
 def packing_plan(lengths: Sequence[int], max_length: int) -> list[list[int]]:
-    """Choose which rows share a packed row: the longest first, each into the fullest row with room for it.
+    """Choose which rows share a packed row: the longest first, each into the fullest row that can still hold it.
 
     (Best-fit decreasing; at most 11/9 of the fewest rows possible, and four: Johnson, 1973.)
 
@@ -53,16 +53,16 @@ def packing_plan(lengths: Sequence[int], max_length: int) -> list[list[int]]:
     Taught in: chapters/04_tokens_padding_truncation.ipynb
     """
     plan: list[list[int]] = []
-    room: list[tuple[int, int]] = []  # (tokens free, number of the packed row), ascending
+    free_tokens: list[tuple[int, int]] = []  # (how many, number of the packed row), ascending
     for row in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
         if lengths[row] > max_length:
             raise DataError(f"row {row} has {lengths[row]} tokens, a packed row holds {max_length}: truncate it first")
-        place = bisect_left(room, (lengths[row], 0))
-        if place == len(room):
+        place = bisect_left(free_tokens, (lengths[row], 0))
+        if place == len(free_tokens):
             plan.append([])
-            insort(room, (max_length, len(plan) - 1))
-            place = len(room) - 1
-        free, number = room.pop(place)
+            insort(free_tokens, (max_length, len(plan) - 1))
+            place = len(free_tokens) - 1
+        free, number = free_tokens.pop(place)
         plan[number].append(row)
-        insort(room, (free - lengths[row], number))
+        insort(free_tokens, (free - lengths[row], number))
     return plan

@@ -19,8 +19,8 @@ from ftlib.data.messages import EXTRAS, Message
 from ftlib.data.quality import REMEDIES, language_of, text_faults
 from ftlib.errors import DataError
 from ftlib.text.chat_template import template_of
-from ftlib.text.frames import FrameFinder
 from ftlib.text.grouping import length_batches
+from ftlib.text.template_markup import MarkupFinder
 from ftlib.text.templates import QUESTION_ANSWER, Segment, Template
 from ftlib.text.tokenization import encode_rows, known_limit
 
@@ -62,7 +62,7 @@ class TokenCounts:
 
     Attributes:
         tokenizer: Its name.
-        template: The frame that the rows were laid out in.
+        template: The template that the rows were laid out in.
         context: Tokens that a row may have; None where nobody says.
         total: Tokens of all rows.
         lengths: Tokens of a row.
@@ -137,7 +137,7 @@ def summarize(
         conversations: Lists of messages; read once.
         format: Name to keep in the summary.
         tokenizer: Counts tokens; without one there are no token counts.
-        template: The frame that rows are laid out in before they are counted; default: what the tokenizer tells.
+        template: The template that rows are laid out in before they are counted; default: what the tokenizer tells.
         context: Tokens that a row may have; default: the tokenizer's ``model_max_length``, if it has one.
         batch_size: Rows of a batch, to say how much of it would be padding.
 
@@ -147,7 +147,7 @@ def summarize(
     (Spread(least=3, median=3, greatest=3), 'duplicate')
     """
     template = template or (QUESTION_ANSWER if tokenizer is None else template_of(tokenizer))
-    counts, lengths, frames = _Counts(), array("l"), FrameFinder(template)
+    counts, lengths, finder = _Counts(), array("l"), MarkupFinder(template)
     limit = context or (known_limit(tokenizer) if tokenizer else None)
     rows = iter(conversations)
     while chunk := list(islice(rows, _CHUNK)):
@@ -156,7 +156,7 @@ def summarize(
             sizes = [sum(map(len, row)) for row in encode_rows(tokenizer, [_laid_out(r, template) for r in chunk])]
             lengths.extend(sizes)
         for messages, size in zip(chunk, sizes, strict=True):
-            counts.add(messages, too_long=limit is not None and size > limit, is_framed=bool(frames.find(messages)))
+            counts.add(messages, too_long=limit is not None and size > limit, has_markup=bool(finder.find(messages)))
     tokens = None
     if tokenizer is not None and lengths:
         name = Path(tokenizer.name_or_path).name
@@ -179,7 +179,7 @@ class _Counts:
         self.languages: dict[str, tuple[int, int, str]] = {}
         self.read = self.unanswered = 0
 
-    def add(self, messages: Sequence[Message], *, too_long: bool, is_framed: bool) -> None:
+    def add(self, messages: Sequence[Message], *, too_long: bool, has_markup: bool) -> None:
         self.turns[len(messages)] += 1
         for message in messages:
             self.words.setdefault(message["role"], Counter())[len((message["content"] or "").split())] += 1
@@ -192,8 +192,8 @@ class _Counts:
         if not {"user", "assistant"} <= {message["role"] for message in messages}:
             self._note(self.faults, "one-sided", messages)
         self.unanswered += messages[-1]["role"] != "assistant"
-        if is_framed:
-            self._note(self.faults, "two frames", messages)
+        if has_markup:
+            self._note(self.faults, "two templates", messages)
         if too_long:
             self._note(self.faults, "over the context", messages)
         for kind in text_faults(messages):

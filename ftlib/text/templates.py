@@ -1,4 +1,4 @@
-"""Messages to text: the frame around a question that training and generation must share.
+"""Messages to text: the template around a question that training and generation must share.
 
 A template gives segments. Each says whether the model is trained to write it, and whether it is the
 template's own markup or somebody's words: only markup may hold special tokens.
@@ -87,7 +87,7 @@ class Template(ABC):
 
 @dataclass(frozen=True)
 class TextTemplate(Template):
-    """A frame of plain text: what stands before and after each message.
+    """A template of plain text: what stands before and after each message.
 
     Attributes:
         name: How messages and errors call it.
@@ -134,7 +134,7 @@ class TextTemplate(Template):
 
     def _question(self, gap: str, message: Message) -> list[Segment]:
         self._text(message)
-        asked, context = _parts(message)
+        asked, context = _instruction_and_input(message)
         material = [Segment(self.before_context, is_markup=True), Segment(context)] if context else []
         before = [Segment(gap, is_markup=True), *self._label_user(message)]
         return [*before, Segment(asked), *material, *self._label_assistant()]
@@ -212,7 +212,7 @@ def _check(messages: Sequence[Message]) -> None:
         raise DataError(str(error)) from error
 
 
-def _parts(message: Message) -> tuple[str, str]:
+def _instruction_and_input(message: Message) -> tuple[str, str]:
     try:
         return split_context(message)
     except RowError as error:
@@ -220,7 +220,7 @@ def _parts(message: Message) -> tuple[str, str]:
 
 
 QUESTION_ANSWER = TextTemplate("question-answer", before_user="### Question:\n", before_assistant="\n\n### Answer:\n")
-"""The course's own frame: a heading over the question, a heading over the answer."""
+"""The course's own template: a heading over the question, a heading over the answer."""
 
 ALPACA = TextTemplate(
     "alpaca",
@@ -232,11 +232,11 @@ ALPACA = TextTemplate(
     opening_with_context="Below is an instruction that describes a task, paired with an input that provides further "
     "context. Write a response that appropriately completes the request.\n\n",
 )
-"""Both frames of Stanford Alpaca (Taori et al., 2023, https://github.com/tatsu-lab/stanford_alpaca): with and
+"""Both templates of Stanford Alpaca (Taori et al., 2023, https://github.com/tatsu-lab/stanford_alpaca): with and
 without an input."""
 
 GUANACO = TextTemplate("guanaco", before_user="### Human: ", before_assistant="### Assistant: ", between_turns="")
-"""The frame of openassistant-guanaco: all turns in one line of text, without gaps."""
+"""The template of openassistant-guanaco: all turns in one line of text, without gaps."""
 
 CHATML = TextTemplate(
     "chatml",

@@ -24,13 +24,13 @@ from ftlib.argument_checks import at_least, checked, tokenizer_before_data
 from ftlib.data.leaks import same_prompts
 from ftlib.data.messages import Message, RowError, check_messages
 from ftlib.data.reading import clean_message, load_conversations
-from ftlib.errors import DataError, FrameWarning, LeakWarning, SkippedRowWarning, TruncationWarning
+from ftlib.errors import DataError, LeakWarning, SkippedRowWarning, TemplateWarning, TruncationWarning
 from ftlib.text.chat_template import template_of
 from ftlib.text.encoding import Encoder
 from ftlib.text.encoding import encode_prompts as encode_prompts
 from ftlib.text.encoding import encode_rows as encode_rows
 from ftlib.text.encoding import encode_segments as encode_segments
-from ftlib.text.frames import FrameFinder
+from ftlib.text.template_markup import MarkupFinder
 from ftlib.text.templates import Segment, Template
 
 IGNORED = -100
@@ -70,14 +70,14 @@ def tokenize(
     """Turn conversations into ``input_ids``, ``attention_mask`` and ``labels`` (no padding yet).
 
     A row over ``max_length`` loses whole exchanges first: the oldest (``"left"``) or the newest
-    (``"right"``). The last one that is left loses words of its question, from the same side. The frame
+    (``"right"``). The last one that is left loses words of its question, from the same side. The template
     and the answer stay whole; only when these two alone are too long does the answer lose its end. What was
     cut is reported in a :class:`TruncationWarning`.
 
     Args:
         tokenizer: Any tokenizer with an end-of-sequence token; it is not changed.
         conversations: A data set with the column ``messages``.
-        template: The frame around questions and answers; default: what the tokenizer tells
+        template: The template around questions and answers; default: what the tokenizer tells
             (:func:`ftlib.text.chat_template.template_of`).
         max_length: The most tokens a row may have; default: the tokenizer's ``model_max_length``,
             if it has one.
@@ -144,7 +144,7 @@ def tokenize_and_split(
             adds the columns ``question`` and ``answer``.
         test_size: Share of the rows that go to the test set, between 0 and 1.
         seed: Seed of the shuffle.
-        template: The frame around questions and answers; default: what the tokenizer tells
+        template: The template around questions and answers; default: what the tokenizer tells
             (:func:`ftlib.text.chat_template.template_of`).
         max_length: The most tokens a row may have.
         truncation_side: As in :func:`tokenize`.
@@ -172,11 +172,11 @@ def tokenize_and_split(
     _warn_of(cut, len(dataset))
     if as_pairs:
         dataset = _with_pairs(dataset, conversations)
-    parts = dataset.train_test_split(test_size=test_size, shuffle=True, seed=seed)
+    splits = dataset.train_test_split(test_size=test_size, shuffle=True, seed=seed)
     order = Dataset.from_dict({"row": range(len(dataset))}).train_test_split(test_size=test_size, seed=seed)
     leaks = same_prompts(_messages(conversations), order["train"][:]["row"], order["test"][:]["row"])
     _report_leaks(leaks, on_leak)
-    return TokenizedSplit(parts["train"], parts["test"], cut, len(leaks))
+    return TokenizedSplit(splits["train"], splits["test"], cut, len(leaks))
 
 
 def _messages(conversations: Dataset) -> Iterator[list[Message]]:
@@ -195,7 +195,7 @@ def _tokenize(conversations: Dataset, row_maker: _RowMaker) -> tuple[Dataset, Cu
             remove_columns=conversations.column_names,
             load_from_cache_file=False,
         )
-    row_maker.warn_of_frames(len(encoded))
+    row_maker.warn_of_markup(len(encoded))
     return encoded, Cut(rows=row_maker.cut_rows, tokens=row_maker.cut_tokens)
 
 
@@ -212,20 +212,20 @@ class _RowMaker:
             if value not in known:
                 raise DataError(f"{name} must be {known[0]!r} or {known[1]!r}, not {value!r}")
         self._encoder, self._template, self._limit, self._side = encoder, template, limit, side
-        self._skips, self._frames = on_error == "skip", FrameFinder(template)
+        self._skips, self._finder = on_error == "skip", MarkupFinder(template)
         self.cut_rows = self.cut_tokens = 0
         self.answer_bytes: list[float] | None = None  # counted where somebody asks for it
-        self.framed: list[str] = []
+        self.with_markup: list[str] = []
 
     def rows(self, conversations: Sequence[Sequence[Message]], numbers: Sequence[int]) -> pa.Table:
         cleaned, rendered = self._rendered(conversations, numbers)
-        self.framed += filter(None, map(self._frames.find, cleaned))
+        self.with_markup += filter(None, map(self._finder.find, cleaned))
         encoded = self._encoder.encode(rendered)
-        for number, pieces in enumerate(encoded):
-            length = sum(map(len, pieces))
+        for number, segment_ids in enumerate(encoded):
+            length = sum(map(len, segment_ids))
             is_cut = length > self._limit
             if is_cut:
-                rendered[number], encoded[number] = self._shorten(cleaned[number], rendered[number], pieces)
+                rendered[number], encoded[number] = self._shorten(cleaned[number], rendered[number], segment_ids)
                 kept = sum(map(len, encoded[number]))
                 self.cut_rows, self.cut_tokens = self.cut_rows + 1, self.cut_tokens + length - kept
             if self.answer_bytes is not None:
@@ -251,43 +251,43 @@ class _RowMaker:
             cleaned.append(clean)
         return cleaned, rendered
 
-    def warn_of_frames(self, rows: int) -> None:
-        if self.framed:
+    def warn_of_markup(self, rows: int) -> None:
+        if self.with_markup:
             message = (
-                f"{len(self.framed)} of {rows} rows hold a frame already ({self.framed[0]!r}), and the template "
-                f"{self._template.name!r} puts another one around them: take it out of the rows, or train with a frame "
-                'that adds nothing (data.frame with before_user: "" and before_assistant: "")'
+                f"{len(self.with_markup)} of {rows} rows hold a template already ({self.with_markup[0]!r}), and the "
+                f"template {self._template.name!r} puts another one around them: take it out of the rows, or train "
+                'with one that adds nothing (data.custom_template with before_user: "" and before_assistant: "")'
             )
-            warnings.warn(message, FrameWarning, stacklevel=4)
+            warnings.warn(message, TemplateWarning, stacklevel=4)
 
     def _shorten(
-        self, messages: list[Message], segments: list[Segment], pieces: list[list[int]]
+        self, messages: list[Message], segments: list[Segment], segment_ids: list[list[int]]
     ) -> tuple[list[Segment], list[list[int]]]:
         roles = [message["role"] for message in messages]
         messages = messages[: len(roles) - roles[::-1].index("assistant")]
         starts = [i for i, message in enumerate(messages) if message["role"] == "user"]
-        while len(starts) > 1 and sum(map(len, pieces)) > self._limit:
+        while len(starts) > 1 and sum(map(len, segment_ids)) > self._limit:
             gone = slice(starts[0], starts[1]) if self._side == "left" else slice(starts[-1], None)
             del messages[gone]
             starts = [i for i, message in enumerate(messages) if message["role"] == "user"]
             segments = self._template.render(messages)
-            pieces = self._encoder.encode([segments])[0]
+            segment_ids = self._encoder.encode([segments])[0]
         words = [i for i, s in enumerate(segments) if not s.is_target and not s.is_markup]
         for i in words if self._side == "left" else reversed(words):
-            excess = sum(map(len, pieces)) - self._limit
+            excess = sum(map(len, segment_ids)) - self._limit
             if excess > 0:
                 opening = self._encoder.opening if i == 0 else []
-                ids = pieces[i][len(opening) :]
+                ids = segment_ids[i][len(opening) :]
                 kept = max(0, len(ids) - excess)
-                pieces[i] = opening + (ids[len(ids) - kept :] if self._side == "left" else ids[:kept])
-        return segments, _first(self._limit, pieces)
+                segment_ids[i] = opening + (ids[len(ids) - kept :] if self._side == "left" else ids[:kept])
+        return segments, _first(self._limit, segment_ids)
 
 
 def _table(rendered: Sequence[Sequence[Segment]], encoded: Sequence[Sequence[list[int]]]) -> pa.Table:
     """Lay the ids of all rows end to end, and note where each row begins."""
-    pieces = [piece for row in encoded for piece in row]
-    lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
-    ids = np.fromiter(chain.from_iterable(pieces), np.int32, int(lengths.sum()))
+    segment_ids = [ids for row in encoded for ids in row]
+    lengths = np.fromiter(map(len, segment_ids), np.int64, len(segment_ids))
+    ids = np.fromiter(chain.from_iterable(segment_ids), np.int32, int(lengths.sum()))
     learnt = np.repeat([segment.is_target for row in rendered for segment in row], lengths)
     labels = np.where(learnt, ids, IGNORED).astype(np.int64)
     ends = np.cumsum(lengths)[np.cumsum([len(row) for row in encoded]) - 1]
@@ -296,10 +296,10 @@ def _table(rendered: Sequence[Sequence[Segment]], encoded: Sequence[Sequence[lis
     return pa.table({name: pa.ListArray.from_arrays(starts, pa.array(flat)) for name, flat in columns.items()})
 
 
-def _first(limit: int, pieces: Sequence[list[int]]) -> list[list[int]]:
+def _first(limit: int, segment_ids: Sequence[list[int]]) -> list[list[int]]:
     kept = []
-    for piece in pieces:
-        kept.append(piece[:limit])
+    for ids in segment_ids:
+        kept.append(ids[:limit])
         limit -= len(kept[-1])
     return kept
 

@@ -15,11 +15,14 @@ _ALTERNATIVES = (
     ("train.warmup_steps", "train.warmup_share"),
     ("evaluate.every_steps", "evaluate.every_batches", "evaluate.every_epochs"),
     ("checkpoint.every_steps", "checkpoint.every_epochs"),
-    ("data.template", "data.frame"),
+    ("data.template", "data.custom_template"),
     ("data.validation_share", "data.validation"),
     *(("model.lora", f"model.{key}") for key in ("freeze", "keep_layers", "freeze_patterns")),
 )
 """Keys that stand for each other."""
+
+_RENAMED = {"frame": "custom_template"}
+"""Keys of the section `data` that were called otherwise in the first edition, each with its name now."""
 
 _BELONGS_TO = {
     "checkpoint.monitor": {"checkpoint.mode"},
@@ -65,6 +68,15 @@ def load_yaml(text: str) -> Any:
         raise ConfigError("not YAML: nested too deeply to be a configuration") from None
 
 
+def with_new_names(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the section `data` with the keys of the first edition under their names of today.
+
+    >>> with_new_names({"source": "faq", "frame": None})
+    {'source': 'faq', 'custom_template': None}
+    """
+    return {(key if _RENAMED.get(key) in data else _RENAMED.get(key, key)): value for key, value in data.items()}
+
+
 def with_changes(values: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     """Return a copy with values set; what each of them replaces is unset.
 
@@ -80,6 +92,8 @@ def with_changes(values: Mapping[str, Any], changes: Sequence[str]) -> dict[str,
     """
     pairs = [_pair(change) for change in changes]
     changed = dict(values)
+    if isinstance(changed.get("data"), Mapping):
+        changed["data"] = with_new_names(changed["data"])
     for path, value in pairs:
         for other in _replaced(_key(path), value) - {_key(path) for path, _ in pairs}:
             changed = _without(changed, other)
@@ -95,9 +109,16 @@ def _pair(change: str) -> tuple[str, Any]:
     if not equals or not path:
         raise ConfigError(f"--set {change}: expected section.key=value, such as train.learning_rate=1e-4")
     try:
-        return path, load_yaml(text)
+        return _with_new_name(path), load_yaml(text)
     except ConfigError as error:
         raise ConfigError(f"--set {path}: the value is {error}") from None
+
+
+def _with_new_name(path: str) -> str:
+    section, *keys = path.split(".")
+    if section == "data" and keys:
+        keys[0] = _RENAMED.get(keys[0], keys[0])
+    return ".".join([section, *keys])
 
 
 def _key(path: str) -> str:

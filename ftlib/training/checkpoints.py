@@ -99,7 +99,7 @@ def save_checkpoint(
         rest = f"; the last whole one is {kept[-1].folder.name}" if kept else ""
         reason = getattr(error, "strerror", None) or error
         raise TrainingError(
-            f"{place}: the checkpoint can't be written ({reason}): make room or check permissions{rest}"
+            f"{place}: the checkpoint can't be written ({reason}): free some space or check permissions{rest}"
         ) from error
     return checkpoint
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from ftlib.evaluation.scores import LOSS_SCORES, SCORES, LossScore, Score
-from ftlib.models.trainable import Part
+from ftlib.models.trainable import ModuleKind
 from ftlib.text.templates import TextTemplate
+from ftlib.training.changes import with_new_names
 from ftlib.training.job import BatchOrder
 from ftlib.training.optimizers import OptimizerName, ScheduleName
 
@@ -51,8 +53,8 @@ class ModelSection(Section):
     dtype: Dtype = "float32"
     """Type of the weights in memory, so of their gradients and of the optimizer's state; adapters stay in float32.
     bfloat16 takes half, and rounds small updates away: it suits frozen weights under adapters."""
-    freeze: tuple[Part, ...] = ()
-    """Parts that are not trained: embeddings, norms, attention, feed_forward, other."""
+    freeze: tuple[ModuleKind, ...] = ()
+    """Kinds of modules that are not trained: embeddings, norms, attention, feed_forward, other."""
     keep_layers: tuple[int, ...] = ()
     """Numbers of blocks that are trained whole all the same; -1 is the last."""
     freeze_patterns: tuple[str, ...] = ()
@@ -65,8 +67,8 @@ class ModelSection(Section):
     """Keep keys and values of earlier tokens when text is generated, in this run's scores and by its checkpoints."""
 
 
-class FrameSection(Section):
-    """A frame of your own around questions and answers."""
+class TemplateSection(Section):
+    """A template of your own around questions and answers."""
 
     before_user: str
     """Text in front of each question."""
@@ -80,7 +82,7 @@ class FrameSection(Section):
     """Text that the model learns to write behind each answer."""
 
     def template(self) -> TextTemplate:
-        """Return the frame as a template."""
+        """Return it as a template."""
         return TextTemplate("your own", **self.model_dump())
 
 
@@ -102,10 +104,10 @@ class DataSection(Section):
     validation_share: float = Field(0.1, ge=0, lt=1)
     """Share of the rows that is held back for evaluation when `validation` is not given (0 to 1)."""
     template: str = "auto"
-    """The frame around the messages; `tokenizer`: the tokenizer's own chat template; `auto`: that one if it has
+    """The template around the messages; `tokenizer`: the tokenizer's own chat template; `auto`: that one if it has
     one, and else `question-answer`."""
-    frame: FrameSection | None = None
-    """A frame of your own, instead of `template`."""
+    custom_template: TemplateSection | None = None
+    """A template of your own, instead of `template`. The first edition called this key `frame`, which still works."""
     max_length: int | None = Field(None, ge=2)
     """Tokens that a row may have; default: the model's context."""
     truncation_side: Literal["left", "right"] = "left"
@@ -117,6 +119,17 @@ class DataSection(Section):
     overfit_batches: int | float = Field(0, ge=0)
     """Learn only the first so many batches by heart, as a check (2), or this share of them (0.1), in order; of the
     rows to evaluate on as many stay. 0: all rows."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_of_the_first_edition(cls, values: Any) -> Any:
+        return with_new_names(values) if isinstance(values, Mapping) else values
+
+    @property
+    def frame(self) -> TemplateSection | None:
+        """What `custom_template` was called in the first edition."""
+        warnings.warn("data.frame is data.custom_template since the second edition", DeprecationWarning, stacklevel=2)
+        return self.custom_template
 
     @field_validator("overfit_batches")
     @classmethod

@@ -15,8 +15,8 @@ from ftlib.errors import TrainingError
 _START = "start them with torchrun, or unset WORLD_SIZE to train in one"
 
 
-class Team:
-    """A team of one: everything is its own work.
+class Processes:
+    """The processes that share a step; here there is only this one, which does all the work.
 
     Attributes:
         size: How many processes there are.
@@ -40,7 +40,7 @@ class Team:
         return list(numbers)
 
 
-class _TeamOfSeveral(Team):
+class _SeveralProcesses(Processes):
     """Every process holds the whole model; their gradients are averaged once a step."""
 
     def __init__(self, micro_batches: int, device: torch.device) -> None:
@@ -70,7 +70,7 @@ class _TeamOfSeveral(Team):
         return added
 
 
-def make_team(micro_batches: int, device: torch.device) -> Team:
+def find_processes(micro_batches: int, device: torch.device) -> Processes:
     """Return the processes that torchrun started, or this one alone.
 
     Args:
@@ -80,7 +80,7 @@ def make_team(micro_batches: int, device: torch.device) -> Team:
     Raises:
         TrainingError: The micro-batches can't be shared evenly.
     """
-    return _TeamOfSeveral(micro_batches, device) if process_count() > 1 else Team(micro_batches)
+    return _SeveralProcesses(micro_batches, device) if process_count() > 1 else Processes(micro_batches)
 
 
 def process_count() -> int:

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from ftlib.errors import TrainingError
-from ftlib.training.distributed import make_team
+from ftlib.training.distributed import find_processes
 from ftlib.training.job import Job, TargetLoss
 from ftlib.training.optimizers import set_rates
 from ftlib.training.randomness import States, random_states, set_random_states
@@ -63,12 +63,12 @@ def trainer_arguments(job: Job, folder: str) -> dict[str, Any]:
     """
     if job.precision == "float16" and job.model.device.type == "cpu":
         raise TrainingError("the Trainer has float16 on graphics cards only: choose bfloat16, or the engine loop")
-    team = make_team(job.batches.accumulation_steps, job.model.device)
+    processes = find_processes(job.batches.accumulation_steps, job.model.device)
     return {
         "output_dir": folder,
         "max_steps": job.max_steps - job.first_step + 1,
         "per_device_train_batch_size": 1,  # of our micro-batches
-        "gradient_accumulation_steps": len(team.share),
+        "gradient_accumulation_steps": len(processes.share),
         "max_grad_norm": job.max_gradient_norm,
         "bf16": job.precision == "bfloat16",
         "fp16": job.precision == "float16",

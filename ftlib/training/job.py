@@ -37,7 +37,7 @@ class Step:
         number: 1 for the first.
         learning_rate: The rate this step used.
         loss: Mean over the step's targets, before the update, in nats per token.
-        gradient_norm: Length of the gradient before clipping; infinite where float16 had no room for it, and the step
+        gradient_norm: Length of the gradient before clipping; infinite where it was too large for float16, and the step
             was skipped.
         tokens: Tokens that the model read in this step, padding not counted.
         seconds: Time the step took, evaluation not counted.

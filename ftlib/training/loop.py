@@ -14,7 +14,7 @@ from datasets import Dataset
 from ftlib.argument_checks import tokenizer_before_data
 from ftlib.text.special_tokens import padding
 from ftlib.training.checks import check_fit, check_rows, with_targets
-from ftlib.training.distributed import Team, make_team
+from ftlib.training.distributed import Processes, find_processes
 from ftlib.training.job import Job, MicroBatches, Step, TargetLoss, evaluator, real_tokens
 from ftlib.training.optimizers import OptimizerName, default_learning_rate, make_optimizer, schedule, set_rates
 
@@ -123,18 +123,18 @@ def run(job: Job) -> None:
         TrainingError: The micro-batches can't be shared evenly, or the loss is no number any more.
     """
     was_training = job.model.training
-    team = make_team(job.batches.accumulation_steps, job.model.device)
-    loss_of = team.wrap(TargetLoss(job.model, job.batches.accumulation_steps))
+    processes = find_processes(job.batches.accumulation_steps, job.model.device)
+    loss_of = processes.wrap(TargetLoss(job.model, job.batches.accumulation_steps))
     scaler = job.use_scaler(torch.amp.GradScaler(job.model.device.type, enabled=job.precision == "float16"))
     try:
         for number in range(job.first_step, job.max_steps + 1):
             started = time.perf_counter()
             first = (number - job.first_step) * job.batches.accumulation_steps
-            micro = [job.batches[first + i] for i in team.share]
+            micro = [job.batches[first + i] for i in processes.share]
             set_rates(job.optimizer, job.rate_share(number))
             job.model.train()
-            loss = sum(_backward(loss_of, batch, job, team, last=batch is micro[-1]) for batch in micro)
-            loss, tokens = team.add(loss, real_tokens(micro))
+            loss = sum(_backward(loss_of, batch, job, processes, last=batch is micro[-1]) for batch in micro)
+            loss, tokens = processes.add(loss, real_tokens(micro))
             scaler.unscale_(job.optimizer)
             norm = float(nn.utils.clip_grad_norm_(job.model.parameters(), job.max_gradient_norm))
             job.check(loss, norm)
@@ -146,12 +146,12 @@ def run(job: Job) -> None:
         job.model.train(was_training)
 
 
-def _backward(loss_of: nn.Module, batch: dict[str, Tensor], job: Job, team: Team, *, last: bool) -> float:
+def _backward(loss_of: nn.Module, batch: dict[str, Tensor], job: Job, processes: Processes, *, last: bool) -> float:
     device = job.model.device
     on_device = {name: tensor.to(device) for name, tensor in batch.items()}
     half = job.precision != "float32"
-    with team.gradients_shared(loss_of, now=last):
+    with processes.gradients_shared(loss_of, now=last):
         with torch.autocast(device.type, dtype=getattr(torch, job.precision), enabled=half):
             loss: Tensor = loss_of(**on_device)["loss"]
-        job.scaler.scale(loss * team.size).backward()
+        job.scaler.scale(loss * processes.size).backward()
     return float(loss.detach())

@@ -25,7 +25,7 @@ _LOOKS_EVERY_SECONDS = 0.002
 
 
 @dataclass(frozen=True)
-class Trial:
+class MeasuredSteps:
     """What a few training steps took.
 
     Attributes:
@@ -40,7 +40,7 @@ class Trial:
 
 def try_steps(
     config: PretrainedConfig, rows: Dataset, *, pad_token_id: int = 0, device: str | None = None, **arguments: Any
-) -> Trial:
+) -> MeasuredSteps:
     """Train a model of this configuration, with random weights, for a few steps in a process of its own.
 
     Speed and memory don't depend on what the weights are, so nothing has to be downloaded.
@@ -69,9 +69,9 @@ def try_steps(
     )
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"the process ended with {done.returncode}"])[-1]
-        raise TrainingError(f"the trial steps failed: {reason}")
+        raise TrainingError(f"the measured steps failed: {reason}")
     found = json.loads(done.stdout.splitlines()[-1])
-    return Trial([Step(**step) for step in found["steps"]], found["peak_bytes"])
+    return MeasuredSteps([Step(**step) for step in found["steps"]], found["peak_bytes"])
 
 
 def _main() -> None:

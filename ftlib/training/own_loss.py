@@ -21,7 +21,8 @@ def auxiliary_weight(model: Any, batch: dict[str, Tensor]) -> float:
     """Weight at which a model's own loss adds its auxiliary loss; 0 if it adds none.
 
     A mixture of experts adds one, which keeps its experts about equally busy, where its configuration says
-    ``output_router_logits``. Found by asking the model for its loss on a few tokens of the batch, once for each model.
+    ``output_router_logits``. Found by having the model compute its loss on a few tokens of the batch, once
+    for each model.
 
     Args:
         model: A causal language model of transformers.

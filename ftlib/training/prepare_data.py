@@ -62,7 +62,7 @@ def _whole(config: FinetuneConfig, tokenizer: Any, context: int) -> tuple[Datase
     return rows, with_targets(_tokenized(held_out, tokenizer, template, config.data, limit), "evaluation rows")
 
 
-def fingerprint(*parts: Dataset | None) -> str:
+def fingerprint(*splits: Dataset | None) -> str:
     """Give tokenised rows a name that changes with any token, label or row of them.
 
     >>> rows = Dataset.from_dict({"input_ids": [[5, 6]], "labels": [[-100, 6]]})
@@ -70,7 +70,7 @@ def fingerprint(*parts: Dataset | None) -> str:
     (True, False)
     """
     digest = hashlib.blake2b(digest_size=16)
-    for rows in parts:
+    for rows in splits:
         digest.update(f"{len(rows) if rows else 0} rows".encode())
         for batch in rows.with_format("arrow").iter(1000) if rows else ():
             for column in ("input_ids", "labels"):
@@ -107,8 +107,8 @@ def _conversations(config: FinetuneConfig) -> tuple[Dataset, Dataset | None]:
     if math.ceil(section.validation_share * len(conversations)) >= len(conversations):
         told = f"data.validation_share {section.validation_share} of {len(conversations)} rows leaves none to train on"
         raise DataError(f"{told}: choose 0.1, say")
-    parts = conversations.train_test_split(test_size=section.validation_share, seed=seed)
-    return parts["train"], parts["test"]
+    splits = conversations.train_test_split(test_size=section.validation_share, seed=seed)
+    return splits["train"], splits["test"]
 
 
 def _numbered(conversations: Dataset) -> Dataset:
@@ -123,8 +123,8 @@ def run_template(tokenizer: Any, config: FinetuneConfig) -> Template:
         tokenizer: The model's.
         config: Of the run.
     """
-    if config.data.frame is not None:
-        return config.data.frame.template()
+    if config.data.custom_template is not None:
+        return config.data.custom_template.template()
     return named_template(tokenizer, config.data.template)
 
 

@@ -13,7 +13,7 @@ import torch
 import transformers
 
 import ftlib
-from ftlib.models.trainable import PartCount
+from ftlib.models.trainable import ParameterCount
 from ftlib.training.checkpoints import Checkpoint
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.job import Step
@@ -24,7 +24,7 @@ def summarize(
     history: Sequence[Step],
     best: Checkpoint,
     config: FinetuneConfig,
-    counts: dict[str, PartCount],
+    counts: dict[str, ParameterCount],
     speed: Speed,
     **facts: Any,
 ) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def model_card(
     """
     measured = "not measured" if best.eval_loss is None else f"{best.eval_loss:.4f} nats per token"
     trained = f"{summary['trainable_parameters']:,} of {summary['parameters']:,}"
-    frame = "frame of `config.yaml`" if config.data.frame else f"template `{summary['template']}`"
+    template = "template of `config.yaml`" if config.data.custom_template else f"template `{summary['template']}`"
     return f"""# {name}
 
 {config.model.name}, fine-tuned on {config.data.source} ({summary["rows"]:,} rows) by the engine `{config.engine}`.
@@ -108,7 +108,7 @@ from ftlib import load_model
 model, tokenizer = load_model("{name}")
 ```
 
-It was trained with the {frame}: ask it with the same. `config.yaml` repeats the run:
+It was trained with the {template}: ask it with the same. `config.yaml` repeats the run:
 
 ```
 ftlib train {name}/config.yaml --out another-folder

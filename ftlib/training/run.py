@@ -170,7 +170,9 @@ def _make_folder(place: Path, config: FinetuneConfig, data: dict[str, Any]) -> N
             write_whole(place / DATA, json.dumps(data) + "\n")
             write_whole(place / CONFIG, config.as_yaml())
     except OSError as error:
-        raise TrainingError(f"{place}: can't be written ({error.strerror}): check permissions and room") from error
+        raise TrainingError(
+            f"{place}: can't be written ({error.strerror}): check permissions and free space"
+        ) from error
 
 
 def _where_it_stopped(place: Path, config: FinetuneConfig) -> Checkpoint | None:

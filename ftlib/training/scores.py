@@ -78,8 +78,8 @@ def _answers(model: Any, rows: Dataset, tokenizer: Any, batch_size: int) -> tupl
         some = pairs[start : start + batch_size]
         longest = max(len(prompt) for prompt, _ in some)
         wanted = max(len(target) for _, target in some)
-        room = min(wanted, context_length(model) - longest)
-        predictions += _continued(model, tokenizer, [prompt for prompt, _ in some], max(1, room))
+        free = min(wanted, context_length(model) - longest)
+        predictions += _continued(model, tokenizer, [prompt for prompt, _ in some], max(1, free))
     references = [tokenizer.decode(target, skip_special_tokens=True).strip() for _, target in pairs]
     return predictions, references
 

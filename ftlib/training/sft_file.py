@@ -43,7 +43,7 @@ class SftData(Section):
 
 
 class SftModelParams(Section):
-    """What such a file says about optimizer, metrics and frozen parts."""
+    """What such a file says about optimizer, metrics and frozen modules."""
 
     adam_betas: tuple[float, float] | None = None
     """`train.betas`."""

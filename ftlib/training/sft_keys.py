@@ -13,8 +13,8 @@ from ftlib.training.config_errors import explain
 from ftlib.training.sft_data import find_split
 from ftlib.training.sft_file import SftData, SftFile, SftTrainer, SftTrainerParams
 
-FRAME = {"before_user": "Question: ", "before_assistant": "\nAnswer:"}
-"""The frame of such a file's prompts."""
+TEMPLATE = {"before_user": "Question: ", "before_assistant": "\nAnswer:"}
+"""The template of such a file's prompts."""
 
 _FREEZES = {"freeze_emb": "embeddings", "freeze_ln": "norms", "freeze_attn": "attention"}
 _FREEZES |= {"freeze_ff": "feed_forward", "freeze_other": "other"}
@@ -68,13 +68,18 @@ def _model(file: SftFile) -> dict[str, Any]:
     values = {"name": file.model_name, "device": file.trainer.params.accelerator, "use_cache": params.use_cache}
     if not params.do_freeze:
         return values
-    parts = [part for key, part in _FREEZES.items() if getattr(params, key)]
-    return {**values, "freeze": parts, "keep_layers": params.layers_not_to_freeze}
+    kinds = [kind for key, kind in _FREEZES.items() if getattr(params, key)]
+    return {**values, "freeze": kinds, "keep_layers": params.layers_not_to_freeze}
 
 
 def _data(data: SftData, params: SftTrainerParams) -> dict[str, Any]:
     found, held_out = find_split(data.data_dir, "train"), find_split(data.data_dir, "val", optional=True)
-    values: dict[str, Any] = {"source": found[0], "split": found[1], "format": "question-answer", "frame": FRAME}
+    values: dict[str, Any] = {
+        "source": found[0],
+        "split": found[1],
+        "format": "question-answer",
+        "custom_template": TEMPLATE,
+    }
     if held_out is not None:
         values |= {"validation": held_out[0], "validation_split": held_out[1]}
     truncate = "prompt" if data.truncate_promt else "end"

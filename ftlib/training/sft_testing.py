@@ -29,12 +29,12 @@ from ftlib.text.templates import Segment
 from ftlib.text.tokenization import encode_rows
 from ftlib.training.config import TrackingSection
 from ftlib.training.config_errors import explain
-from ftlib.training.config_sections import FrameSection, Section
+from ftlib.training.config_sections import Section, TemplateSection
 from ftlib.training.run_log import tracked
 from ftlib.training.scores import text_scores
 from ftlib.training.sft_data import find_split
 from ftlib.training.sft_file import SftWandb
-from ftlib.training.sft_keys import FRAME
+from ftlib.training.sft_keys import TEMPLATE
 
 
 class SftTestData(Section):
@@ -148,7 +148,7 @@ def run_sft_test(values: Mapping[str, Any], *, source: str = "the testing file")
 
     Raises:
         ConfigError: A key is unknown, or a value can't be used.
-        PromptTooLongError: A prompt is longer than allowed, or leaves no room for an answer.
+        PromptTooLongError: A prompt is longer than allowed, or leaves too few tokens for an answer.
         TrainingError: The log file is there already.
         ModelError: The model can't be loaded.
         DataError: The data can't be used.
@@ -184,31 +184,31 @@ def _checked(values: Mapping[str, Any], source: str) -> SftTestFile:
         raise ConfigError(explain(error, SftTestFile, source)) from None
 
 
-def _prompts(section: SftTestData, tokenizer: Any, room: int) -> list[_Prompt]:
+def _prompts(section: SftTestData, tokenizer: Any, most: int) -> list[_Prompt]:
     """Lay out every question as a prompt of at most ``max_prompt_length`` tokens."""
     name, split = find_split(section.data_dir, section.split)
     rows = load_conversations(name, format="question-answer", split=split)["messages"]
-    template = FrameSection(**FRAME).template()
+    template = TemplateSection(**TEMPLATE).template()
     rendered = [template.render_prompt([question]) for question, _ in rows]
     encoded = encode_rows(tokenizer, rendered)
-    excess = [_excess(number, pieces, section) for number, pieces in enumerate(encoded)]
+    excess = [_excess(number, segment_ids, section) for number, segment_ids in enumerate(encoded)]
     if any(excess):
         message = f"shortened {sum(map(bool, excess))} of {len(excess)} prompts: raise max_prompt_length"
         warnings.warn(message, TruncationWarning, stacklevel=3)
     fitting = map(_shortened, rendered, encoded, excess)
-    ids = [[token for piece in pieces for token in piece] for pieces in fitting]
+    ids = [[token for ids in segment_ids for token in ids] for segment_ids in fitting]
     for number, tokens in enumerate(ids):
-        if len(tokens) > room:
+        if len(tokens) > most:
             raise PromptTooLongError(
-                f"prompt {number} has {len(tokens)} tokens; beside max_new_tokens the model's context has room for "
-                f"{max(0, room)}: lower max_new_tokens or max_prompt_length"
+                f"prompt {number} has {len(tokens)} tokens; beside max_new_tokens the model's context holds "
+                f"{max(0, most)}: lower max_new_tokens or max_prompt_length"
             )
     return [_Prompt(tokens, row[1]["content"]) for tokens, row in zip(ids, rows, strict=True)]
 
 
-def _excess(number: int, pieces: list[list[int]], section: SftTestData) -> int:
+def _excess(number: int, segment_ids: list[list[int]], section: SftTestData) -> int:
     """Tokens that a prompt has beyond what is allowed."""
-    length, limit = sum(map(len, pieces)), section.max_prompt_length
+    length, limit = sum(map(len, segment_ids)), section.max_prompt_length
     if limit is None or length <= limit:
         return 0
     if not section.truncate_promt:
@@ -218,11 +218,11 @@ def _excess(number: int, pieces: list[list[int]], section: SftTestData) -> int:
     return length - limit
 
 
-def _shortened(segments: Sequence[Segment], pieces: list[list[int]], excess: int) -> list[list[int]]:
-    """Take tokens from the beginning of the question; the frame stays."""
+def _shortened(segments: Sequence[Segment], segment_ids: list[list[int]], excess: int) -> list[list[int]]:
+    """Take tokens from the beginning of the question; the template stays."""
     return [
-        piece if segment.is_markup else piece[min(excess, len(piece)) :]
-        for segment, piece in zip(segments, pieces, strict=True)
+        ids if segment.is_markup else ids[min(excess, len(ids)) :]
+        for segment, ids in zip(segments, segment_ids, strict=True)
     ]
 
 

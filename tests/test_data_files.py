@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ftlib.data.files import read_records
+from ftlib.data.files import read_raw_rows
 from ftlib.errors import DataError
 
 ROW = {"question": "Why?", "answer": "So."}
@@ -21,7 +21,7 @@ def read(tmp_path, name, content, **options):
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     options.setdefault("on_error", refuse)
-    return list(read_records(path, **options))
+    return list(read_raw_rows(path, **options))
 
 
 @pytest.mark.parametrize(
@@ -46,11 +46,11 @@ def test_every_kind_of_file_gives_its_rows(tmp_path, name, content):
     assert [record.value for record in read(tmp_path, name, content)] == [ROW, ROW]
 
 
-def test_records_say_where_they_stand(tmp_path):
-    places = [record.place for record in read(tmp_path, "a.jsonl", f"{LINE}\n{LINE}\n")]
-    assert places[1].endswith(f"a.jsonl, line 2 (byte {len(LINE) + 1})")
-    places = [record.place for record in read(tmp_path, "a.json", f"[{LINE},\n{LINE}]")]
-    assert places[1].endswith(f"a.json, line 2 (byte {len(LINE) + 3})")
+def test_rows_say_where_they_stand(tmp_path):
+    where = [row.place for row in read(tmp_path, "a.jsonl", f"{LINE}\n{LINE}\n")]
+    assert where[1].endswith(f"a.jsonl, line 2 (byte {len(LINE) + 1})")
+    where = [row.place for row in read(tmp_path, "a.json", f"[{LINE},\n{LINE}]")]
+    assert where[1].endswith(f"a.json, line 2 (byte {len(LINE) + 3})")
     (record,) = read(tmp_path, "a.json", json.dumps({"train": [ROW], "test": []}), split="train")
     assert record.place.endswith("train[0]")
 
@@ -109,8 +109,8 @@ def test_a_file_that_cannot_be_read_is_named_with_its_line(tmp_path, name, conte
 
 def test_errors_of_single_lines_can_be_passed_over(tmp_path):
     errors = []
-    records = read(tmp_path, "a.jsonl", f"{LINE}\nbroken\n\0\n{LINE}", on_error=errors.append)
-    assert [record.value for record in records] == [ROW, ROW]
+    rows = read(tmp_path, "a.jsonl", f"{LINE}\nbroken\n\0\n{LINE}", on_error=errors.append)
+    assert [row.value for row in rows] == [ROW, ROW]
     assert len(errors) == 2
 
 
@@ -128,4 +128,4 @@ def test_no_bytes_crash_the_reader(tmp_path_factory, name, content):
     path = tmp_path_factory.mktemp("fuzz") / name
     path.write_bytes(content)
     with contextlib.suppress(DataError):
-        list(read_records(path, on_error=lambda error: None))
+        list(read_raw_rows(path, on_error=lambda error: None))

@@ -1,4 +1,4 @@
-"""Questions that hold a template's frame already: a template would put a second one around them."""
+"""Questions that hold a template's markup already: a template would put a second one around them."""
 
 import json
 import warnings
@@ -10,11 +10,11 @@ from datasets import Dataset
 from ftlib import cli
 from ftlib.data.messages import assistant, user
 from ftlib.data.reading import load_conversations
-from ftlib.errors import FrameWarning
+from ftlib.errors import TemplateWarning
 from ftlib.models.loading import save_model
 from ftlib.text.chat_template import ChatTemplate
-from ftlib.text.frames import FrameFinder
 from ftlib.text.summary import summarize
+from ftlib.text.template_markup import MarkupFinder
 from ftlib.text.templates import DIALOGUE, QUESTION_ANSWER, TEMPLATES, TextTemplate
 from ftlib.text.tokenization import tokenize
 from ftlib.training.config import FinetuneConfig
@@ -29,22 +29,22 @@ def text_of(segments):
     return "".join(segment.text for segment in segments)
 
 
-def framed(template):
+def laid_out(template):
     return [user(text_of(template.render_prompt([user("Why?")]))), assistant("So.")]
 
 
 @pytest.mark.parametrize("name", [name for name in TEMPLATES if TEMPLATES[name] is not DIALOGUE])
-def test_a_known_frame_is_found_under_every_template(name):
+def test_a_known_template_is_found_under_every_template(name):
     for template in TEMPLATES.values():
-        assert FrameFinder(template).find(framed(TEMPLATES[name]))
+        assert MarkupFinder(template).find(laid_out(TEMPLATES[name]))
 
 
 @pytest.mark.parametrize("name", STYLES)
-def test_a_chat_templates_own_frame_is_found(tiny_tokenizer, name):
+def test_a_chat_templates_own_markup_is_found(tiny_tokenizer, name):
     template = ChatTemplate(tokenizer_of(STYLES[name], tiny_tokenizer))
-    assert FrameFinder(template).find(framed(template))
+    assert MarkupFinder(template).find(laid_out(template))
     if name in KNOWN:
-        assert FrameFinder(QUESTION_ANSWER).find(framed(template))
+        assert MarkupFinder(QUESTION_ANSWER).find(laid_out(template))
 
 
 @pytest.mark.parametrize(
@@ -60,11 +60,11 @@ def test_a_chat_templates_own_frame_is_found(tiny_tokenizer, name):
         [user("Why?"), assistant("So."), user("### Question:\nHow?"), assistant("Thus.")],
     ],
 )
-def test_half_a_frame_counts_too(row):
-    assert FrameFinder(QUESTION_ANSWER).find(row)
+def test_half_a_template_counts_too(row):
+    assert MarkupFinder(QUESTION_ANSWER).find(row)
 
 
-# As people write frames by hand, and as further families write theirs; a | parts a question from its answer.
+# As people write templates by hand, and as further families write theirs; a | parts a question from its answer.
 HAND_MADE = [
     "Question: Why?\nAnswer:|So.",
     "Question: Why?\n\nAnswer: |So.",
@@ -102,9 +102,9 @@ HAND_MADE = [
 
 
 @pytest.mark.parametrize("row", HAND_MADE)
-def test_a_frame_is_found_however_it_is_spelt(row):
+def test_markup_is_found_however_it_is_spelt(row):
     asked, answered = row.split("|") if row.count("|") == 1 else _apart(row)
-    assert FrameFinder(QUESTION_ANSWER).find([user(asked), assistant(answered)])
+    assert MarkupFinder(QUESTION_ANSWER).find([user(asked), assistant(answered)])
 
 
 def _apart(row):
@@ -132,48 +132,48 @@ def _apart(row):
         "",
     ],
 )
-def test_a_text_about_frames_holds_none(text):
-    assert not FrameFinder(QUESTION_ANSWER).find([user(text), assistant(text)])
+def test_a_text_about_templates_holds_none(text):
+    assert not MarkupFinder(QUESTION_ANSWER).find([user(text), assistant(text)])
 
 
 def test_the_courses_own_data_holds_none():
     for name in ("faq", "house_plants", "instructions", "dialogues"):
         rows = load_conversations(name)["messages"]
-        assert not any(map(FrameFinder(QUESTION_ANSWER).find, rows))
+        assert not any(map(MarkupFinder(QUESTION_ANSWER).find, rows))
 
 
-def test_a_template_that_adds_nothing_is_no_second_frame():
-    assert not FrameFinder(NOTHING).find(framed(QUESTION_ANSWER))
+def test_a_template_that_adds_nothing_is_no_second_template():
+    assert not MarkupFinder(NOTHING).find(laid_out(QUESTION_ANSWER))
 
 
 def test_it_is_a_fault_of_the_data_and_a_warning_before_training(tiny_tokenizer):
-    rows = [framed(QUESTION_ANSWER), [user("Why?"), assistant("So.")], framed(QUESTION_ANSWER)]
-    (fault,) = [fault for fault in summarize(rows).faults if fault.kind == "two frames"]
+    rows = [laid_out(QUESTION_ANSWER), [user("Why?"), assistant("So.")], laid_out(QUESTION_ANSWER)]
+    (fault,) = [fault for fault in summarize(rows).faults if fault.kind == "two templates"]
     assert (fault.rows, fault.first_row) == (2, 0)
     assert "before_user" in fault.remedy
     data = Dataset.from_list([{"messages": row} for row in rows])
-    with pytest.warns(FrameWarning, match=r"2 of 3 rows hold a frame already \('### Question:'\)"):
+    with pytest.warns(TemplateWarning, match=r"2 of 3 rows hold a template already \('### Question:'\)"):
         tokenize(tiny_tokenizer, data)
     with warnings.catch_warnings():
-        warnings.simplefilter("error", FrameWarning)
+        warnings.simplefilter("error", TemplateWarning)
         tokenize(tiny_tokenizer, data, template=NOTHING)
 
 
 def test_the_way_out_trains_without_a_word(tmp_path, tiny_model, tiny_tokenizer):
     save_model(tiny_model, tiny_tokenizer, tmp_path / "base")
-    row = {"question": framed(QUESTION_ANSWER)[0]["content"], "answer": "So."}
+    row = {"question": laid_out(QUESTION_ANSWER)[0]["content"], "answer": "So."}
     (tmp_path / "rows.jsonl").write_text((json.dumps(row) + "\n") * 4, encoding="utf-8")
     values = {
         "model": {"name": str(tmp_path / "base")},
         "data": {"source": str(tmp_path / "rows.jsonl"), "validation_share": 0},
         "train": {"max_steps": 1, "batch_size": 2},
     }
-    with pytest.warns(FrameWarning, match="4 of 4 rows"):
+    with pytest.warns(TemplateWarning, match="4 of 4 rows"):
         train(FinetuneConfig.from_dict(values), tmp_path / "twice")
-    values["data"]["frame"] = {"before_user": "", "before_assistant": ""}
+    values["data"]["custom_template"] = {"before_user": "", "before_assistant": ""}
     with warnings.catch_warnings():
-        warnings.simplefilter("error", FrameWarning)
+        warnings.simplefilter("error", TemplateWarning)
         train(FinetuneConfig.from_dict(values), tmp_path / "once")
     shown = CliRunner().invoke(cli.app, ["data", str(tmp_path / "rows.jsonl"), "--json"])
     assert shown.exit_code == 1
-    assert "two frames" in [fault["kind"] for fault in json.loads(shown.stdout)["faults"]]
+    assert "two templates" in [fault["kind"] for fault in json.loads(shown.stdout)["faults"]]

@@ -7,7 +7,16 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoConfig, GPTNeoXConfig, LlamaConfig
 
 from ftlib.errors import AdapterWarning, ModelError
-from ftlib.models.trainable import PARTS, add_lora, blocks, count_parameters, freeze, linear_layers, merge_lora, part_of
+from ftlib.models.trainable import (
+    MODULE_KINDS,
+    add_lora,
+    blocks,
+    count_parameters,
+    freeze,
+    linear_layers,
+    merge_lora,
+    module_kind,
+)
 from tests.families import families, tiny_causal
 
 SMALL = {
@@ -49,9 +58,9 @@ def trainable(model):
 def test_every_weight_belongs_to_one_part_and_the_counts_add_up(model):
     counts = count_parameters(model)
     assert counts["all"].total == sum(p.numel() for p in model.parameters())
-    assert sum(counts[part].total for part in PARTS) == counts["all"].total
-    for part in ("embeddings", "norms", "attention", "feed_forward"):
-        assert counts[part].total > 0
+    assert sum(counts[kind].total for kind in MODULE_KINDS) == counts["all"].total
+    for kind in ("embeddings", "norms", "attention", "feed_forward"):
+        assert counts[kind].total > 0
 
 
 def test_counts_by_hand_of_a_llama():
@@ -64,10 +73,10 @@ def test_counts_by_hand_of_a_llama():
 
 
 def test_freezing_a_part_leaves_the_others(model):
-    for part in ("embeddings", "norms", "attention", "feed_forward"):
-        freeze(model, [part])
+    for kind in ("embeddings", "norms", "attention", "feed_forward"):
+        freeze(model, [kind])
         names = {name for name, _ in model.named_parameters()}
-        assert names - trainable(model) == {name for name in names if part_of(model, name) == part}
+        assert names - trainable(model) == {name for name in names if module_kind(model, name) == kind}
 
 
 def test_layers_to_keep_stay_whole(model):
@@ -80,7 +89,7 @@ def test_layers_to_keep_stay_whole(model):
 
 
 def test_a_pattern_freezes_and_one_that_matches_nothing_is_an_error(model):
-    name = next(name for name, _ in model.named_parameters() if part_of(model, name) == "attention")
+    name = next(name for name, _ in model.named_parameters() if module_kind(model, name) == "attention")
     freeze(model, patterns=[name])
     assert name not in trainable(model)
     with pytest.raises(ModelError, match=r"'transformer\.h\.0\.wrong' matches no parameter; names look like"):
@@ -90,8 +99,8 @@ def test_a_pattern_freezes_and_one_that_matches_nothing_is_an_error(model):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"parts": ["heads"]}, "unknown part 'heads'; expected one of embeddings"),
-        ({"parts": ["norms"], "keep_layers": [3]}, "layer 3 doesn't exist: the model has the layers 0 to 2"),
+        ({"modules": ["heads"]}, "unknown kind of module 'heads'; expected one of embeddings"),
+        ({"modules": ["norms"], "keep_layers": [3]}, "layer 3 doesn't exist: the model has the layers 0 to 2"),
         ({"patterns": ["*"]}, "every weight would be frozen"),
     ],
 )
@@ -164,12 +173,12 @@ def test_lora_on_the_blocks_trains_every_matrix_or_says_which_it_leaves_out(fami
     assert trained
     assert all(".lora_" in name for name in trained)
     named = {pattern for one in said for pattern in re.findall(r"[\w.]+\.\*\.[\w.*]*\w", str(one.message))}
-    places = {name.split(".lora_")[0].removeprefix("base_model.model.") for name in trained}
+    with_adapter = {name.split(".lora_")[0].removeprefix("base_model.model.") for name in trained}
     for matrix in layers:
-        assert matrix in places or re.sub(r"\.\d+\.", ".*.", matrix) in named
+        assert matrix in with_adapter or re.sub(r"\.\d+\.", ".*.", matrix) in named
     for stack in stacks:
         module = stack.rsplit(".", 1)[0]
-        assert {module, f"{module}.base_layer"} & places or re.sub(r"\.\d+\.", ".*.", stack) in named
+        assert {module, f"{module}.base_layer"} & with_adapter or re.sub(r"\.\d+\.", ".*.", stack) in named
     if family in ("mixtral", "qwen3_moe", "gpt_oss"):
         assert any("experts" in name for name in named)
 
@@ -177,9 +186,9 @@ def test_lora_on_the_blocks_trains_every_matrix_or_says_which_it_leaves_out(fami
 def test_a_mixtures_experts_belong_to_the_feed_forward_part():
     for family in ("mixtral", "qwen3_moe", "granitemoe", "phimoe", "deepseek_v3", "gpt_oss"):
         model = tiny_causal(family)
-        parts = {name: part_of(model, name) for name in _stacked(model)}
-        assert set(parts.values()) <= {"feed_forward"}, family
-        assert part_of(model, "lm_head.weight") == "other"
+        kinds = {name: module_kind(model, name) for name in _stacked(model)}
+        assert set(kinds.values()) <= {"feed_forward"}, family
+        assert module_kind(model, "lm_head.weight") == "other"
 
 
 def test_a_model_without_attention_says_so():

@@ -19,6 +19,6 @@ def test_steps_are_those_of_a_model_of_this_size_and_repeat(tiny_model):
     assert 3.8 * weights_bytes < first.peak_bytes < 8 * weights_bytes  # weights, gradients, two numbers of AdamW
 
 
-def test_a_trial_that_fails_says_why(tiny_model):
-    with pytest.raises(TrainingError, match=r"the trial steps failed: .*NaN_like"):
+def test_steps_that_fail_say_why(tiny_model):
+    with pytest.raises(TrainingError, match=r"the measured steps failed: .*NaN_like"):
         try_steps(tiny_model.config, ROWS, **STEPS, NaN_like=1)

@@ -1,4 +1,4 @@
-"""Does a text hold a template's frame already? Then a template would put a second one around it."""
+"""Does a text hold a template's markup already? Then a template would put a second one around it."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ _ANSWERS = "answer|a|response|assistant|output|bot|chatbot|ai|gpt|completion|mod
 _WAITS = re.compile(rf"\s<?(?:{_ANSWERS})>? ?:\Z", re.IGNORECASE)
 _ANSWERED = re.compile(rf"<?(?:{_ANSWERS})>? ?:\s", re.IGNORECASE)
 _ASKED = re.compile(rf"(?:^|\n|[.!?] )\s*(<?(?:{_ASKS})>? ?:)\s", re.IGNORECASE)
-# The headings of a frame, however they are spelt (###Question:, ### question, ### 指令), and other families' tokens.
+# The headings of a template, however they are spelt (###Question:, ### question, ### 指令), and other families' tokens.
 _HEADING = r"#{2,} ?(?:%s)(?: ?[:\uff1a]|(?=\n|$))"
-_ASKING = re.compile(
+_QUESTION = re.compile(
     _HEADING
     % f"{_ASKS}|system|指令|问题"
     + r"|<\|\w+\|>|<\uff5c\w+\uff5c>|\[\|\w+\|\]|<reserved_\d+>|\[gMASK\]|\[Round \d+\]|GPT4 Correct User:"
     r"|Below (?:is|are) (?:an? |some )?(?:instruction|question|request|conversation)s?\b(?=.*?#{2,} ?\w)",
     re.IGNORECASE | re.DOTALL,
 )
-_ANSWERING = re.compile(_HEADING % f"{_ANSWERS}|回答" + r"|<\|assistant\|>", re.IGNORECASE)
+_ANSWER = re.compile(_HEADING % f"{_ANSWERS}|回答" + r"|<\|assistant\|>", re.IGNORECASE)
 _WAITING = re.compile(r"\n(" + _HEADING % f"{_ANSWERS}|回答" + r"|#{3,}$)\Z", re.IGNORECASE)
 _TAIL = 40
 _ENDED = re.compile(r"(?:<\|(?:\w*end\w*|eot\w*|eom\w*|return)\|>|</s>|<eos>|\[\|endofturn\|\])\Z", re.IGNORECASE)
@@ -77,11 +77,11 @@ _ENDS = (
 _BEGINNINGS = ("<s>", "<bos>", "<|begin_of_text|>", "<BOS_TOKEN>", "<\uff5cbegin\u2581of\u2581sentence\uff5c>")
 
 
-class FrameFinder:
-    """Looks for the frame of a template, or of a well-known one, in the texts of a conversation.
+class MarkupFinder:
+    """Looks for the markup of a template, or of a well-known one, in the texts of a conversation.
 
     Args:
-        template: The one that is to be put around the texts. One that adds nothing but space is no second frame.
+        template: The one that is to be put around the texts. One that adds nothing but space is no second template.
     """
 
     def __init__(self, template: Template) -> None:
@@ -91,10 +91,10 @@ class FrameFinder:
         self._behind = (*_BEHIND, *between)
 
     def find(self, messages: Sequence[Message]) -> str:
-        r"""Return a piece of a frame that one of the texts begins or ends with, or nothing.
+        r"""Return the markup that one of the texts begins or ends with, or nothing.
 
         >>> from ftlib.text.templates import QUESTION_ANSWER
-        >>> FrameFinder(QUESTION_ANSWER).find([user("### Question:\nWhy?\n\n### Answer:"), assistant("So.")])
+        >>> MarkupFinder(QUESTION_ANSWER).find([user("### Question:\nWhy?\n\n### Answer:"), assistant("So.")])
         '### Question:'
         """
         if not self._adds:
@@ -105,11 +105,11 @@ class FrameFinder:
 
     def _in(self, text: str, role: str) -> str:
         if role == "assistant":
-            return _first(text, begins=self._behind, ends=_ENDS) or _found(_ANSWERING.match(text), _ended(text))
+            return _first(text, begins=self._behind, ends=_ENDS) or _found(_ANSWER.match(text), _ended(text))
         if role != "user":
-            return _first(text, begins=self._front, ends=()) or _found(_ASKING.match(text))
+            return _first(text, begins=self._front, ends=()) or _found(_QUESTION.match(text))
         known = _first(text, begins=self._front, ends=self._behind)
-        return known or _found(_ASKING.match(text), _waiting(text)) or _pair(text)
+        return known or _found(_QUESTION.match(text), _waiting(text)) or _pair(text)
 
 
 def _found(*matches: re.Match[str] | None) -> str:

@@ -10,7 +10,7 @@ import pytest
 from ftlib.errors import TrainingError
 from ftlib.models.loading import save_model
 from ftlib.training.config import FinetuneConfig
-from ftlib.training.distributed import Team, make_team
+from ftlib.training.distributed import Processes, find_processes
 from ftlib.training.run import read_metrics, train
 from tests.waiting import HUNG_SECONDS
 
@@ -58,10 +58,10 @@ def test_two_processes_give_the_curve_of_one(tmp_path, settings, engine):
 
 def test_alone_all_micro_batches_are_ones_own(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    team = make_team(4, "cpu")
-    assert type(team) is Team
-    assert list(team.share) == [0, 1, 2, 3]
-    assert team.add(1.5, 2) == [1.5, 2]
+    processes = find_processes(4, "cpu")
+    assert type(processes) is Processes
+    assert list(processes.share) == [0, 1, 2, 3]
+    assert processes.add(1.5, 2) == [1.5, 2]
 
 
 @pytest.mark.slow
