@@ -41,7 +41,7 @@ class Chapter:
 
     @property
     def name(self) -> str:
-        """Its file's name without the ending, such as ``02_pretraining``."""
+        """Its file's name without the ending, such as ``03_pretraining``."""
         return self.path.stem
 
     def answers_to(self, word: str) -> bool:

@@ -13,7 +13,7 @@ from types import TracebackType
 import psutil
 
 GIB = 2**30
-CHAPTER_BYTES = 5 * GIB // 2  # what chapter 7, the largest, takes with its kernel
+CHAPTER_BYTES = 5 * GIB // 2  # what chapter 8, the largest, takes with its kernel
 CGROUP = Path("/sys/fs/cgroup")
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = ROOT / "constraints.txt"
 # Data that the library ships; configurations, BLEU and tracking; a table of several models and a server.
-CHAPTERS = ("04", "08", "11")
+CHAPTERS = ("04", "09", "12")
 OWN = ("FTLIB_", "PYTHON", "VIRTUAL_ENV", "JUPYTER_")
 
 

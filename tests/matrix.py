@@ -1,4 +1,4 @@
-"""Run the tests that depend on transformers, and chapter 7, against several of its releases.
+"""Run the tests that depend on transformers, and chapter 8, against several of its releases.
 
 Each release gets an environment of its own in ``.matrix/``, made once and again whenever its list of packages changes;
 ``pinned`` is the environment that runs this file.
@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LISTS = ROOT / "tests" / "matrix"
 PINNED = "pinned"
 TESTS = ("arguments", "compat", "throughput", "utilities", "engines", "loop", "smollm2")
-CHAPTER = "chapters/07_training_pythia_70m.ipynb"
+CHAPTER = "chapters/08_training_pythia_70m.ipynb"
 # Warnings of old releases can't be mended here, so they are no errors here.
 PYTEST = ("-m", "pytest", "-q", "-o", "addopts=", "-o", "filterwarnings=default", "-p", "no:cacheprovider")
 ONLY_ITS_ENGINES = ("-k", "not trl and not lightning")  # TRL and Lightning have releases of their own
@@ -122,7 +122,7 @@ def main() -> None:
         if not chosen.no_chapter:
             # Other releases hold other copies of the logits, say: there only the chapter's own asserts count.
             outputs = "--nbval" if release == PINNED else "--nbval-lax"
-            results.append(outcome_of(release, "chapter 7", [python, *PYTEST, outputs, *NBVAL, CHAPTER], console))
+            results.append(outcome_of(release, "chapter 8", [python, *PYTEST, outputs, *NBVAL, CHAPTER], console))
     if chosen.prepare:
         return
     table = Table("transformers", "what", "outcome", "seconds")

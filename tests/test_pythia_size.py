@@ -1,4 +1,4 @@
-"""The path of chapter 7 at Pythia-70M's real size, with random weights, offline."""
+"""The path of chapter 8 at Pythia-70M's real size, with random weights, offline."""
 
 import math
 import os
@@ -18,7 +18,7 @@ from tests.conftest import TINY
 
 @pytest.mark.slow
 def test_three_training_steps_at_pythia_70m_size(tiny_tokenizer):
-    """The steps of chapter 7 with the full architecture; its speed and memory don't depend on what it knows."""
+    """The steps of chapter 8 with the full architecture; its speed and memory don't depend on what it knows."""
     config = architecture("EleutherAI/pythia-70m")
     model = AutoModelForCausalLM.from_config(config)
     assert model.num_parameters() == estimate(config).parameters == 70_426_624

@@ -70,7 +70,7 @@ def find_leaks(
     >>> find_leaks(rows, rows)
     [Leak(test_row=0, train_row=0, likeness=1.0)]
 
-    Taught in: chapters/05_instruction_dataset.ipynb
+    Taught in: chapters/06_instruction_dataset.ipynb
     """
     if not 0 < threshold <= 1:
         raise DataError(f"threshold must be above 0 and at most 1, not {threshold}")

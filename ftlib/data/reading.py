@@ -172,7 +172,7 @@ def load_conversations(
     >>> load_conversations("faq", split="test")[0]["messages"][0]["role"]
     'user'
 
-    Taught in: chapters/07_training_pythia_70m.ipynb
+    Taught in: chapters/08_training_pythia_70m.ipynb
     """
     name, rows = _chosen(source, format, split, on_error)
     if streaming:

@@ -84,7 +84,7 @@ def architecture(name: str | Path) -> PretrainedConfig:
     >>> architecture("EleutherAI/pythia-70m").hidden_size
     512
 
-    Taught in: chapters/07_training_pythia_70m.ipynb
+    Taught in: chapters/08_training_pythia_70m.ipynb
     """
     known = _known()
     named = SMOLLM2_HUB_ID if str(name) == SMOLLM2 else str(name)  # what it needs is known without its packages
@@ -179,7 +179,7 @@ def estimate(
     >>> round(need.peak.total / 2**30, 2)
     2.61
 
-    Taught in: chapters/07_training_pythia_70m.ipynb
+    Taught in: chapters/08_training_pythia_70m.ipynb
     """
     rank = 1 if lora_rank is None else lora_rank
     _check(batch_size=batch_size, accumulation_steps=accumulation_steps, steps=steps, lora_rank=rank)

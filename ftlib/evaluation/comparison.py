@@ -92,7 +92,7 @@ def evaluate(
             too few answers, or there is no such score.
         PromptTooLongError: A question and its answer don't fit into a model's context.
 
-    Taught in: chapters/11_base_tuned_hosted.ipynb
+    Taught in: chapters/12_base_tuned_hosted.ipynb
     """
     asked = _questions(rows)
     chosen = choose_scores(list(asked["reference"]), scores)

@@ -65,7 +65,7 @@ def bootstrap(statistics: Array, finish: Finish = mean, *, seed: int = 0, resamp
     >>> bootstrap(np.array([[1.0], [1.0], [1.0]]))
     Interval(value=1.0, low=1.0, high=1.0)
 
-    Taught in: chapters/11_base_tuned_hosted.ipynb
+    Taught in: chapters/12_base_tuned_hosted.ipynb
     """
     rows = _counted(statistics)
     value = float(finish(statistics.sum(0), rows))
@@ -96,7 +96,7 @@ def paired_test(
     >>> paired_test(np.array([[0.0], [1.0]]), np.array([[0.0], [1.0]]))
     PairedTest(difference=0.0, low=0.0, high=0.0, p_value=1.0)
 
-    Taught in: chapters/11_base_tuned_hosted.ipynb
+    Taught in: chapters/12_base_tuned_hosted.ipynb
     """
     rows = _counted(first)
     if first.shape != second.shape:

@@ -40,7 +40,7 @@ def summed_target_loss(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, in
     Raises:
         DataError: Rows are packed, and the model mixes them.
 
-    Taught in: chapters/10_four_trainers.ipynb
+    Taught in: chapters/11_four_trainers.ipynb
     """
     logits, targets = target_logits(model, batch)
     return nn.functional.cross_entropy(logits.float(), targets, reduction="sum"), len(targets)
@@ -59,7 +59,7 @@ def answer_loss(model: Any, batches: Iterable[dict[str, Tensor]]) -> float:
     Raises:
         DataError: The batches hold no target.
 
-    Taught in: chapters/03_instruction_tuning.ipynb
+    Taught in: chapters/05_instruction_tuning.ipynb
     """
     was_training = model.training
     model.eval()
@@ -89,7 +89,7 @@ def token_accuracy(model: Any, batches: Iterable[dict[str, Tensor]]) -> float:
     Raises:
         DataError: The batches hold no target.
 
-    Taught in: chapters/12_metrics_that_lie.ipynb
+    Taught in: chapters/13_metrics_that_lie.ipynb
     """
     was_training = model.training
     model.eval()
@@ -114,7 +114,7 @@ def perplexity(loss: float) -> float:
     >>> round(perplexity(math.log(4096)))
     4096
 
-    Taught in: chapters/02_pretraining.ipynb
+    Taught in: chapters/03_pretraining.ipynb
     """
     try:
         return math.exp(loss)
@@ -136,7 +136,7 @@ def bits_per_byte(loss: float, *, tokens: int, text_bytes: int) -> float:
     >>> bits_per_byte(math.log(2), tokens=8, text_bytes=4)
     2.0
 
-    Taught in: chapters/02_pretraining.ipynb
+    Taught in: chapters/03_pretraining.ipynb
     """
     return loss / math.log(2) * tokens / text_bytes
 
@@ -162,7 +162,7 @@ def rouge_l(predictions: Sequence[str], references: Sequence[str]) -> list[float
     >>> rouge_l(["今天天气好"], ["今天天气很好"])
     [0.9090909090909091]
 
-    Taught in: chapters/07_training_pythia_70m.ipynb
+    Taught in: chapters/08_training_pythia_70m.ipynb
     """
     check_pairs(predictions, references)
     scorer = RougeScorer(["rougeL"], tokenizer=_AnyScript())
@@ -194,7 +194,7 @@ def exact_match(predictions: Sequence[str], references: Sequence[str]) -> list[f
     >>> exact_match(["A piece of text", "ids", "2 < 3"], ["a piece of  text.", "Ids, and a mask", "2 > 3"])
     [1.0, 0.0, 0.0]
 
-    Taught in: chapters/12_metrics_that_lie.ipynb
+    Taught in: chapters/13_metrics_that_lie.ipynb
     """
     check_pairs(predictions, references)
     return [float(comparable(one) == comparable(other)) for one, other in zip(predictions, references, strict=True)]

@@ -58,7 +58,7 @@ def why_not(provider: str, api_key: str | None = None) -> str | None:
 
     >>> why_not("local")
 
-    Taught in: chapters/11_base_tuned_hosted.ipynb
+    Taught in: chapters/12_base_tuned_hosted.ipynb
     """
     remedy = missing_key(get_provider(provider), api_key)
     return f"not run: {remedy}" if remedy else None
@@ -135,7 +135,7 @@ def ask(
         DataError: A prompt or argument can't be used.
         MissingExtraError: The provider's client isn't installed.
 
-    Taught in: chapters/11_base_tuned_hosted.ipynb
+    Taught in: chapters/12_base_tuned_hosted.ipynb
     """
     key = hidden(api_key)
     del api_key  # an error's traceback may show the variables of its functions

@@ -94,7 +94,7 @@ def local_server(
             is Windows.
         ConfigError: The name can't be used.
 
-    Taught in: chapters/11_base_tuned_hosted.ipynb
+    Taught in: chapters/12_base_tuned_hosted.ipynb
     """
     _check_installed()
     name = _short_name(model) if name is None else _checked_name(name)

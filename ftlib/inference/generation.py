@@ -65,7 +65,7 @@ def generate(
         PromptTooLongError: A prompt and its answer don't fit into the model's context.
         ConfigError: A number is out of its range.
 
-    Taught in: chapters/02_pretraining.ipynb
+    Taught in: chapters/03_pretraining.ipynb
     """
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
     encoded = encode_prompts(tokenizer, prompts)
@@ -97,7 +97,7 @@ def answer(
     Raises:
         DataError: The template has no place for a message of a conversation.
 
-    Taught in: chapters/07_training_pythia_70m.ipynb
+    Taught in: chapters/08_training_pythia_70m.ipynb
     """
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
     template = template or template_of(tokenizer)

@@ -68,7 +68,7 @@ def load_model(
     >>> model.config.vocab_size, tokenizer.pad_token
     (4096, '<|padding|>')
 
-    Taught in: chapters/02_pretraining.ipynb
+    Taught in: chapters/03_pretraining.ipynb
     """
     if dtype not in get_args(Dtype):
         raise ModelError(f"unknown dtype {dtype!r}; {one_of(dtype, get_args(Dtype))}")
@@ -143,7 +143,7 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
     Raises:
         ModelError: The folder holds a model already, and nothing is overwritten; or it can't be written.
 
-    Taught in: chapters/07_training_pythia_70m.ipynb
+    Taught in: chapters/08_training_pythia_70m.ipynb
     """
     try:
         place = check_folder(folder)

@@ -23,7 +23,7 @@ def load_tokenizer(name: str | Path = "auto") -> PreTrainedTokenizerBase:
     >>> load_tokenizer("nano")("padding")["input_ids"] != []
     True
 
-    Taught in: chapters/12_metrics_that_lie.ipynb
+    Taught in: chapters/13_metrics_that_lie.ipynb
     """
     place = resolve_name(name)
     try:

@@ -139,7 +139,7 @@ def harvest(names: Iterable[str], *, min_characters: int = MIN_CHARACTERS) -> tu
     Raises:
         DataError: A package is not installed.
 
-    Taught in: chapters/02_pretraining.ipynb
+    Taught in: chapters/03_pretraining.ipynb
     """
     documents: list[str] = []
     sources: list[Source] = []

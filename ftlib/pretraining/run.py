@@ -1,6 +1,6 @@
 """Pretraining from random weights: windows of text, two optimizers, checkpoints and resume.
 
-The same functions run at toy size in the tests and in chapter 2, and at full size for nano
+The same functions run at toy size in the tests and in chapter 3, and at full size for nano
 (:mod:`ftlib.pretraining.nano`).
 """
 
@@ -131,7 +131,7 @@ def held_out_loss(model: nn.Module, tokens: np.ndarray, context: int, *, max_win
     Raises:
         DataError: There are fewer tokens than one window.
 
-    Taught in: chapters/02_pretraining.ipynb
+    Taught in: chapters/03_pretraining.ipynb
     """
     windows = (len(tokens) - 1) // context
     if windows == 0:
@@ -180,7 +180,7 @@ def pretrain(
         DataError: There is less training text than one window.
         ModelError: The run folder belongs to another recipe.
 
-    Taught in: chapters/02_pretraining.ipynb
+    Taught in: chapters/03_pretraining.ipynb
     """
     if len(train_tokens) <= recipe.context:
         raise DataError(f"{len(train_tokens)} training tokens are less than one window of {recipe.context}")

@@ -157,7 +157,7 @@ def tokenize_and_split(
         DataError: As :func:`tokenize`; or ``test_size`` leaves a side empty; or a prompt is on both sides and
             ``on_leak`` is ``"raise"``; or the dictionary holds something else than expected.
 
-    Taught in: chapters/07_training_pythia_70m.ipynb
+    Taught in: chapters/08_training_pythia_70m.ipynb
     """
     if on_leak not in ("warn", "raise"):
         raise DataError(f"on_leak must be 'warn' or 'raise', not {on_leak!r}")

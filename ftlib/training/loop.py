@@ -68,7 +68,7 @@ def finetune(
         ConfigError: The optimizer is unknown, or SGD without a learning rate.
         TrainingError: The loss is no number any more.
 
-    Taught in: chapters/07_training_pythia_70m.ipynb
+    Taught in: chapters/08_training_pythia_70m.ipynb
     """
     check_rows(rows, max_steps=max_steps, batch_size=batch_size, accumulation_steps=accumulation_steps)
     rows = with_targets(rows)

@@ -55,7 +55,7 @@ def try_steps(
     Raises:
         TrainingError: The process failed; the message holds the last line of what it said.
 
-    Taught in: chapters/07_training_pythia_70m.ipynb
+    Taught in: chapters/08_training_pythia_70m.ipynb
     """
     asked: dict[str, Any] = {"config": config.to_dict(), "device": check_device(device), "arguments": arguments}
     asked["pad_token_id"] = pad_token_id

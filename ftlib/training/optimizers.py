@@ -135,7 +135,7 @@ def schedule(number: int, warmup_steps: int, max_steps: int, kind: ScheduleName 
     >>> [round(schedule(number, 2, 6), 2) for number in range(1, 7)]
     [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
 
-    Taught in: chapters/07_training_pythia_70m.ipynb
+    Taught in: chapters/08_training_pythia_70m.ipynb
     """
     if kind not in get_args(ScheduleName):
         raise ConfigError(f"unknown schedule {kind!r}; {one_of(kind, get_args(ScheduleName))}")
