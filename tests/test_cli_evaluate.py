@@ -11,7 +11,7 @@ from ftlib import cli
 from ftlib.cli import completion
 from ftlib.cli.evaluate import _rows
 from ftlib.errors import ColumnWarning, DataError
-from ftlib.evaluation.json_scores import make_json_scores
+from ftlib.evaluation.json_answers import make_json_scores
 from ftlib.evaluation.scores import LOSS_SCORES, SCORES
 from ftlib.inference.generation import answer
 from ftlib.models.loading import load_model

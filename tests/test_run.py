@@ -438,7 +438,7 @@ def test_a_skipped_step_is_noted_and_read_and_the_scale_goes_on(tmp_path, config
         original(self, *arguments, **{**named, "init_scale": 2.0**40})
 
     monkeypatch.setattr(torch.amp.GradScaler, "__init__", begins_too_high)
-    monkeypatch.setattr(prepare, "_precision", lambda wanted, device: wanted)
+    monkeypatch.setattr(prepare, "choose_precision", lambda wanted, device: wanted)
     settings = config(train={"precision": "float16", "max_steps": 3}, checkpoint={"every_steps": 1})
     with pytest.raises(StoppedError):
         train(settings, tmp_path / "run", on_step=_stop_after(1))

@@ -289,7 +289,7 @@ TRAINING = (
     ),
     Trouble(
         "float16 needs a graphics card: on this processor it becomes bfloat16",
-        "UserWarning: train.precision float16 needs a graphics card: on this processor it becomes bfloat16",
+        "UserWarning: precision float16 needs a graphics card: on this processor it becomes bfloat16",
         cause="A processor can't train in float16: its numbers leave their small range too easily.",
         cure="Nothing has to be done. To say what is meant, also for later:",
         provoke="""

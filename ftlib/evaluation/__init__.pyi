@@ -21,6 +21,7 @@ from .comparison import (
 )
 from .confidence import bootstrap as bootstrap
 from .confidence import paired_test as paired_test
+from .json_answers import json_scores as json_scores
 from .metrics import (
     answer_loss as answer_loss,
 )

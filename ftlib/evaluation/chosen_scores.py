@@ -12,7 +12,7 @@ import pandas as pd
 
 from ftlib.errors import DataError
 from ftlib.evaluation.confidence import Interval, bootstrap
-from ftlib.evaluation.json_scores import make_json_scores, mostly_objects
+from ftlib.evaluation.json_answers import make_json_scores, mostly_objects
 from ftlib.evaluation.scores import LOSS_COLUMNS, LOSS_SCORES, SCORES, LossScore, Score
 from ftlib.nearest import one_of
 
@@ -34,7 +34,7 @@ def choose_scores(references: Sequence[str], names: Sequence[str] | None) -> Sco
     Args:
         references: The right answers.
         names: Of :data:`ftlib.evaluation.scores.SCORES`, of :data:`ftlib.evaluation.scores.LOSS_SCORES`, or of
-            :func:`ftlib.evaluation.json_scores.json_scores`.
+            :func:`ftlib.evaluation.json_answers.json_scores`.
 
     Raises:
         DataError: There is no such score, or it is one of JSON and the right answers are something else.

@@ -80,7 +80,7 @@ def evaluate(
         batch_size: Questions computed at once.
         scores: Names of the scores to work out: of :data:`ftlib.evaluation.scores.SCORES`, of
             :data:`ftlib.evaluation.scores.LOSS_SCORES` (without any of them there is no second pass over the answers),
-            or of :func:`ftlib.evaluation.json_scores.json_scores`. Default: all, those of JSON where the right answers
+            or of :func:`ftlib.evaluation.json_answers.json_scores`. Default: all, those of JSON where the right answers
             are objects.
         on_done: Called with a model's name, the questions that it has answered, and how many there are.
 

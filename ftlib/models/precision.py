@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import warnings
 from typing import Literal, NamedTuple
 
 import torch
@@ -12,6 +13,9 @@ import torch
 _WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
 _X86 = ("x86_64", "amd64", "x86", "i386", "i686")
 _AMPERE = 8  # the generation of NVIDIA's cards that began to multiply bfloat16
+
+Precision = Literal["float32", "bfloat16", "float16"]
+WantedPrecision = Literal["float32", "bfloat16", "float16", "mixed", "auto"]
 
 
 class BestPrecision(NamedTuple):
@@ -37,10 +41,40 @@ def best_precision(device: torch.device | str = "cpu") -> BestPrecision:
     kind = torch.device(device).type
     if kind == "cpu":
         return _of_processor()
-    if kind == "cuda" and (torch.version.hip or torch.cuda.get_device_capability(device)[0] >= _AMPERE):
+    if kind == "cuda" and (torch.version.hip or _multiplies_bfloat16(torch.device(device))):
         return BestPrecision("bfloat16", "this graphics card multiplies bfloat16")
     name = "this graphics card" if kind == "cuda" else f"the device {kind}"
     return BestPrecision("float32", f"{name} isn't known to multiply bfloat16 faster")
+
+
+def choose_precision(wanted: WantedPrecision, device: torch.device | str) -> Precision:
+    """Turn what was asked for into what matrices are multiplied in on a device.
+
+    Args:
+        wanted: A type; ``"mixed"``: the half precision that the device has (float16 on older graphics cards);
+            ``"auto"``: what :func:`best_precision` chooses.
+        device: Where the model is.
+
+    Returns:
+        As asked. On a processor, which has no float16, bfloat16 in its place, with a warning.
+
+    >>> choose_precision("mixed", "cpu")
+    'bfloat16'
+    """
+    device = torch.device(device)
+    if wanted == "auto":
+        return best_precision(device).name
+    if wanted == "mixed":
+        return "bfloat16" if device.type != "cuda" or _multiplies_bfloat16(device) else "float16"
+    if wanted == "float16" and device.type == "cpu":
+        message = "precision float16 needs a graphics card: on this processor it becomes bfloat16"
+        warnings.warn(message, UserWarning, stacklevel=3)
+        return "bfloat16"
+    return wanted
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    return torch.cuda.get_device_capability(device)[0] >= _AMPERE
 
 
 def _of_processor() -> BestPrecision:

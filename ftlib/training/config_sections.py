@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from ftlib.evaluation.scores import LOSS_SCORES, SCORES, LossScore, Score
+from ftlib.models.precision import WantedPrecision
 from ftlib.models.trainable import ModuleKind
 from ftlib.text.templates import TextTemplate
 from ftlib.training.changes import with_new_names
@@ -16,7 +17,6 @@ from ftlib.training.job import BatchOrder
 from ftlib.training.optimizers import OptimizerName, ScheduleName
 
 Dtype = Literal["float32", "bfloat16"]
-Precision = Literal["float32", "bfloat16", "float16", "mixed", "auto"]
 Monitor = Literal["eval_loss", "loss", "token_accuracy", "bleu", "rouge_l"]
 
 
@@ -167,7 +167,7 @@ class TrainSection(Section):
     """The same as a share of all steps (0 to 1); instead of `warmup_steps`."""
     max_gradient_norm: float = Field(1.0, gt=0, allow_inf_nan=True)
     """Longer gradients are shortened to this length; `.inf`: never."""
-    precision: Precision = "float32"
+    precision: WantedPrecision = "float32"
     """What matrices are multiplied in: float32 (nothing is cast), bfloat16, float16 (a graphics card's; a processor
     takes bfloat16 instead), mixed (the one of the two that is the device's own), or auto (bfloat16 where the device has
     instructions for it, and else float32). The weights keep their `model.dtype`."""

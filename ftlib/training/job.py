@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from datasets import Dataset
 from ftlib.errors import DataError, TrainingError
 from ftlib.evaluation.metrics import answer_loss
+from ftlib.models.precision import Precision
 from ftlib.models.target_logits import score_targets
 from ftlib.text.batches import length_batches, pad_batch, padded_batches
 from ftlib.text.tokenization import IGNORED
 from ftlib.training.checks import check_rows
 from ftlib.training.own_loss import auxiliary_weight
 
-Precision = Literal["float32", "bfloat16", "float16"]
 BatchOrder = Literal["by_length", "shuffled", "as_given"]
 STEP_TARGETS = "step_targets"
 _SKIPPED_AT_MOST = 20  # the scaler begins at 2 ** 16 and halves: after so many steps scaling isn't the cause

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from datasets import Dataset
 from ftlib.argument_checks import tokenizer_before_data
+from ftlib.models.precision import WantedPrecision, choose_precision
 from ftlib.text.special_tokens import padding
 from ftlib.training.checks import check_fit, check_rows, with_targets
 from ftlib.training.distributed import Processes, find_processes
@@ -33,6 +34,7 @@ def finetune(
     optimizer: OptimizerName = "adamw",
     weight_decay: float = 0.01,
     max_gradient_norm: float = 1.0,
+    precision: WantedPrecision = "float32",
     eval_rows: Dataset | None = None,
     eval_every: int = 0,
     seed: int = 0,
@@ -55,6 +57,8 @@ def finetune(
         optimizer: ``"adamw"``, ``"muon"`` (nano was pretrained with it), ``"adafactor"`` or ``"sgd"``.
         weight_decay: Decoupled weight decay.
         max_gradient_norm: Longer gradients are shortened to this length.
+        precision: What matrices are multiplied in, weights stay as they are; ``"auto"``: bfloat16 where the device has
+            instructions for it, and else float32 (:func:`~ftlib.models.precision.choose_precision`).
         eval_rows: Tokenised rows to measure the loss on.
         eval_every: Steps between two measurements; 0 measures after the last step only.
         seed: Order of the rows, and dropout.
@@ -95,6 +99,7 @@ def finetune(
         learning_rate=rate,
         max_steps=max_steps,
         max_gradient_norm=max_gradient_norm,
+        precision=choose_precision(precision, next(model.parameters()).device),
         evaluate=evaluator(model, eval_rows, pad_token_id=pad_token_id),
         eval_every=eval_every,
         seed=seed,

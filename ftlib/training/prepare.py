@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,21 +17,19 @@ from ftlib.evaluation.metrics import answer_loss, corpus_bleu
 from ftlib.files import read_note
 from ftlib.models.loading import load_model
 from ftlib.models.names import CHECKPOINT_LOST
-from ftlib.models.precision import best_precision
+from ftlib.models.precision import choose_precision
 from ftlib.models.trainable import add_lora, freeze
 from ftlib.text.batches import padded_batches
 from ftlib.training.checkpoints import Checkpoint, checkpoints
 from ftlib.training.checks import check_fit
 from ftlib.training.config import FinetuneConfig
-from ftlib.training.config_sections import Precision as Wanted
 from ftlib.training.distributed import is_main_process, process_count
-from ftlib.training.job import Job, MicroBatches, Precision, check_finite, evaluator
+from ftlib.training.job import Job, MicroBatches, check_finite, evaluator
 from ftlib.training.loop import steps_for_epochs
 from ftlib.training.optimizers import default_learning_rate, make_optimizer, schedule
 from ftlib.training.scores import scores
 
 _STATE = "training_state.json"
-_BFLOAT16_SINCE = (8, 0)  # compute capability of the Ampere cards
 
 
 def other_run(config: FinetuneConfig) -> Checkpoint | None:
@@ -126,7 +123,7 @@ def prepare_job(
         learning_rate=rate,
         max_steps=max_steps,
         max_gradient_norm=section.max_gradient_norm,
-        precision=_precision(section.precision, model.device),
+        precision=choose_precision(section.precision, model.device),
         first_step=first_step,
         seed=section.seed,
     )
@@ -218,17 +215,3 @@ def _batches(config: FinetuneConfig, rows: Dataset, tokenizer: Any, **steps: int
         seed=section.seed,
         **steps,
     )
-
-
-def _precision(wanted: Wanted, device: torch.device) -> Precision:
-    """Turn what a configuration asks for into what is computed in on a device."""
-    if wanted == "auto":
-        return best_precision(device).name
-    if wanted == "mixed":
-        has_bfloat16 = device.type != "cuda" or torch.cuda.get_device_capability(device) >= _BFLOAT16_SINCE
-        return "bfloat16" if has_bfloat16 else "float16"
-    if wanted == "float16" and device.type == "cpu":
-        message = "train.precision float16 needs a graphics card: on this processor it becomes bfloat16"
-        warnings.warn(message, UserWarning, stacklevel=4)
-        return "bfloat16"
-    return wanted

@@ -11,9 +11,9 @@ from datasets import Dataset
 from ftlib.estimate.cards import model_flops_utilization
 from ftlib.estimate.flops import flops_per_token
 from ftlib.estimate.throughput import matrix_product_flops_per_second
+from ftlib.models.precision import Precision
 from ftlib.text.tokenization import IGNORED
 from ftlib.training.distributed import process_count
-from ftlib.training.job import Precision
 
 _GPU_MATRIX = 8192  # a smaller product doesn't keep a graphics card busy
 

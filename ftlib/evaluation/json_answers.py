@@ -27,7 +27,7 @@ VALID, MATCH = "json_valid", "json_match"
 def json_scores(predictions: Sequence[str], references: Sequence[str]) -> dict[str, Interval]:
     """Hold answers against JSON objects, field by field (each score 0 to 1; higher is better).
 
-    What counts as right is said at the top of :mod:`ftlib.evaluation.json_scores`. A field that the answer lacks is
+    What counts as right is said at the top of :mod:`ftlib.evaluation.json_answers`. A field that the answer lacks is
     wrong; one that the reference lacks makes the whole wrong, and no other field.
 
     Args:

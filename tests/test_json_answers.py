@@ -4,7 +4,7 @@ import pytest
 
 from ftlib.errors import DataError
 from ftlib.evaluation.comparison import compare, evaluate, read_json, write_json
-from ftlib.evaluation.json_scores import json_scores, make_json_scores, read_object
+from ftlib.evaluation.json_answers import json_scores, make_json_scores, read_object
 from ftlib.evaluation.page import write_comparison_html, write_html
 
 RIGHT = '{"topic": "defect", "name": null, "order": "60417"}'
