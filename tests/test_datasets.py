@@ -126,8 +126,8 @@ def test_simple_rules_find_names_and_orders_as_often_as_the_card_says():
 def test_the_second_reader_agrees_as_the_card_says():
     second = {row.pop("id"): row for row in rows_of(shipped_datasets() / "support_mail", "second_labels")}
     first = {row["id"]: json.loads(row["completion"]) for row in MAILS["test"]}
-    assert second == first
+    assert [one for one in first if first[one] != second[one]] == ["b115"]
+    assert list(second) == list(first)
     assert all(list(one) == ["topic", "name", "order"] for one in second.values())
     told = " ".join(mail_card().split())
-    assert "All 200 were the same" in told
-    assert "all 100 were the same" in told
+    assert "Of the 100, 99 were the same in all three fields; in `b115`" in told

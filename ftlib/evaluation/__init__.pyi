@@ -47,3 +47,4 @@ from .metrics import (
     token_accuracy as token_accuracy,
 )
 from .scores import SCORES as SCORES
+from .text_metrics import fact_recall as fact_recall

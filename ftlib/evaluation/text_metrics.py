@@ -1,4 +1,4 @@
-"""What can be said of answers without the right ones: are they varied, do they stop, do they refuse?
+"""What a rule can tell of answers: are they varied, do they refuse, do they hold the fact that was asked for?
 
 Each metric says its scale and which direction is better.
 """
@@ -9,8 +9,11 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from nltk.stem.porter import PorterStemmer
+
 from ftlib.argument_checks import at_least, checked, each, one_text
 from ftlib.data.words import QUOTES, words
+from ftlib.evaluation.metrics import check_pairs
 
 _SERVICE = (
     "help|assist|answer|provide|give|offer|share|discuss|comment|advise|recommend|write|produce|generate|create|tell"
@@ -37,6 +40,7 @@ _REFUSAL = re.compile(
     r"\b(discussion|conversation|topic|relevant|questions)\b"
     r"|\bfine-tun\w+ (of )?(a )?language models?\b",
 )
+_SHORT = 3  # letters of words that say little by themselves
 _QUOTED = re.compile(r'"[^"]*"')
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
@@ -76,6 +80,42 @@ def repeats(predictions: Sequence[str], n: int = 4) -> list[float]:
     """
     runs = [_runs(words(text), n) for text in predictions]
     return [float(len(set(each)) < len(each)) for each in runs]
+
+
+@checked(predictions=each(one_text), references=each(one_text), questions=each(one_text))
+def fact_recall(predictions: Sequence[str], references: Sequence[str], questions: Sequence[str]) -> list[float]:
+    """Share of what each reference adds to its question that the answer says, too (0 to 1; higher is better).
+
+    Compared are the stems (Porter, 1980) of words with more than three letters, without those of the question, so that
+    an answer that only repeats the question gets 0. An answer that has half of them mostly holds the fact; how often
+    it does is said in the card of the data set ``faq``. What is false besides is not seen.
+
+    Args:
+        predictions: What the model wrote.
+        references: What is right, one for each.
+        questions: What was asked, one for each.
+
+    Raises:
+        DataError: There are no rows, or not as many of one as of another.
+
+    >>> fact_recall(["It reads tokens.", "What is it?"], ["A model reads tokens"] * 2, ["What does a model do?"] * 2)
+    [1.0, 0.0]
+
+    Taught in: chapters/01_why_finetune.ipynb
+    """
+    check_pairs(predictions, references)
+    check_pairs(questions, references)
+    return [_recall(*one) for one in zip(predictions, references, questions, strict=True)]
+
+
+def _recall(prediction: str, reference: str, question: str) -> float:
+    wanted = _stems(reference) - _stems(question) or _stems(reference)
+    return len(wanted & _stems(prediction)) / len(wanted) if wanted else 0.0
+
+
+def _stems(text: str) -> set[str]:
+    stemmer = PorterStemmer()
+    return {stemmer.stem(word) for word in words(text) if len(word) > _SHORT}
 
 
 @checked(predictions=each(one_text))
