@@ -22,7 +22,7 @@ CHANGES = {
     "lora_chat": FEW,
     "response_only": FEW,
     "sft_freezing_train": (*FEW, "model.use_cache=true"),
-    "support_mail": (*FEW, "model.name=nano", "data.max_length=256"),
+    "support_mail": (*FEW, "model.name=nano", "model.lora.upper_layers=2", "data.max_length=256"),
 }
 
 
@@ -114,13 +114,13 @@ def test_accelerate_reads_its_configurations(name, kind):
     assert read.fsdp_config.get("fsdp_version") == (2 if name == "fsdp2" else None)
 
 
-def test_support_mail_trains_adapters_in_every_block_on_the_mail_alone(ran):
+def test_support_mail_trains_adapters_in_the_upper_blocks_on_the_mail_alone(ran):
     """Asked for with nano; the settings are those of the file."""
     config = FinetuneConfig.from_yaml("support_mail")
     assert (config.model.name, config.train.precision) == ("smollm2", "auto")
     saved = load_file(ran("support_mail").last.folder / "adapter_model.safetensors")
     assert {tensor.shape[0] for name, tensor in saved.items() if "lora_A" in name} == {8}
-    assert len({name.split(".layers.")[1].split(".")[0] for name in saved}) == 4
+    assert {name.split(".layers.")[1].split(".")[0] for name in saved} == {"2", "3"}
 
 
 @pytest.mark.smollm2

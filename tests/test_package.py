@@ -14,6 +14,8 @@ import yaml
 from packaging.requirements import Requirement
 
 import ftlib
+from ftlib.data import load_conversations
+from ftlib.training.loop import steps_for_epochs
 from tests.conftest import POSIX_ONLY
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -249,6 +251,19 @@ def test_no_large_file_and_no_pickle():
         if path.is_file():
             assert path.stat().st_size <= 16 * 2**20, name
             assert path.suffix not in {".bin", ".pt", ".pth", ".pkl", ".ckpt"}, name
+
+
+def test_the_front_page_shows_the_training_of_chapter_1():
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "book/index.md").read_text(encoding="utf-8"), flags=re.S)
+    cells = json.loads((ROOT / "chapters/01_why_finetune.ipynb").read_text(encoding="utf-8"))["cells"]
+    chapter = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    settings = dict(re.findall(r"(\w+)=([^,()\s]+)", block))
+    rows = len(load_conversations("support_mail", split="train"))
+    epochs = int(re.search(r"^EPOCHS = (\d+)", chapter, flags=re.M)[1])
+    assert int(settings.pop("max_steps")) == steps_for_epochs(rows, epochs, int(settings["batch_size"]))
+    assert settings.pop("split") == '"train"'
+    for name, value in settings.items():
+        assert f"{name}={value}" in chapter, name
 
 
 @pytest.mark.parametrize("page", ["README.md", "book/index.md"])
