@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "book" / "_static" / "diagrams"
 FILES = sorted(FOLDER.glob("*.svg"))
 SVG = "{http://www.w3.org/2000/svg}"
+GROUNDS = ("#ffffff", "#121212", "#14181e")  # white, and the dark grounds of the book's theme and of the one below it
 # Drawn, and not yet on a page. Whoever puts one on a page takes it off this list.
 WAITING = {"course-map", "dpo", "quantisation-blocks", "three-roads"}
 USE = re.compile(
@@ -98,7 +99,8 @@ def contrast(one, other):
 
 def size_of(text, root):
     style = styled(text, root)
-    return float(re.search(r"([\d.]+)px", style.get("font-size") or style["font"]).group(1))
+    size = style.get("font-size") or style.get("font") or root.get("font-size")
+    return float(re.match(r"[\d.]+", size).group())
 
 
 def width_of(text, root):
@@ -148,7 +150,7 @@ def test_lines_are_seen_on_white_and_on_the_dark_ground(path):
         if "ink" in line.get("class", ""):
             continue  # over a light box
         colour = style.get("stroke") or style["fill"]
-        assert min(contrast(colour, "#ffffff"), contrast(colour, "#14181e")) >= 3
+        assert min(contrast(colour, ground) for ground in GROUNDS) >= 3
 
 
 @each_file
