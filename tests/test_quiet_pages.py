@@ -52,10 +52,9 @@ def predictions_in(text):
 
 def questions_in(text):
     """Take the questions of a quiz apart: what is asked, the options, and the answers as (letter, verdict, why)."""
-    shape = re.compile(
-        r"\*\*(\d+)\. (.+?)\*\*\n\n((?:- .+\n)+)\n"
-        r"<details>\n<summary>Answers</summary>\n\n((?:- .+\n)+)\n</details>(?:\n|$)"
-    )
+    items = r"((?:- .+\n)+)"
+    answers_of = rf"<details>\n<summary>Answers</summary>\n\n{items}\n</details>(?:\n|$)"
+    shape = re.compile(rf"\*\*(\d+)\. (.+?)\*\*\n\n{items}\n{answers_of}")
     for number, asked, options, answers in shape.findall(text):
         letters = re.findall(r"(?m)^- \*\*([A-Z])\.\*\* \S.*$", options)
         verdicts = re.findall(r"(?m)^- \*\*([A-Z]) is (right|wrong)\.\*\* (\S.*)$", answers)
@@ -63,7 +62,7 @@ def questions_in(text):
 
 
 def test_the_chapters_that_are_still_to_be_written_so_exist():
-    assert {path.stem[:2] for path in CHAPTERS} >= NOT_YET
+    assert NOT_YET <= {path.stem[:2] for path in CHAPTERS}
     assert len(QUIET) >= 11
 
 

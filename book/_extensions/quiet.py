@@ -70,19 +70,23 @@ def depart_fold(self: Any, fold: HideCodeCellNode) -> None:
     self.body.append("</details>\n")
 
 
-def lead_of(node: nodes.Node) -> str:
-    """Return the bold words that a paragraph, or the first paragraph of an item or a quotation, begins with."""
+def _split_lead(node: nodes.Node) -> tuple[str, list[nodes.Node]]:
+    """Take the bold words off the beginning of a paragraph, or of the first paragraph of an item or a quotation."""
     first = node if isinstance(node, nodes.paragraph) or not node.children else node.children[0]
-    if isinstance(first, nodes.paragraph) and first.children and isinstance(first.children[0], nodes.strong):
-        return first.children[0].astext()
-    return ""
-
-
-def _without_lead(paragraph: nodes.paragraph) -> list[nodes.Node]:
-    rest = [child.deepcopy() for child in paragraph.children[1:]]
+    if not isinstance(first, nodes.paragraph):
+        return "", []
+    inside = [child for child in first.children if child.astext()]  # Markdown begins with an empty text
+    if not inside or not isinstance(inside[0], nodes.strong):
+        return "", inside
+    rest = [child.deepcopy() for child in inside[1:]]
     if rest and isinstance(rest[0], nodes.Text):
         rest[0] = nodes.Text(rest[0].astext().lstrip())
-    return rest
+    return inside[0].astext(), rest
+
+
+def lead_of(node: nodes.Node) -> str:
+    """Return the bold words that a paragraph, or the first paragraph of an item or a quotation, begins with."""
+    return _split_lead(node)[0]
 
 
 def make_strip(document: nodes.document) -> None:
@@ -92,16 +96,20 @@ def make_strip(document: nodes.document) -> None:
             continue
         strip = nodes.definition_list("", classes=["strip"])
         for item in items.children:
-            told = nodes.definition("", nodes.paragraph("", "", *_without_lead(item.children[0])), *item.children[1:])
-            strip += nodes.definition_list_item("", nodes.term("", lead_of(item).rstrip(".")), told)
+            lead, rest = _split_lead(item)
+            told = nodes.definition("", nodes.paragraph("", "", *rest), *item.children[1:])
+            strip += nodes.definition_list_item("", nodes.term("", lead.rstrip(".")), told)
         items.replace_self(strip)
 
 
 def make_predictions(document: nodes.document) -> None:
     """Make a box of each quotation that begins with "Predict"."""
     for quotation in list(document.findall(nodes.block_quote)):
-        if lead_of(quotation) == "Predict:":
-            asked = nodes.paragraph("", "", *_without_lead(quotation.children[0]))
+        lead, rest = _split_lead(quotation)
+        if lead == "Predict:":
+            if isinstance(rest[0], nodes.Text):  # the title stands on a line of its own
+                rest[0] = nodes.Text(rest[0][:1].upper() + rest[0][1:])
+            asked = nodes.paragraph("", "", *rest)
             title = nodes.title("", "Predict")
             box = nodes.admonition("", title, asked, *quotation.children[1:], classes=["predict"])
             quotation.replace_self(box)
@@ -124,9 +132,10 @@ def make_quizzes(document: nodes.document, name: str) -> None:
             if problem:
                 _log.warning("%s: a question of the quiz %s: %s", name, problem, lead_of(part[0]), type="quiz")
                 continue
-            part[0].replace_self(nodes.container("", *(one.deepcopy() for one in part[:5]), classes=["quiz"]))
-            for one in part[1:5]:
+            place = section.index(part[0])
+            for one in part[:5]:
                 section.remove(one)
+            section.insert(place, nodes.container("", *part[:5], classes=["quiz"]))
 
 
 def _mark_question(part: list[nodes.Node]) -> str:

@@ -5,14 +5,16 @@
   const KEY = "course-quiz";
   const page = location.pathname.split("/").pop().replace(/\.html$/, "");
 
+  const isDictionary = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+
   // Browsers may refuse to keep anything. Then what was chosen lasts as long as the page.
   let kept = {};
   const load = () => {
     try {
       const read = JSON.parse(localStorage.getItem(KEY));
-      if (read && typeof read === "object") kept = read;
+      if (isDictionary(read)) kept = read;
     } catch {}
-    kept[page] ??= {};
+    if (!isDictionary(kept[page])) kept[page] = {};
   };
   const save = () => {
     try {
