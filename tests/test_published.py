@@ -47,7 +47,7 @@ def build_page(folder, page, environment, **settings):
     config["sphinx"]["local_extensions"] = {
         name: str(ROOT / place) for name, place in config["sphinx"]["local_extensions"].items()
     }
-    for name in ("html_static_path", "html_css_files", "html_js_files"):
+    for name in ("html_static_path", "html_css_files", "html_js_files", "templates_path"):
         config["sphinx"]["config"].pop(name)
     config["sphinx"]["config"] |= settings
     folder.mkdir()

@@ -1,0 +1,44 @@
+"""Let a page load what it uses, and nothing else.
+
+Jupyter Book's extensions add their scripts to every page. Of those this book never uses thebe (code that a server would
+run), and no page has tabs or cards yet.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+
+_THEBE = ("thebe", "kernelName")
+_DESIGN = ("sphinx-design", "design-tabs")
+_LAST = 900  # after the extensions that add what is taken away here
+
+
+def drop_thebe(app: Sphinx, page: nodes.document, name: str) -> None:
+    """Take thebe's settings out of the text of a page."""
+    for raw in [one for one in page.findall(nodes.raw) if one.astext().lstrip().startswith("<script")]:
+        if any(mark in raw.astext() for mark in _THEBE):
+            raw.parent.remove(raw)
+
+
+def keep_what_is_used(app: Sphinx, name: str, template: str, context: dict[str, Any], page: nodes.document) -> None:
+    """Drop style sheets and scripts that a page has no use for, and those that it would load twice."""
+    body = context.get("body", "")
+    unused = _THEBE if "sd-" in body else _THEBE + _DESIGN
+    for kind in ("css_files", "script_files"):
+        told = {_told(one): one for one in context[kind]}
+        context[kind][:] = [one for text, one in told.items() if not any(mark in text for mark in unused)]
+
+
+def _told(asset: Any) -> str:
+    """All that an asset is: its file, or the text of a script."""
+    return f"{asset.filename} {asset.attributes.get('body', '')}"
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Look at each page when all other extensions have."""
+    app.connect("doctree-resolved", drop_thebe, priority=_LAST)
+    app.connect("html-page-context", keep_what_is_used, priority=_LAST)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,199 @@
+"""The built book in a browser, as it is read: on a screen and on a phone, in light and dark, on paper, by search."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from tests.waiting import HUNG_SECONDS
+
+SITE = Path(__file__).resolve().parent.parent / "_build" / "html"
+pytestmark = [pytest.mark.book, pytest.mark.browser]
+LIMIT_BYTES = 1_200_000  # of a page and all that it loads, as it lies on the disk
+WIDE, NARROW = 1280, 390
+# What is folded is looked at, too, and nothing is looked at while it fades.
+UNFOLD = """() => {
+  const still = document.head.appendChild(document.createElement("style"));
+  still.textContent = "*, *::before, *::after { transition: none !important; animation: none !important; }";
+  document.querySelectorAll("details").forEach((one) => (one.open = true));
+  document.querySelectorAll("button.toggle-button-hidden").forEach((one) => one.click());
+}"""
+CUT = """() => [...document.querySelectorAll("article pre, article .output")]
+  .filter((one) => one.clientWidth && one.scrollWidth > one.clientWidth + 1).map((one) => one.innerText.slice(0, 60))"""
+BEYOND = """() => document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll("article *")]
+  .filter((one) => one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.outerHTML.slice(0, 80))"""
+# A wide table may lie in a box that scrolls; the box then shows that there is more.
+UNCUED = """() => [...document.querySelectorAll("article .pst-scrollable-table-container")].filter((one) =>
+  one.scrollWidth > one.clientWidth && !getComputedStyle(one).backgroundImage.includes("gradient")).length"""
+QUESTIONS = {
+    "out of memory": "book/troubleshooting.html#cuda-out-of-memory",
+    "resume a run": "chapters/07_training_loop.html#a-kill-and-going-on-as-if-nothing-had-happened",
+    "padding side": "chapters/04_tokens_padding_truncation.html#left-or-right-see-it-fail",
+    "loss is nan": "book/troubleshooting.html#the-loss-is-nan",
+    "LoRA rank": "chapters/10_lora_chatbot.html#rank-against-quality",
+    "save a model": "chapters/08_training_pythia_70m.html#save-and-load",
+    "Unable to create tensor, you should probably activate truncation and/or padding": "book/troubleshooting.html"
+    "#unable-to-create-tensor-you-should-probably-activate-truncation-and-or-padding",
+}
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def address():
+    assert SITE.is_dir(), "build the book first: make book"
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(SITE))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@dataclass
+class Seen:
+    """What was seen of one page."""
+
+    loaded: set[str] = field(default_factory=set)
+    complaints: list[str] = field(default_factory=list)
+    found: dict[str, list[str]] = field(default_factory=lambda: {"beyond": [], "cut": [], "uncued": [], "axe": []})
+
+
+def pages():
+    """Every page that is read; of those with source text, which are alike, the longest and the shortest."""
+    read = sorted(path for part in ("chapters", "book") for path in (SITE / part).rglob("*.html"))
+    sources = sorted((SITE / "_modules").rglob("*.html"), key=lambda path: path.stat().st_size)
+    return [*read, sources[0], sources[-1], SITE / "search.html", SITE / "genindex.html"]
+
+
+@pytest.fixture(scope="module")
+def axe():
+    try:
+        from axe_playwright_python.sync_playwright import Axe
+    except ImportError:
+        reason = "axe-core isn't installed: make setup, or pip install axe-playwright-python"
+        pytest.fail(reason) if os.environ.get("FTLIB_NEEDS_BROWSER") else pytest.skip(reason)
+    return Axe()
+
+
+@pytest.fixture(scope="module")
+def seen(browser, address, axe):
+    """Open each page once, and look at it in both widths and both themes."""
+    return {path.relative_to(SITE).as_posix(): look(browser, address, axe, path) for path in pages()}
+
+
+def open_page(browser, address, path, seen):
+    page = browser.new_page(viewport={"width": WIDE, "height": 900})
+    page.set_default_timeout(1000 * HUNG_SECONDS)
+    page.on("request", lambda request: seen.loaded.add(request.url))
+    page.on("pageerror", lambda error: seen.complaints.append(str(error)))
+    page.on("console", lambda said: seen.complaints.append(said.text) if said.type in ("error", "warning") else None)
+    page.goto(address + path.relative_to(SITE).as_posix())
+    page.wait_for_load_state("networkidle")
+    return page
+
+
+def look(browser, address, axe, path):
+    seen = Seen()
+    page = open_page(browser, address, path, seen)
+    page.evaluate(UNFOLD)
+    for width in (WIDE, NARROW):
+        page.set_viewport_size({"width": width, "height": 900})
+        seen.found["beyond"] += page.evaluate(BEYOND)
+        seen.found["cut"] += page.evaluate(CUT)
+        seen.found["uncued"] += page.evaluate(UNCUED) * ["a table"]
+        # The theme lets the keyboard reach what scrolls, a moment after the window has another size.
+        page.wait_for_function(REACHED)
+        for theme in ("light", "dark"):
+            page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+            result = axe.run(page, options={"resultTypes": ["violations"], "preload": False})
+            seen.found["axe"] += [
+                f"{width} {theme} {one['id']}: {node['html'][:120]}"
+                for one in result.response["violations"]
+                for node in one["nodes"]
+            ]
+    page.close()
+    return seen
+
+
+REACHED = """() => [...document.querySelectorAll("article .pst-scrollable-table-container")]
+  .every((one) => one.scrollWidth <= one.clientWidth || one.tabIndex === 0)"""
+
+
+def everywhere(seen, what):
+    return {name: one.found[what] for name, one in seen.items() if one.found[what]}
+
+
+def test_no_page_is_heavy(seen, address):
+    def weight(url):
+        return (SITE / unquote(urlsplit(url).path).lstrip("/")).stat().st_size
+
+    heavy = {name: sum(map(weight, loaded_from(one, address))) for name, one in seen.items()}
+    assert {name: size for name, size in heavy.items() if size > LIMIT_BYTES} == {}
+
+
+def loaded_from(one, address):
+    return {url.partition("?")[0].partition("#")[0] for url in one.loaded if url.startswith(address)}
+
+
+def test_nothing_is_asked_of_another_host(seen, address):
+    elsewhere = {
+        name: [url for url in one.loaded if not url.startswith((address, "data:"))] for name, one in seen.items()
+    }
+    assert {name: urls for name, urls in elsewhere.items() if urls} == {}
+
+
+def test_no_page_complains(seen):
+    assert {name: one.complaints for name, one in seen.items() if one.complaints} == {}
+
+
+@pytest.mark.parametrize("what", ["beyond", "cut", "uncued", "axe"])
+def test_a_page_can_be_read_whole_in_both_widths_and_themes(seen, what):
+    """Nothing is wider than the screen or cut, a table that scrolls shows it, and axe-core has nothing to say."""
+    assert everywhere(seen, what) == {}
+
+
+def test_on_paper_a_page_is_light_open_and_whole(browser, address):
+    path = next((SITE / "chapters").glob("12_*.html"))
+    page = open_page(browser, address, path, Seen())
+    page.evaluate("() => { document.documentElement.dataset.theme = 'dark'; dispatchEvent(new Event('beforeprint')); }")
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    for button in (".bd-sidebar-primary", ".bd-sidebar-secondary", ".bd-header-article", ".copybtn", ".headerlink"):
+        assert not page.locator(button).first.is_visible(), button
+    for folded in ("article h1", "details .cell_input", ".admonition.toggle > p:not(.admonition-title)"):
+        assert page.locator(folded).first.is_visible(), folded
+    page.set_viewport_size({"width": 680, "height": 900})  # A4 between its margins
+    assert page.evaluate(BEYOND) == []
+    assert page.evaluate(CUT) == []
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.close()
+
+
+@pytest.mark.parametrize(("question", "place"), QUESTIONS.items(), ids=list(QUESTIONS))
+def test_the_search_names_the_right_place_first(browser, address, question, place):
+    page = browser.new_page()
+    page.set_default_timeout(1000 * HUNG_SECONDS)
+    page.goto(f"{address}search.html")
+    page.fill(".bd-search-container input[name=q]", question)
+    page.press(".bd-search-container input[name=q]", "Enter")
+    found = page.locator("#search-results a")
+    found.first.wait_for()
+    assert found.first.get_attribute("href") == place
+    page.close()
+
+
+def test_a_search_without_a_result_says_so_and_what_to_do(browser, address):
+    page = browser.new_page()
+    page.goto(f"{address}search.html?q=qqqzzzxxx")
+    page.wait_for_selector("#search-summary:text('Nothing was found')")
+    page.close()
