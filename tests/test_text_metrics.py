@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from ftlib.data.reading import read_rows
-from ftlib.evaluation.text_metrics import distinct_each, distinct_n, refuses, repeats
+from ftlib.data.reading import shipped_datasets
+from ftlib.evaluation.text_metrics import distinct_each, distinct_n, fact_recall, refuses, repeats
 
 
 def test_distinct_by_hand():
@@ -43,3 +44,18 @@ def test_words_of_any_script_are_counted():
 @pytest.mark.parametrize("text", ["I can't help with that.", "I\u2019m sorry, no.", "As an AI, I have no dog."])
 def test_usual_refusals_are_known(text):
     assert refuses([text]) == [1.0]
+
+
+def test_how_often_the_rule_for_facts_is_right():
+    faq = shipped_datasets() / "faq"
+    lines = (faq / "answer_labels.jsonl").read_text(encoding="utf-8").splitlines()
+    labelled = [json.loads(line) for line in lines]
+    texts, references, questions = ([row[field] for row in labelled] for field in ("answer", "reference", "question"))
+    found = [share >= 0.5 for share in fact_recall(texts, references, questions)]
+    judged = [row["right"] for row in labelled]
+    agreed = sum(map(bool.__eq__, found, judged))
+    both = sum(one and other for one, other in zip(found, judged, strict=True))
+    told = " ".join((faq / "README.md").read_text(encoding="utf-8").split())
+    assert f'The rule "at least half" agrees on {agreed} of them' in told
+    assert f"the reader found {sum(judged)} right, the rule {sum(found)}, and {both} are the same" in told
+    assert len(labelled) == 100
