@@ -65,7 +65,7 @@ def generate(
         PromptTooLongError: A prompt and its answer don't fit into the model's context.
         ConfigError: A number is out of its range.
 
-    Taught in: chapters/03_pretraining.ipynb
+    Taught in: chapters/02_what_a_language_model_is.ipynb
     """
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
     encoded = encode_prompts(tokenizer, prompts)
