@@ -3,8 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ftlib.data.reading import read_rows
-from ftlib.data.reading import shipped_datasets
+from ftlib.data.reading import read_rows, shipped_datasets
 from ftlib.evaluation.text_metrics import distinct_each, distinct_n, fact_recall, refuses, repeats
 
 
