@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+import yaml
 
 import ftlib
 from tests.published import CANARY_VARIABLE, anywhere, machine_traces, raw_markup, traces_in
@@ -94,7 +95,8 @@ def test_formulas_are_drawn_into_the_pages_and_need_no_script(pages):
 
 def test_a_page_loads_nothing_twice_and_nothing_of_thebe(pages):
     for path, page in pages.items():
-        assert len(page.fetched) - page.fetched.count("../_static/logo.svg") <= len(set(page.fetched)), path.name
+        assets = [address for address in page.fetched if re.search(r"\.(js|css)\b", address)]
+        assert len(assets) == len(set(assets)), path.name
         assert "thebe" not in path.read_text(encoding="utf-8").lower(), path.name
 
 
@@ -128,6 +130,13 @@ def test_the_api_pages_have_every_public_name_and_link_to_its_source(api_pages):
 def test_the_wheel_lies_beside_the_pages():
     (wheel,) = (SITE / "_static").glob("ftlib-*.whl")
     assert f"_static/{wheel.name}" in (SITE / "book" / "setup.html").read_text(encoding="utf-8")
+
+
+def test_every_keyword_of_the_search_leads_somewhere(pages):
+    keywords = yaml.safe_load((SITE.parent.parent / "book" / "keywords.yml").read_text(encoding="utf-8"))
+    anchors = {path.relative_to(SITE).as_posix(): page.anchors | {""} for path, page in pages.items()}
+    lost = [place for place in keywords if place.partition("#")[2] not in anchors.get(place.partition("#")[0], set())]
+    assert lost == []
 
 
 def test_measured_sentences_reached_the_opening_page():

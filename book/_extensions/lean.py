@@ -1,7 +1,7 @@
 """Let a page load what it uses, and nothing else.
 
 Jupyter Book's extensions add their scripts to every page. Of those this book never uses thebe (code that a server would
-run), and no page has tabs or cards yet.
+run), and few pages have cells, tabs or code to copy.
 """
 
 from __future__ import annotations
@@ -12,7 +12,14 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 _THEBE = ("thebe", "kernelName")
-_DESIGN = ("sphinx-design", "design-tabs")
+_USED_BY = {  # what a page must have for a file to be of use to it
+    "sphinx-design": "sd-",
+    "design-tabs": "sd-",
+    "mystnb": "cell_",
+    "togglebutton": "dropdown",
+    "copybutton": "highlight",
+    "clipboard": "highlight",
+}
 _LAST = 900  # after the extensions that add what is taken away here
 
 
@@ -26,7 +33,7 @@ def drop_thebe(app: Sphinx, page: nodes.document, name: str) -> None:
 def keep_what_is_used(app: Sphinx, name: str, template: str, context: dict[str, Any], page: nodes.document) -> None:
     """Drop style sheets and scripts that a page has no use for, and those that it would load twice."""
     body = context.get("body", "")
-    unused = _THEBE if "sd-" in body else _THEBE + _DESIGN
+    unused = [*_THEBE, *(file for file, mark in _USED_BY.items() if mark not in body)]
     for kind in ("css_files", "script_files"):
         told = {_told(one): one for one in context[kind]}
         context[kind][:] = [one for text, one in told.items() if not any(mark in text for mark in unused)]

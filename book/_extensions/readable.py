@@ -21,6 +21,7 @@ NUMBER = re.compile(
         (\ \(.*\d.*\))?                                                # 0.02 (0.02 to 0.03)""",
     re.VERBOSE,
 )
+_SHORT, _LONG = 16, 40  # characters: the one stays in a line, the other may break anywhere
 _EMPTY_HEADER = re.compile(r"<th class=\"([^\"]*)\"><p></p></th>")
 _BOX = "pst-scrollable-table-container"  # as the theme calls that of Markdown's tables; the keyboard reaches it
 
@@ -48,7 +49,7 @@ def tidy(html: str) -> str:
     """Return pandas' HTML of a table in the form that all tables have.
 
     >>> print(tidy('<table border="1" class="dataframe"><tr><th>base</th><td>0.02</td></tr></table>')[44:-14])
-    <table class="table"><tr><th>base</th><td class="number">0.02</td></tr>
+    <table class="table"><tr><th class="short">base</th><td class="short number">0.02</td></tr>
     """
     page = BeautifulSoup(html, "html.parser")
     for style in page.find_all("style", scoped=True):
@@ -62,6 +63,9 @@ def tidy(html: str) -> str:
 def _tidy_table(table: Tag) -> None:
     del table["border"]
     table["class"] = "table"  # not dataframe: the theme has looks of its own for that
+    for cell in table.select("td, th"):
+        length = len(cell.get_text(strip=True))
+        _add(cell, ["short"] if 0 < length <= _SHORT else ["long"] if length > _LONG else [])
     heads, body = _rows(table.select("thead tr")), _rows(table.select("tr:not(thead tr)"))
     for header in [cell for row in heads for cell in row if not cell.get_text(strip=True)]:
         header.name = "td"
@@ -69,7 +73,12 @@ def _tidy_table(table: Tag) -> None:
         return  # cells don't stand below one another by their number in the row
     for place in number_columns([[cell.get_text() for cell in row] for row in body]):
         for cell in [row[place] for row in heads + body if place < len(row)]:
-            cell["class"] = " ".join(filter(None, [*cell.get_attribute_list("class"), *classes_of(cell.get_text())]))
+            _add(cell, classes_of(cell.get_text()))
+
+
+def _add(cell: Tag, classes: Sequence[str]) -> None:
+    if classes:
+        cell["class"] = " ".join([*filter(None, cell.get_attribute_list("class")), *classes])
 
 
 def _rows(lines: Sequence[Tag]) -> list[list[Tag]]:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
@@ -19,41 +21,35 @@ FILE = "sections.js"
 _CODE = (nodes.literal_block, nodes.doctest_block)
 _PLACES = (nodes.section, addnodes.desc, addnodes.glossary)
 _SILENT = (nodes.raw, nodes.comment, nodes.image, nodes.title, addnodes.desc_signature, addnodes.toctree)
-_MESSAGES = "book/troubleshooting"  # a page whose sections are called by the message that they explain
+_MESSAGES = ("book/troubleshooting", "book/upgrade")  # their sections are called by what a reader meets in a terminal
+_NAMES_OF = "book/api/"  # and these by what they are called in code
+KEYWORDS = "book/keywords.yml"
+_COMMON = 6  # sections
 _NAMES = re.compile(r"[^\W\d]\w+")
 
 
 def entries(page: nodes.document, name: str) -> Iterator[dict[str, str]]:
-    """Yield title, place, prose and words of code of each part of a page that has a place of its own."""
+    """Yield title, kind, place, prose and words of code of each part of a page that has a place of its own."""
     title = next((one.astext() for one in page.findall(nodes.title)), name)
     for section in page.findall(nodes.section):
         head = section.next_node(nodes.title)
-        anchor = "" if head and head.astext() == title else section["ids"][0]
-        kind = "message" if name == _MESSAGES and anchor else "section"
-        yield _entry(section, name, anchor, head.astext() if head else title, title, kind)
+        is_page = head is None or head.astext() == title
+        kind = "message" if name in _MESSAGES and not is_page else "name" if name.startswith(_NAMES_OF) else ""
+        yield _entry(section, title if head is None else head.astext(), "" if is_page else section["ids"][0], kind)
     for described in page.findall(addnodes.desc):
         signature = described.next_node(addnodes.desc_signature)
         if signature is not None and signature["ids"]:
-            yield _entry(described, name, signature["ids"][0], signature.get("fullname", ""), title, kind="name")
+            entry = _entry(described, signature.get("fullname", ""), signature["ids"][0], "name")
+            yield entry | {"text": entry["text"].partition(". ")[0]}  # what it does; how, says its page
     for term in page.findall(nodes.term):
         if term["ids"] and any(isinstance(one, addnodes.glossary) for one in _above(term)):
-            yield _entry(term.parent, name, term["ids"][0], term.astext(), title, kind="term")
+            yield _entry(term.parent, term.astext(), term["ids"][0], "term")
 
 
-def _entry(
-    node: nodes.Node, page: str, anchor: str, title: str, page_title: str, kind: str = "section"
-) -> dict[str, str]:
-    prose, code = " ".join(_prose(node)), " ".join(_code(node))
+def _entry(node: nodes.Node, title: str, anchor: str, kind: str) -> dict[str, str]:
+    prose, code = " ".join(" ".join(_prose(node)).split()), " ".join(_code(node))
     words = " ".join(dict.fromkeys(_NAMES.findall(code)))  # once each
-    place = f"{page}.html#{anchor}" if anchor else f"{page}.html"
-    return {
-        "id": place,
-        "title": title,
-        "page": page_title,
-        "kind": kind,
-        "text": " ".join(prose.split()),
-        "code": words,
-    }
+    return {"title": title, "anchor": anchor, "kind": kind, "text": prose, "code": words}
 
 
 def _above(node: nodes.Node) -> Iterator[nodes.Node]:
@@ -83,17 +79,31 @@ def _code(node: nodes.Node) -> Iterator[str]:
 def collect(app: Sphinx, page: nodes.document, name: str) -> None:
     """Keep the entries of a page until all are there."""
     kept: dict[str, list[dict[str, str]]] = app.env.__dict__.setdefault("book_sections", {})
-    kept[name] = list({entry["id"]: entry for entry in entries(page, name)}.values())
+    found = {entry["anchor"]: entry for entry in entries(page, name)}
+    kept[name] = [entry for entry in found.values() if entry["text"] or entry["code"] or entry["kind"] == "name"]
+
+
+def without_common_words(kept: list[dict[str, str]]) -> None:
+    """Take the words of code out that stand in many sections: nobody finds anything by ``import``."""
+    number = Counter(word for entry in kept for word in entry["code"].split())
+    for entry in kept:
+        entry["code"] = " ".join(word for word in entry["code"].split() if number[word] <= _COMMON)
 
 
 def write(app: Sphinx, error: Exception | None) -> None:
     """Write the entries as a script, which a page may load from a disk as well as from a server."""
-    if error is None and app.builder.format == "html":
-        kept = app.env.__dict__.get("book_sections", {})
-        text = json.dumps(
-            [one for name in sorted(kept) for one in kept[name]], ensure_ascii=False, separators=(",", ":")
-        )
-        Path(app.outdir, "_static", FILE).write_text(f"const SECTIONS = {text};\n", encoding="utf-8")
+    if error or app.builder.format != "html":
+        return
+    kept: dict[str, list[dict[str, str]]] = app.env.__dict__.get("book_sections", {})
+    without_common_words([entry for page in kept.values() for entry in page])
+    keywords = yaml.safe_load(Path(app.srcdir, KEYWORDS).read_text(encoding="utf-8"))
+    pages = {}
+    for name, found in sorted(kept.items()):
+        for entry in found:
+            entry["also"] = "; ".join(keywords.get(f"{name}.html#{entry['anchor']}".rstrip("#"), []))
+        pages[name] = [{key: value for key, value in entry.items() if value} for entry in found]
+    text = json.dumps(pages, ensure_ascii=False, separators=(",", ":"))
+    Path(app.outdir, "_static", FILE).write_text(f"const PAGES = {text};\n", encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
