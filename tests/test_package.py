@@ -159,7 +159,7 @@ def test_every_chapter_and_page_is_in_the_table_of_contents():
     listed = set(re.findall(r"(?:file|root): (\S+)", toc))
     there = {
         str(path.relative_to(ROOT).with_suffix(""))
-        for pattern in ("chapters/*.ipynb", "book/*.md")
+        for pattern in ("chapters/*.ipynb", "book/**/*.md")
         for path in ROOT.glob(pattern)
     }
     assert listed == there
