@@ -96,7 +96,8 @@ def write(app: Sphinx, error: Exception | None) -> None:
         return
     kept: dict[str, list[dict[str, str]]] = app.env.__dict__.get("book_sections", {})
     without_common_words([entry for page in kept.values() for entry in page])
-    keywords = yaml.safe_load(Path(app.srcdir, KEYWORDS).read_text(encoding="utf-8"))
+    written = Path(app.srcdir, KEYWORDS)  # a book without the file has no further words
+    keywords = yaml.safe_load(written.read_text(encoding="utf-8")) if written.exists() else {}
     pages = {}
     for name, found in sorted(kept.items()):
         for entry in found:
