@@ -77,10 +77,13 @@ def _code(node: nodes.Node) -> Iterator[str]:
 
 
 def collect(app: Sphinx, page: nodes.document, name: str) -> None:
-    """Keep the entries of a page until all are there."""
+    """Keep the entries of a page until all are there; ``make book`` builds from nothing, so that each comes by here."""
     kept: dict[str, list[dict[str, str]]] = app.env.__dict__.setdefault("book_sections", {})
     found = {entry["anchor"]: entry for entry in entries(page, name)}
-    kept[name] = [entry for entry in found.values() if entry["text"] or entry["code"] or entry["kind"] == "name"]
+    # A heading over other sections, without a word of its own, answers no question. That of a page is its name.
+    kept[name] = [
+        one for one in found.values() if one["text"] or one["code"] or one["kind"] == "name" or not one["anchor"]
+    ]
 
 
 def without_common_words(kept: list[dict[str, str]]) -> None:
