@@ -40,7 +40,9 @@ def entries(page: nodes.document, name: str) -> Iterator[dict[str, str]]:
         signature = described.next_node(addnodes.desc_signature)
         if signature is not None and signature["ids"]:
             entry = _entry(described, signature.get("fullname", ""), signature["ids"][0], "name")
-            yield entry | {"text": entry["text"].partition(". ")[0]}  # what it does; how, says its page
+            # What it does; how, says its page. A field or method is found by its name.
+            told = "" if signature.get("class") else entry["text"].partition(". ")[0]
+            yield entry | {"text": told, "code": ""}
     for term in page.findall(nodes.term):
         if term["ids"] and any(isinstance(one, addnodes.glossary) for one in _above(term)):
             yield _entry(term.parent, term.astext(), term["ids"][0], "term")
@@ -105,7 +107,8 @@ def write(app: Sphinx, error: Exception | None) -> None:
     for name, found in sorted(kept.items()):
         for entry in found:
             entry["also"] = "; ".join(keywords.get(f"{name}.html#{entry['anchor']}".rstrip("#"), []))
-        pages[name] = [{key: value for key, value in entry.items() if value} for entry in found]
+        said = {"kind"} if name.startswith(_NAMES_OF) else set()  # by the name of the page
+        pages[name] = [{key: value for key, value in one.items() if value and key not in said} for one in found]
     text = json.dumps(pages, ensure_ascii=False, separators=(",", ":"))
     Path(app.outdir, "_static", FILE).write_text(f"const PAGES = {text};\n", encoding="utf-8")
 

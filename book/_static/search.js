@@ -25,7 +25,7 @@ const index = new MiniSearch({
 for (const [name, entries] of Object.entries(PAGES)) {
   const page = (entries.find((entry) => !entry.anchor) ?? entries[0])?.title;
   for (const { anchor, ...entry } of entries) {
-    index.add({ kind: "section", ...entry, id: `${name}.html${anchor ? `#${anchor}` : ""}`, page });
+    index.add({ kind: name.startsWith("book/api/") ? "name" : "section", ...entry, id: `${name}.html${anchor ? `#${anchor}` : ""}`, page });
   }
 }
 
