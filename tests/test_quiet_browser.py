@@ -159,7 +159,7 @@ def test_folds_say_what_they_hold(reader):
     assert said.count("Imports and settings") == 1
     assert "Checked at every build" in said
     assert not page.locator("details.quiet-fold[open]").count()
-    assert not page.locator("summary[aria-label]").count()
+    assert not page.locator(".bd-article summary[aria-label]").count()
     assert "This run took" not in page.content()
 
 
