@@ -174,7 +174,8 @@ def test_pages(root: Path, flags: list[str]) -> bool:
     if not files:
         return True
     say("==> Testing the pages")
-    command = [sys.executable, "-m", "pytest", "--quiet", *flags, "-m", "book", *map(str, files)]
+    shared = ["--numprocesses", "auto", "--dist", "worksteal"]
+    command = [sys.executable, "-m", "pytest", "--quiet", *shared, *flags, "-m", "book", *map(str, files)]
     return subprocess.run(command, cwd=root).returncode == 0
 
 

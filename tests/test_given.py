@@ -19,7 +19,7 @@ from ftlib.data.messages import assistant, user
 from ftlib.errors import DataError, FtlibError
 from ftlib.evaluation import comparison as evaluation
 from ftlib.evaluation import confidence as intervals
-from ftlib.evaluation import json_scores, likelihood, metrics, text_metrics
+from ftlib.evaluation import json_answers, likelihood, metrics, text_metrics
 from ftlib.hosted import ask, finetuning_file, lamini_finetuning
 from ftlib.text import batches, encoding, summary, templates, tokenization
 from ftlib.text.templates import QUESTION_ANSWER
@@ -106,8 +106,9 @@ def calls(tmp_path_factory, tiny_tokenizer, _tiny_model):
         (text_metrics.distinct_each, {"predictions": ["a b"], "n": 2}),
         (text_metrics.repeats, {"predictions": ["a b"], "n": 2}),
         (text_metrics.refuses, {"predictions": ["a b"]}),
-        (json_scores.json_scores, {"predictions": ["{}"], "references": ['{"a": 1}']}),
-        (json_scores.make_json_scores, {"references": ['{"a": 1}']}),
+        (text_metrics.fact_recall, {"predictions": ["a b"], "references": ["a b"], "questions": ["a?"]}),
+        (json_answers.json_scores, {"predictions": ["{}"], "references": ['{"a": 1}']}),
+        (json_answers.make_json_scores, {"references": ['{"a": 1}']}),
         (intervals.bootstrap, {"statistics": numbers, "seed": 0, "resamples": 5}),
         (intervals.paired_test, {"first": numbers, "second": numbers, "seed": 0, "resamples": 5}),
         (
@@ -142,7 +143,7 @@ def calls(tmp_path_factory, tiny_tokenizer, _tiny_model):
     ]
 
 
-NUMBER_OF_CALLS = 57
+NUMBER_OF_CALLS = 58
 
 
 NOT_REPLACED = {("bootstrap", "resamples"), ("paired_test", "resamples"), ("answer_statistics", "model")}
@@ -186,7 +187,7 @@ def test_a_bad_argument_gives_an_error_of_ftlib_or_none(calls, number, tmp_path,
 def test_every_function_with_checks_is_called_here(calls):
     called = {function.__name__ for function, _ in calls} | {"train_at_lamini", "get_lamini_job"}
     modules = (batches, data, encoding, evaluation, finetuning_file, intervals, lamini_finetuning, leakage, likelihood)
-    modules += (json_scores,)
+    modules += (json_answers,)
     modules += (metrics, quality, summary, templates, text_metrics, tokenization)
     for module in modules:
         for name, function in inspect.getmembers(module, inspect.isfunction):
