@@ -140,6 +140,14 @@ def test_two_formats_in_one_file_are_an_error_that_names_both_places(tmp_path):
         load_conversations(path)
 
 
+def test_read_rows_says_which_function_reads_another_format(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"prompt": "Why?", "completion": "So."}\n', encoding="utf-8")
+    told = r"line 1 .*looks like prompt-completion, where question-answer is expected.*load_conversations"
+    with pytest.raises(DataError, match=told):
+        read_rows(file)
+
+
 def test_skipping_names_every_row_that_is_left_out(tmp_path):
     path = write(tmp_path, GOOD, "broken", '{"question": "Why?", "answer": 7}', GOOD)
     with pytest.warns(SkippedRowWarning) as caught:

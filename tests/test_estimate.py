@@ -84,6 +84,13 @@ def test_a_configuration_works_as_well_as_a_name(tiny_model):
     assert need.weight_bytes == sum(p.numel() * p.element_size() for p in tiny_model.parameters())
 
 
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_gradients_that_the_caller_switched_off_are_counted_all_the_same(off):
+    usual = estimate("nano", batch_size=2, length=10)
+    with off():
+        assert estimate("nano", batch_size=2, length=10) == usual
+
+
 def test_a_folder_works_as_well_and_its_type_does_not_matter(tiny_model, tiny_tokenizer, tmp_path):
     folder = save_model(tiny_model.to(torch.bfloat16), tiny_tokenizer, tmp_path / "model")
     assert estimate(folder) == estimate(tiny_model.float().config)

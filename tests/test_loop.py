@@ -160,3 +160,11 @@ def test_the_default_rate_suits_the_size_and_what_is_trained(parameters, in_full
 def test_a_loop_without_a_rate_takes_the_default(tiny_model, tiny_tokenizer, rows):
     (step,) = finetune(tiny_model, tiny_tokenizer, rows, max_steps=1)
     assert step.learning_rate == default_learning_rate(tiny_model)
+
+
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_gradients_that_the_caller_switched_off_are_on_while_it_trains(tiny_model, tiny_tokenizer, rows, off):
+    with off():
+        history = finetune(tiny_model, tiny_tokenizer, rows, max_steps=2, learning_rate=1e-3)
+        assert not torch.is_grad_enabled()
+    assert history[-1].gradient_norm > 0

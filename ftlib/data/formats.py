@@ -213,7 +213,10 @@ def _check_shape(row: Any, name: str) -> None:
     if not FORMATS[name].matches(row):
         others = [other for other in candidates(row) if other != name]
         if others:
-            raise RowError(f"this row looks like {others[0]}, the others like {name}: one format a file")
+            raise RowError(
+                f"this row looks like {others[0]}, where {name} is expected: one format a file "
+                "(ftlib.load_conversations finds out which)"
+            )
 
 
 def _surrounded(row: Mapping[Any, Any], messages: list[Message]) -> tuple[list[Message], set[str]]:

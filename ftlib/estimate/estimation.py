@@ -16,6 +16,7 @@ from ftlib.estimate.flops import flops_per_token, multiplied, repeated_flops_per
 from ftlib.estimate.memory_tracker import Memory
 from ftlib.estimate.meta_model import freeze_named, make_meta_model
 from ftlib.estimate.step_memory import Device, Optimizer, step_memory
+from ftlib.models.gradients import gradients_on
 from ftlib.models.loading import NO_LIMIT, context_length
 from ftlib.models.names import resolve_name
 from ftlib.models.smollm2 import HUB_ID as SMOLLM2_HUB_ID
@@ -115,6 +116,7 @@ def known_architectures() -> list[str]:
     return list(_known())
 
 
+@gradients_on()
 def estimate(
     model: str | Path | PretrainedConfig,
     *,

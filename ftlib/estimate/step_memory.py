@@ -22,6 +22,7 @@ from transformers.optimization import Adafactor
 from ftlib.compat.installed import enable_checkpointing
 from ftlib.compat.meta_device import autocast_on_meta
 from ftlib.estimate.memory_tracker import Memory, MemoryTracker
+from ftlib.models.gradients import gradients_on
 from ftlib.models.target_logits import given_to
 from ftlib.muon import muon_and_adamw
 
@@ -167,6 +168,7 @@ def _dropout_on_cuda(input: Tensor, p: float = 0.5, training: bool = True, inpla
     return kept
 
 
+@gradients_on()
 def step_memory(
     model: Any,
     *,

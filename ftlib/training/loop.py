@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from datasets import Dataset
 from ftlib.argument_checks import tokenizer_before_data
+from ftlib.models.gradients import gradients_on
 from ftlib.models.precision import WantedPrecision, choose_precision
 from ftlib.text.special_tokens import padding
 from ftlib.training.checks import check_fit, check_rows, with_targets
@@ -21,6 +22,7 @@ from ftlib.training.optimizers import OptimizerName, default_learning_rate, make
 
 
 @tokenizer_before_data(1, gone={"pad_token_id": "the tokenizer says which token fills the batches"})
+@gradients_on()
 def finetune(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,

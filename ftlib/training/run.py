@@ -13,6 +13,7 @@ import torch
 
 from ftlib.errors import ConfigError, DataError, TrainingError
 from ftlib.files import check_folder, read_note, write_whole
+from ftlib.models.gradients import gradients_on
 from ftlib.models.loading import context_length
 from ftlib.models.precision import best_precision
 from ftlib.models.run_folder import CONFIG
@@ -51,6 +52,7 @@ class Run:
     last: Checkpoint
 
 
+@gradients_on()
 def train(
     config: FinetuneConfig,
     folder: str | Path | None = None,
