@@ -14,6 +14,7 @@ from ftlib.chat.feedback import as_json_lines
 from ftlib.chat.session import Limits, Settings, checked_question, describe, last_question, reply, with_answer
 from ftlib.data.messages import Message, user
 from ftlib.errors import ConfigError, DataError, FtlibError
+from ftlib.inference.notes import Notes
 from ftlib.locales import let_any_text_be_printed, printable, typed
 from ftlib.models.chat_model import ChatModel, load_chat_model
 from ftlib.nearest import one_of
@@ -34,6 +35,7 @@ def talk(
     settings: Settings | None = None,
     limits: Limits | None = None,
     device: str | None = None,
+    notes: Notes | None = None,
 ) -> None:
     """Talk to a model in the terminal, until ``/quit`` or Ctrl-D.
 
@@ -42,6 +44,7 @@ def talk(
         settings: How tokens are chosen, to begin with.
         limits: Length of a question, and time of an answer.
         device: As for :func:`ftlib.load_model`.
+        notes: Where a note is looked up for each question (:func:`ftlib.inference.notes.read_notes`).
 
     Raises:
         ModelError: The model can't be loaded.
@@ -50,7 +53,7 @@ def talk(
         import readline  # noqa: F401 (input() then edits lines and remembers them)
     let_any_text_be_printed()
     chat_model = model if isinstance(model, ChatModel) else load_chat_model(model, device=device)
-    chat = _Chat(chat_model, settings or Settings(), limits or Limits())
+    chat = _Chat(chat_model, settings or Settings(), limits or Limits(), notes)
     chat.say(f"Chat with {chat_model.name}. /help shows what else can be done.\n")
     while (line := _line()) is not None:
         try:
@@ -71,8 +74,9 @@ def _line() -> str | None:
 class _Chat:
     """A conversation, and what can be done with it."""
 
-    def __init__(self, chat_model: ChatModel, settings: Settings, limits: Limits) -> None:
+    def __init__(self, chat_model: ChatModel, settings: Settings, limits: Limits, notes: Notes | None) -> None:
         self.chat_model = chat_model
+        self.notes = notes
         self.settings = settings
         self.limits = limits
         self.history: list[Message] = []
@@ -104,7 +108,8 @@ class _Chat:
 
     def _answer(self, messages: list[Message]) -> None:
         progress = None
-        writing = reply(self.chat_model, messages, self.settings, answer_seconds=self.limits.answer_seconds)
+        seconds = self.limits.answer_seconds
+        writing = reply(self.chat_model, messages, self.settings, answer_seconds=seconds, notes=self.notes)
         self.console.print(f"{printable(self.chat_model.name)}: ", end="", style="bold", soft_wrap=True)
         try:
             with contextlib.closing(writing):

@@ -31,6 +31,7 @@ from ftlib.chat.session import (
 )
 from ftlib.data.messages import Message, user
 from ftlib.errors import FtlibError
+from ftlib.inference.notes import Notes
 from ftlib.models.chat_model import ChatModel
 from ftlib.models.loading import context_length
 
@@ -89,6 +90,7 @@ class Page:
         limits: What a visitor may take.
         feedback: Where thumbs are kept.
         examples: Questions that a click puts into the box.
+        notes: Where a note is looked up for each question.
     """
 
     def __init__(
@@ -100,12 +102,14 @@ class Page:
         limits: Limits,
         feedback: FeedbackFile,
         examples: Sequence[str],
+        notes: Notes | None = None,
     ) -> None:
         """Lay the page out and connect its buttons."""
         self.chat_models = {chat_model.name: chat_model for chat_model in chat_models}
         self.compare = compare
         self.limits = limits
         self.feedback = feedback
+        self.notes = notes
         self.columns = 2 if compare else 1
         self.answers = AnswersUnderWay()
         with gr.Blocks(analytics_enabled=False, title="ftlib chat", fill_width=False) as self.blocks:
@@ -214,7 +218,7 @@ class Page:
             settings = _settings(values)
             history = [[*messages, asked] for messages in history]
             return history, [
-                reply(chat_model, messages, settings, answer_seconds=self.limits.answer_seconds)
+                reply(chat_model, messages, settings, answer_seconds=self.limits.answer_seconds, notes=self.notes)
                 for chat_model, messages in zip(chat_models, history, strict=True)
             ]
         except FtlibError as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ftlib.chat.feedback import FeedbackFile
 from ftlib.chat.session import EXAMPLES, Limits, Settings
 from ftlib.errors import ConfigError, MissingExtraError, ModelError
+from ftlib.inference.notes import Notes
 from ftlib.locales import printable
 from ftlib.models.chat_model import ChatModel, base_of, load_chat_model
 
@@ -36,6 +37,7 @@ def launch(
     feedback: str | Path = FEEDBACK,
     examples: Sequence[str] = EXAMPLES,
     device: str | None = None,
+    notes: Notes | None = None,
     open_browser: bool = False,
 ) -> None:
     """Open the chat page, for this machine alone, until Ctrl-C.
@@ -51,6 +53,7 @@ def launch(
         feedback: File of the answers that got a thumb; :func:`ftlib.load_conversations` reads it.
         examples: Questions that a click puts into the box.
         device: As for :func:`ftlib.load_model`.
+        notes: Where a note is looked up for each question (:func:`ftlib.inference.notes.read_notes`).
         open_browser: Open a window, too.
 
     Raises:
@@ -60,7 +63,8 @@ def launch(
         DataError: The file for ratings holds something else.
     """
     in_notebook = "ipykernel" in sys.modules
-    page = _page(models, compare, feedback, settings=settings, limits=limits, examples=examples, device=device)
+    begun: dict[str, Any] = {"settings": settings, "limits": limits, "examples": examples}
+    page = _page(models, compare, feedback, **begun, device=device, notes=notes)
     url = _start(page, port, inline=in_notebook)
     if in_notebook:
         return
@@ -92,7 +96,7 @@ def serving(
         compare: Show two models side by side.
         port: Where.
         feedback: File of the answers that got a thumb.
-        options: ``settings``, ``limits``, ``examples``, ``device``.
+        options: ``settings``, ``limits``, ``examples``, ``device``, ``notes``.
     """
     page = _page(models, compare, feedback, **options)
     try:
@@ -110,6 +114,7 @@ def _page(
     limits: Limits | None = None,
     examples: Sequence[str] = EXAMPLES,
     device: str | None = None,
+    notes: Notes | None = None,
 ) -> Page:
     try:
         from ftlib.chat.page import Page
@@ -129,6 +134,7 @@ def _page(
         limits=limits or Limits(),
         feedback=kept,
         examples=examples,
+        notes=notes,
     )
 
 

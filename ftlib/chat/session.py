@@ -8,9 +8,10 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import cast
 
-from ftlib.data.messages import Message, RowError, assistant, checked_text
+from ftlib.data.messages import Message, RowError, assistant, checked_text, user
 from ftlib.errors import ConfigError, DataError, PromptTooLongError
 from ftlib.inference.generation import count_prompt_tokens, fit_history, stream
+from ftlib.inference.notes import Notes, with_note
 from ftlib.models.chat_model import ChatModel
 from ftlib.models.loading import NO_LIMIT, context_length
 
@@ -94,6 +95,7 @@ class Progress:
         context: Tokens that prompt and answer may have together.
         dropped: Messages of the history that no longer fit.
         end: How it ended; empty while it is being written.
+        note: What was looked up for the question, and stood in front of it.
     """
 
     text: str
@@ -103,6 +105,7 @@ class Progress:
     context: int
     dropped: int
     end: str = ""
+    note: str = ""
 
 
 def checked_question(text: str, limits: Limits) -> str:
@@ -126,7 +129,12 @@ def checked_question(text: str, limits: Limits) -> str:
 
 
 def reply(
-    chat_model: ChatModel, messages: Sequence[Message], settings: Settings, *, answer_seconds: float = 120.0
+    chat_model: ChatModel,
+    messages: Sequence[Message],
+    settings: Settings,
+    *,
+    answer_seconds: float = 120.0,
+    notes: Notes | None = None,
 ) -> Generator[Progress, None, None]:
     """Answer a conversation that ends with a question, piece by piece.
 
@@ -135,6 +143,7 @@ def reply(
         messages: The history, the question last. What doesn't fit the context is left out from the front.
         settings: How tokens are chosen.
         answer_seconds: When this much time has passed the answer ends.
+        notes: Where a note is looked up for the question; the model reads it in front of the question.
 
     Returns:
         The answer as far as it has come, again and again; the last one has an ``end``. Closing the iterator stops
@@ -143,6 +152,9 @@ def reply(
     Raises:
         PromptTooLongError: The question alone doesn't fit.
     """
+    note = notes.find(messages[-1]["content"] or "") if notes else ""
+    if note:
+        messages = [*messages[:-1], user(with_note(note, messages[-1]["content"] or ""))]
     context = context_length(chat_model.model)
     kept, dropped = fit_history(
         chat_model.tokenizer,
@@ -152,7 +164,7 @@ def reply(
         max_new_tokens=settings.max_new_tokens,
     )
     prompt_tokens = count_prompt_tokens(chat_model.tokenizer, kept, template=chat_model.template)
-    start = Progress("", 0, 0.0, prompt_tokens, context, dropped)
+    start = Progress("", 0, 0.0, prompt_tokens, context, dropped, note=note)
     return _write(chat_model, kept, settings, start, answer_seconds)
 
 
@@ -199,7 +211,7 @@ def _ending(tokens: int, seconds: float, settings: Settings, answer_seconds: flo
 
 
 def describe(progress: Progress) -> str:
-    """Tell in a line how long an answer is, how fast it came, what filled the context and what was left out.
+    """Tell in a line how long an answer is, how fast it came, what filled the context, and which note it came from.
 
     >>> describe(Progress("So.", 2, 0.5, prompt_tokens=20, context=256, dropped=2, end="ended by the model"))
     '2 tokens, 4.0 tokens/s, ended by the model. Context: 22 of 256 tokens; the oldest 2 messages were left out.'
@@ -211,7 +223,8 @@ def describe(progress: Progress) -> str:
     used = progress.prompt_tokens + progress.tokens
     writing = "" if progress.end else f" {WRITING}"
     most = "" if progress.context == NO_LIMIT else f" of {progress.context}"
-    return f"{length}{rate}{end}. Context: {used}{most} tokens{left_out}.{writing}"
+    note = f" Note: {progress.note}" if progress.note else ""
+    return f"{length}{rate}{end}. Context: {used}{most} tokens{left_out}.{writing}{note}"
 
 
 def with_answer(messages: Sequence[Message], progress: Progress) -> list[Message]:

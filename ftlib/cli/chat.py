@@ -15,6 +15,7 @@ EXAMPLES = (
     "ftlib chat runs/faq --compare --open",
     "ftlib chat nano runs/faq --port 8000",
     "ftlib chat runs/faq --terminal --temperature 0",
+    "ftlib chat smollm2 --notes faq",
 )
 STATUSES = {0: "closed, with Ctrl-C or /quit"}
 
@@ -45,6 +46,13 @@ def chat(
     feedback: Annotated[
         Path, typer.Option(metavar="FILE", help="File that the page keeps rated answers in; ftlib data reads it.")
     ] = Path("chat_feedback.jsonl"),
+    notes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Look up a note for each question: in a file with a note in each line or row; or faq.",
+        ),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(metavar="NAME", help="cpu, cuda or mps; default: the best that is there.")
     ] = None,
@@ -55,9 +63,11 @@ def chat(
     another machine reaches it.
     """
     from ftlib.chat import Settings, launch, talk
+    from ftlib.inference.notes import read_notes
 
     settings = Settings(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
     chosen = models or ["nano"]
+    looked_up = read_notes(notes) if notes else None
     if not terminal:
         launch(
             chosen,
@@ -66,9 +76,10 @@ def chat(
             settings=settings,
             feedback=feedback,
             device=device,
+            notes=looked_up,
             open_browser=open_browser,
         )
     elif compare or len(chosen) > 1:
         raise WrongUsage("the terminal shows one model: leave out --terminal to compare")
     else:
-        talk(chosen[0], settings=settings, device=device)
+        talk(chosen[0], settings=settings, device=device, notes=looked_up)

@@ -20,3 +20,12 @@ from .generation import (
 from .generation import (
     stream as stream,
 )
+from .notes import (
+    Notes as Notes,
+)
+from .notes import (
+    read_notes as read_notes,
+)
+from .notes import (
+    with_note as with_note,
+)
