@@ -28,6 +28,13 @@ def test_a_question_without_a_word_in_common_goes_without_a_note():
     assert notes.before("") == ""
 
 
+def test_a_note_that_scores_too_little_is_not_taken():
+    note, score = Notes(TEXTS).best("How long is padding?")
+    assert note == TEXTS[1]
+    assert Notes(TEXTS, least_score=score).find("How long is padding?") == note
+    assert Notes(TEXTS, least_score=score + 0.01).find("How long is padding?") == ""
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

@@ -45,6 +45,38 @@ class QuietFolds(SphinxPostTransform):
             for fold in cell.children:
                 if isinstance(fold, HideCodeCellNode):
                     fold["kind"] = _kind_of(fold, cell)
+        for fold in list(self.document.findall(HideCodeCellNode)):
+            if fold["kind"] == "output":
+                read = _reading(fold.parent)
+                for part in read:
+                    part.parent.remove(part)
+                fold += read
+
+
+def _reading(cell: nodes.container) -> list[nodes.paragraph]:
+    """Find what reads a folded output, and would tell on the same screen what was to be predicted.
+
+    It is the first paragraph behind the cell and its checks, with the caption of a figure before it.
+    """
+    behind = cell.parent.children[cell.parent.index(cell) + 1 :]
+    found: list[nodes.paragraph] = []
+    for node in behind:
+        if isinstance(node, nodes.paragraph):
+            found.append(node)
+            if not _is_caption(node):
+                return found
+        elif not _is_check(node):
+            break
+    return found
+
+
+def _is_caption(node: nodes.paragraph) -> bool:
+    return all(isinstance(child, nodes.emphasis) for child in node.children if child.astext().strip())
+
+
+def _is_check(node: nodes.Node) -> bool:
+    folds = node.children if isinstance(node, nodes.container) else []
+    return any(isinstance(fold, HideCodeCellNode) and fold["kind"] == "check" for fold in folds)
 
 
 def _kind_of(fold: HideCodeCellNode, cell: nodes.container) -> str:

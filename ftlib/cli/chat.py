@@ -15,7 +15,7 @@ EXAMPLES = (
     "ftlib chat runs/faq --compare --open",
     "ftlib chat nano runs/faq --port 8000",
     "ftlib chat runs/faq --terminal --temperature 0",
-    "ftlib chat smollm2 --notes faq",
+    "ftlib chat smollm2 --notes faq --note-score 2.5",
 )
 STATUSES = {0: "closed, with Ctrl-C or /quit"}
 
@@ -53,6 +53,9 @@ def chat(
             help="Look up a note for each question: in a file with a note in each line or row; or faq.",
         ),
     ] = None,
+    note_score: Annotated[
+        float, typer.Option(metavar="X", min=0, help="A note that scores less than this isn't taken; see --notes.")
+    ] = 0.0,
     device: Annotated[
         str | None, typer.Option(metavar="NAME", help="cpu, cuda or mps; default: the best that is there.")
     ] = None,
@@ -67,7 +70,7 @@ def chat(
 
     settings = Settings(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
     chosen = models or ["nano"]
-    looked_up = read_notes(notes) if notes else None
+    looked_up = read_notes(notes, least_score=note_score) if notes else None
     if not terminal:
         launch(
             chosen,

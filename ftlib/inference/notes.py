@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,12 +32,16 @@ def with_note(note: str, question: str) -> str:
 class Notes:
     """Sentences in which facts are looked up, by BM25 (Robertson and Zaragoza, 2009): shared words, rare ones first.
 
+    Compared are the stems of English words (Porter, 1980), without those that every text has.
+
     Args:
         texts: One note each.
+        least_score: A note that scores less isn't taken: it shares a word with the question, and not its subject. What
+            is a good limit depends on the notes; try it on questions of both kinds.
 
     Raises:
         DataError: There are no notes, or one is no text.
-        MissingExtraError: bm25s isn't installed.
+        MissingExtraError: bm25s or nltk isn't installed.
 
     >>> notes = Notes(["LoRA trains two thin matrices.", "A batch is padded to its longest row."])
     >>> notes.find("What is padded?"), notes.find("Zebras?")
@@ -45,26 +50,35 @@ class Notes:
     Taught in: chapters/10_lora_chatbot.ipynb
     """
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    def __init__(self, texts: Sequence[str], *, least_score: float = 0.0) -> None:
         """Index the notes."""
         try:
             import bm25s
+            from nltk.stem import PorterStemmer
         except ImportError as error:
-            raise MissingExtraError("notes need the package bm25s: pip install 'ftlib[course]'") from error
+            command = "pip install 'ftlib[course]'"
+            raise MissingExtraError(f"notes need the package {error.name!r}: install it with {command}") from error
         self.texts = list(texts)
         if isinstance(texts, str) or not all(isinstance(text, str) and text.strip() for text in self.texts):
             raise DataError("notes are texts, one each, and none is empty")
         if not self.texts:
             raise DataError("there are no notes to look anything up in")
-        self._words = bm25s.tokenize
+        self.least_score = least_score
+        stem = PorterStemmer().stem
+        settings = {"stopwords": "en_plus", "stemmer": lambda words: list(map(stem, words)), "show_progress": False}
+        self._words = functools.partial(bm25s.tokenize, **settings)
         self._index = bm25s.BM25()
-        self._index.index(self._words(self.texts, show_progress=False), show_progress=False)
+        self._index.index(self._words(self.texts), show_progress=False)
+
+    def best(self, question: str) -> tuple[str, float]:
+        """Return the note that shares most with a question, whatever it is, and its score (0: nothing is shared)."""
+        found, scores = self._index.retrieve(self._words([question]), k=1, show_progress=False)
+        return self.texts[found[0, 0]], float(scores[0, 0])
 
     def find(self, question: str) -> str:
-        """Return the note that shares most with a question; an empty text where none shares a word with it."""
-        words = self._words([question], show_progress=False)
-        found, scores = self._index.retrieve(words, k=1, show_progress=False)
-        return self.texts[found[0, 0]] if scores[0, 0] > 0 else ""
+        """Return the note for a question; an empty text where none scores enough."""
+        note, score = self.best(question)
+        return note if score >= self.least_score and score > 0 else ""
 
     def before(self, question: str) -> str:
         """Return a question behind the note that was found for it."""
@@ -72,16 +86,17 @@ class Notes:
 
 
 @checked()
-def read_notes(source: str | Path) -> Notes:
+def read_notes(source: str | Path, *, least_score: float = 0.0) -> Notes:
     """Read notes from a file: one in each line of a text, or in each row of a table.
 
     Args:
         source: A ``.txt`` or ``.md`` file; a file of rows (``.csv``, ``.jsonl``, ``.parquet``, ...) with a column
             ``statement``, ``note`` or ``text``; or the name of a shipped data set with notes: ``"faq"``.
+        least_score: As for :class:`Notes`.
 
     Raises:
         DataError: There is no such file, it has no notes, or no column of that name.
-        MissingExtraError: bm25s isn't installed.
+        MissingExtraError: bm25s or nltk isn't installed.
 
     >>> len(read_notes("faq").texts)
     281
@@ -100,7 +115,7 @@ def read_notes(source: str | Path) -> Notes:
     texts = [text for text in texts if text]
     if not texts:
         raise DataError(f"{source}: the file holds no notes")
-    return Notes(texts)
+    return Notes(texts, least_score=least_score)
 
 
 def _text(path: Path) -> str:
