@@ -46,8 +46,6 @@ class Notes:
     >>> notes = Notes(["LoRA trains two thin matrices.", "A batch is padded to its longest row."])
     >>> notes.find("What is padded?"), notes.find("Zebras?")
     ('A batch is padded to its longest row.', '')
-
-    Taught in: chapters/10_lora_chatbot.ipynb
     """
 
     def __init__(self, texts: Sequence[str], *, least_score: float = 0.0) -> None:
@@ -100,6 +98,8 @@ def read_notes(source: str | Path, *, least_score: float = 0.0) -> Notes:
 
     >>> len(read_notes("faq").texts)
     281
+
+    Taught in: chapters/12_base_tuned_hosted.ipynb
     """
     check_name(source)
     path = Path(source).expanduser()
