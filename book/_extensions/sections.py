@@ -24,7 +24,7 @@ _SILENT = (nodes.raw, nodes.comment, nodes.image, nodes.title, addnodes.desc_sig
 _MESSAGES = ("book/troubleshooting", "book/upgrade")  # their sections are called by what a reader meets in a terminal
 _NAMES_OF = "book/api/"  # and these by what they are called in code
 KEYWORDS = "book/keywords.yml"
-_COMMON = 6  # sections
+_COMMON = 3  # sections
 _NAMES = re.compile(r"[^\W\d]\w+")
 
 
