@@ -169,7 +169,7 @@ def make_pages(root: Path, notebooks: dict[Chapter, nbformat.NotebookNode], opti
 def test_pages(root: Path, flags: list[str]) -> bool:
     """Run the tests that need the built book."""
     files = [
-        path for path in sorted((root / "tests").glob("test_*.py")) if "mark.book" in path.read_text(encoding="utf-8")
+        path for path in sorted((root / "tests").rglob("test_*.py")) if "mark.book" in path.read_text(encoding="utf-8")
     ]
     if not files:
         return True

@@ -13,6 +13,7 @@ import pytest
 
 from ftlib.pretraining.corpus import train_tokenizer
 from ftlib.pretraining.run import Recipe, new_model
+from tests.course import ROOT
 from tests.waiting import HUNG_SECONDS
 
 TINY = Recipe(
@@ -32,16 +33,16 @@ TEXTS = [
     "### Question:\nWhat is a token?\n\n### Answer:\nA piece of text.",
 ]
 POSIX_ONLY = {
-    "test_chat_terminal.py": "a terminal with a person at it needs POSIX's pseudo-terminals",
-    "test_killing.py": "the run is forked and killed",
-    "test_distributed.py": "processes meet through torchrun's store, which its build for Windows lacks",
-    "test_cli.py::test_ctrl_c_leaves_no_half_written_file": "a signal is sent",
-    "test_cli_generate.py::test_a_served_model_answers_until_ctrl_c": "a signal is sent",
-    "test_cli_help.py::test_completion_can_be_installed": "the shells are POSIX's",
-    "test_hosted.py::test_an_interrupt_ends_it_at_once": "a signal is sent",
-    "test_run.py::test_a_folder_that_can_not_be_written_is_named": "there is no /proc",
-    "test_upgrade_files.py::test_a_link_stays_a_link": "links are a privilege",
-    "test_upgrade_files.py::test_files_are_written_with_fix_only_and_keep_newlines_and_mode": "files have no mode",
+    "chat/test_terminal.py": "a terminal with a person at it needs POSIX's pseudo-terminals",
+    "training/test_killing.py": "the run is forked and killed",
+    "training/test_distributed.py": "processes meet through torchrun's store, which its build for Windows lacks",
+    "cli/test_commands.py::test_ctrl_c_leaves_no_half_written_file": "a signal is sent",
+    "cli/test_generate.py::test_a_served_model_answers_until_ctrl_c": "a signal is sent",
+    "cli/test_help.py::test_completion_can_be_installed": "the shells are POSIX's",
+    "hosted/test_client.py::test_an_interrupt_ends_it_at_once": "a signal is sent",
+    "training/test_run.py::test_a_folder_that_can_not_be_written_is_named": "there is no /proc",
+    "upgrade/test_files.py::test_a_link_stays_a_link": "links are a privilege",
+    "upgrade/test_files.py::test_files_are_written_with_fix_only_and_keep_newlines_and_mode": "files have no mode",
 }
 """What can't be tested on Windows: files or single tests, and why."""
 BROWSER_FLAGS = (
@@ -58,7 +59,8 @@ def pytest_collection_modifyitems(items):
     if os.name == "posix":
         return
     for item in items:
-        names = (item.path.name, f"{item.path.name}::{item.originalname}" if hasattr(item, "originalname") else "")
+        file = item.path.relative_to(ROOT / "tests").as_posix()
+        names = (file, f"{file}::{item.originalname}" if hasattr(item, "originalname") else "")
         if reason := next((POSIX_ONLY[name] for name in names if name in POSIX_ONLY), None):
             item.add_marker(pytest.mark.skip(reason=f"not on Windows: {reason}"))
 

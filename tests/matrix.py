@@ -28,7 +28,15 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[1]
 LISTS = ROOT / "tests" / "matrix"
 PINNED = "pinned"
-TESTS = ("arguments", "compat", "throughput", "utilities", "engines", "loop", "smollm2")
+TESTS = (
+    "compat/test_translate.py",
+    "compat/test_trainer.py",
+    "compat/test_utilities.py",
+    "estimate/test_throughput.py",
+    "models/test_smollm2.py",
+    "training/test_engines.py",
+    "training/test_loop.py",
+)
 CHAPTER = "chapters/08_training_pythia_70m.ipynb"
 # Warnings of old releases can't be mended here, so they are no errors here.
 PYTEST = ("-m", "pytest", "-q", "-o", "addopts=", "-o", "filterwarnings=default", "-p", "no:cacheprovider")
@@ -112,7 +120,7 @@ def main() -> None:
     chosen, console, results = parser.parse_args(), Console(soft_wrap=True), []
     if unknown := set(chosen.release) - set(releases()):
         parser.error(f"no list of packages for {min(unknown)}: choose from {', '.join(releases())}")
-    files = [f"tests/test_{name}.py" for name in TESTS]
+    files = [f"tests/{name}" for name in TESTS]
     for release in chosen.release or releases():
         python = str(environment(release, with_chapter=not chosen.no_chapter, console=console))
         if chosen.prepare:

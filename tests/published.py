@@ -13,7 +13,8 @@ import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.course import ROOT
+
 CANARY_VARIABLE = "FTLIB_CANARY_KEY"
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|CANARY", re.IGNORECASE)
 _ARCHIVES = {".whl", ".zip"}

@@ -14,7 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.course import ROOT
+
 USER = "nobody"
 
 

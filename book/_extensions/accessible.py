@@ -1,4 +1,4 @@
-"""Mend what Sphinx writes and a screen reader stumbles over, as axe-core finds it (tests/test_book_browser.py)."""
+"""Mend what Sphinx writes and a screen reader stumbles over, as axe-core finds it (tests/book/test_site_browser.py)."""
 
 from __future__ import annotations
 

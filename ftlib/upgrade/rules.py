@@ -1,6 +1,6 @@
 """What the libraries changed, as data: one table that ``ftlib upgrade`` applies and that renders as a page of the book.
 
-To teach the command a change, add a row. ``tests/test_upgrade_rules.py`` holds the rows to the installed libraries.
+To teach the command a change, add a row. ``tests/upgrade/test_rules.py`` holds the rows to the installed libraries.
 """
 
 from __future__ import annotations

@@ -1,0 +1,174 @@
+"""How a chapter is written, so that its page is quiet: the strip, what is folded, what is predicted, and the quiz.
+
+CONTRIBUTING.md says it in words; ``book/_extensions/quiet.py`` makes pages of it.
+"""
+
+import ast
+import json
+import re
+
+import pytest
+
+from tests.course import ROOT
+
+CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
+NOT_YET: set[str] = set()
+"""Chapters that are still to be written in this way. Empty, once all are."""
+QUIET = [path for path in CHAPTERS if path.stem[:2] not in NOT_YET]
+STRIP = ["Goal.", "You need.", "Time and memory.", "Model."]
+OUT_OF_SIGHT = {"hide-cell", "hide-input", "remove-cell", "remove-input"}
+chapters = pytest.mark.parametrize("path", QUIET, ids=lambda path: path.stem)
+
+
+def cells_of(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [{**cell, "text": "".join(cell["source"]), "tags": set(cell["metadata"].get("tags", []))} for cell in cells]
+
+
+def code_of(path):
+    return [cell for cell in cells_of(path) if cell["cell_type"] == "code"]
+
+
+def tree_of(cell):
+    """Parse a cell; a line that speaks to IPython is none of Python's."""
+    return ast.parse(re.sub(r"(?m)^(\s*)%.*$", r"\1pass", cell["text"]))
+
+
+def is_check(node):
+    """Tell whether a node is an assert, or a call such as ``torch.testing.assert_close(...)``."""
+    called = node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
+    return isinstance(node, ast.Assert) or (isinstance(called, ast.Attribute) and called.attr.startswith("assert_"))
+
+
+def only_checks(statement):
+    """Tell whether a statement is a check, or a loop or block of nothing else."""
+    return is_check(statement) or (isinstance(statement, (ast.For, ast.With)) and all(map(only_checks, statement.body)))
+
+
+def asserts_in(cell):
+    return sum(map(is_check, ast.walk(tree_of(cell))))
+
+
+def predictions_in(text):
+    """Return where it says Predict in bold, and which of these are boxes."""
+    said = re.findall(r"(?m)^.*\*\*Predict\b.*$", text)
+    return said, [line for line in said if re.match(r"> \*\*Predict:\*\* \S", line)]
+
+
+def questions_in(text):
+    """Take the questions of a quiz apart: what is asked, the options, and the answers as (letter, verdict, why)."""
+    items = r"((?:- .+\n)+)"
+    answers_of = rf"<details>\n<summary>Answers</summary>\n\n{items}\n</details>(?:\n|$)"
+    shape = re.compile(rf"\*\*(\d+)\. (.+?)\*\*\n\n{items}\n{answers_of}")
+    for number, asked, options, answers in shape.findall(text):
+        letters = re.findall(r"(?m)^- \*\*([A-Z])\.\*\* \S.*$", options)
+        verdicts = re.findall(r"(?m)^- \*\*([A-Z]) is (right|wrong)\.\*\* (\S.*)$", answers)
+        yield int(number), asked, (letters, options.count("\n")), verdicts
+
+
+def test_the_chapters_that_are_still_to_be_written_so_exist():
+    assert {path.stem[:2] for path in CHAPTERS} >= NOT_YET
+    assert len(QUIET) >= 11
+
+
+@chapters
+def test_a_chapter_begins_with_one_strip(path):
+    first = cells_of(path)[0]
+    title, _, rest = first["text"].partition("\n\n")
+    strip = rest.split("\n\n")[0].splitlines()
+    assert title.startswith(f"# {int(path.stem[:2])}. ")
+    assert [re.sub(r"^- \*\*([^*]+)\*\* \S.*", r"\1", line) for line in strip] == STRIP
+
+
+@chapters
+def test_imports_and_settings_are_one_folded_cell(path):
+    install, setup = code_of(path)[:2]
+    assert "remove-cell" in install["tags"]
+    assert "hide-input" in setup["tags"]
+    assert "import" in setup["text"]
+    assert "SEED = " in setup["text"]
+    assert not setup["outputs"]
+
+
+@chapters
+def test_what_a_run_took_is_out_of_sight(path):
+    timing = [cell for cell in code_of(path) if "This run took" in cell["text"]]
+    assert timing == code_of(path)[-1:]
+    assert "remove-cell" in timing[0]["tags"]
+
+
+@chapters
+def test_what_is_predicted_is_a_box_over_a_folded_output(path):
+    cells = cells_of(path)
+    for cell, after in zip(cells, [*cells[1:], None], strict=True):
+        if cell["cell_type"] != "markdown":
+            continue
+        said, boxes = predictions_in(cell["text"])
+        assert said == boxes, cell["id"]
+        assert len(boxes) <= 1, cell["id"]
+        if boxes:
+            assert cell["text"].rstrip().endswith(boxes[0]), cell["id"]
+            assert after["cell_type"] == "code", cell["id"]
+            assert "hide-output" in after["tags"], cell["id"]
+            assert after["outputs"], cell["id"]
+            top = [node for node in tree_of(after).body if is_check(node)]
+            assert "hide-input" in after["tags"] or not top, f"{cell['id']}: an assert gives the answer away"
+
+
+@chapters
+def test_an_output_is_folded_only_under_a_prediction(path):
+    open_question = False
+    for cell in cells_of(path):
+        if cell["cell_type"] == "markdown":
+            # A caption may stand between two outputs that answer one question.
+            open_question = bool(predictions_in(cell["text"])[1]) or (open_question and cell["text"].startswith("*"))
+        assert open_question or "hide-output" not in cell["tags"], cell["id"]
+
+
+@chapters
+def test_what_only_checks_is_folded(path):
+    for cell in code_of(path):
+        body = tree_of(cell).body
+        if body and all(map(only_checks, body)) and asserts_in(cell):
+            assert cell["tags"] & {"hide-cell", "remove-cell"}, cell["id"]
+        if "hide-cell" in cell["tags"]:
+            assert asserts_in(cell), f"{cell['id']} is called a check, and checks nothing"
+            assert not cell["outputs"], cell["id"]
+
+
+@chapters
+def test_at_most_one_assert_stays_in_sight(path):
+    shown = [cell for cell in code_of(path) if not cell["tags"] & OUT_OF_SIGHT]
+    assert {cell["id"]: asserts_in(cell) for cell in shown if asserts_in(cell) > 1} == {}
+
+
+@chapters
+def test_cells_are_numbered_as_a_run_from_the_first_to_the_last_numbers_them(path):
+    code = code_of(path)
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+
+
+@chapters
+def test_each_question_of_the_quiz_has_one_right_option_and_feedback_for_all(path):
+    quizzes = [cell["text"] for cell in cells_of(path) if cell["text"].startswith("## Quiz\n")]
+    assert len(quizzes) == 1, "one cell begins with the heading of the quiz"
+    quiz = quizzes[0]
+    questions = list(questions_in(quiz))
+    assert len(questions) >= 3
+    assert [number for number, *_ in questions] == list(range(1, len(questions) + 1))
+    assert quiz.count("<details>") == len(questions)
+    for _, asked, (letters, lines), verdicts in questions:
+        assert len(letters) == lines == len(set(letters)) >= 3, asked
+        assert [letter for letter, *_ in verdicts] == letters, asked
+        assert [verdict for _, verdict, _ in verdicts].count("right") == 1, asked
+        assert len({why for *_, why in verdicts}) == len(letters), asked
+    assert "$" not in quiz, "quiz.js copies what it shows: write formulas in plain text"
+
+
+def test_right_options_do_not_stand_in_one_place():
+    places = []
+    for path in QUIET:
+        for _, _, _, verdicts in questions_in("".join(cell["text"] + "\n" for cell in cells_of(path))):
+            places.append(next(letter for letter, verdict, _ in verdicts if verdict == "right"))
+    shares = [places.count(letter) / len(places) for letter in "ABC"]
+    assert min(shares) > 0.2
