@@ -10,7 +10,8 @@ from typing import cast
 
 from ftlib.data.messages import Message, RowError, assistant, checked_text, user
 from ftlib.errors import ConfigError, DataError, PromptTooLongError
-from ftlib.inference.generation import count_prompt_tokens, fit_history, stream
+from ftlib.inference.context import count_prompt_tokens, fit_history
+from ftlib.inference.generation import stream
 from ftlib.inference.notes import Notes, with_note
 from ftlib.models.chat_model import ChatModel
 from ftlib.models.loading import NO_LIMIT, context_length

@@ -20,7 +20,7 @@ from ftlib.evaluation.metrics import answer_loss
 from ftlib.models.precision import Precision
 from ftlib.models.target_logits import score_targets
 from ftlib.text.batches import length_batches, pad_batch, padded_batches
-from ftlib.text.tokenization import IGNORED
+from ftlib.text.row_maker import IGNORED
 from ftlib.training.checks import check_rows
 from ftlib.training.own_loss import auxiliary_weight
 
