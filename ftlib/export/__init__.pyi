@@ -1,0 +1,1 @@
+from .merged import export_merged as export_merged
