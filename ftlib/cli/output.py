@@ -260,6 +260,14 @@ def print_server(base_url: str, model: str) -> None:
     console.print(f"curl {base_url}/chat/completions -H 'Content-Type: application/json' -d '{question}'", markup=False)
 
 
+def print_export(place: str, bytes_of: Mapping[str, int]) -> None:
+    """Print what ``ftlib export`` has written: each file and its size."""
+    console = plain_console(soft_wrap=True)
+    for path, size in bytes_of.items():
+        console.print(f"{_shown(path)}  {size / 2**20:,.1f} MiB")
+    console.print(f"[bold]{_shown(place)}[/bold] is written, {sum(bytes_of.values()) / 2**20:,.1f} MiB.")
+
+
 def print_doctor(checks: Sequence[Check]) -> None:
     """Print what ``ftlib doctor`` found."""
     console = plain_console()
