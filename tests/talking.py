@@ -8,16 +8,15 @@ import json
 import shutil
 import threading
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
 from book.talk_models import publish
 from ftlib.models.loading import load_model, save_quietly
 from ftlib.models.trainable import add_lora
+from tests.course import ROOT
 from tests.waiting import HUNG_SECONDS
 
-ROOT = Path(__file__).resolve().parent.parent
 RUNTIME = ROOT / "book" / "_static" / "lm"
 # Loads a model in the worker and asks it; "told" has every message that the worker sends.
 ASK = """async ({about, questions, settings}) => {

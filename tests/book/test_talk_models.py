@@ -16,7 +16,8 @@ from ftlib.models.loading import load_tokenizer
 from ftlib.text.chat_template import template_of
 from ftlib.text.encoding import encode_segments
 from ftlib.text.templates import Segment
-from tests.talking import ASK, ROOT, RUNTIME, make_site, opened, random_adapter, serving
+from tests.course import ROOT
+from tests.talking import ASK, RUNTIME, make_site, opened, random_adapter, serving
 
 pytestmark = pytest.mark.browser
 MODELS = ["nano", pytest.param("smollm2", marks=[pytest.mark.slow, pytest.mark.smollm2])]
@@ -58,7 +59,9 @@ PIECES = [
 
 def awkward_texts():
     """84 texts written by hand, and 216 drawn."""
-    written = [text for text, _ in json.loads((ROOT / "tests" / "smollm2_ids.json").read_text(encoding="utf-8"))]
+    written = [
+        text for text, _ in json.loads((ROOT / "tests" / "models" / "smollm2_ids.json").read_text(encoding="utf-8"))
+    ]
     draw = random.Random(7)  # noqa: S311 (no secret)
     return [*written, *("".join(draw.choices(PIECES, k=draw.randrange(1, 30))) for _ in range(216))]
 
