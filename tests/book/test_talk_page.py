@@ -125,6 +125,10 @@ def test_by_keyboard_each_token_shows_what_else_was_likely(talk):
         float(text.removesuffix(" %")) for text in page.locator(".talk-bars > div > :last-child").all_text_contents()
     ]
     assert shares == sorted(shares, reverse=True)
+    bars = page.eval_on_selector_all(
+        ".talk-bar", "bars => bars.map((bar) => 100 * bar.firstChild.offsetWidth / bar.offsetWidth)"
+    )
+    assert bars == pytest.approx(shares, abs=1)  # a bar's width is its probability
     assert page.text_content(".talk-bars .is-chosen code") == page.locator(".talk-token").nth(1).text_content()
     assert page.text_content(".talk-bars > div:first-child code") == page.text_content(".talk-bars .is-chosen code")
 

@@ -249,7 +249,7 @@
         const known = others.some((one) => one.text === token);
         bars.replaceChildren(...[...others, ...(known ? [] : [{ text: token, share }])].map((one) => {
           const bar = make("span", { className: "talk-bar", aria: { hidden: "true" } }, make("span"));
-          bar.firstChild.style.width = percent(one.share);
+          bar.firstChild.style.width = `${100 * one.share}%`;
           return make("div", { className: one.text === token ? "is-chosen" : "" }, make("code", { textContent: visible(one.text) }), bar, make("span", { textContent: percent(one.share) }));
         }));
       };
