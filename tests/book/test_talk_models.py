@@ -16,8 +16,8 @@ from ftlib.models.loading import load_tokenizer
 from ftlib.text.chat_template import template_of
 from ftlib.text.encoding import encode_segments
 from ftlib.text.templates import Segment
+from tests.book.talking import ASK, RUNTIME, make_site, opened, random_adapter, serving
 from tests.course import ROOT
-from tests.talking import ASK, RUNTIME, make_site, opened, random_adapter, serving
 
 pytestmark = pytest.mark.browser
 MODELS = ["nano", pytest.param("smollm2", marks=[pytest.mark.slow, pytest.mark.smollm2])]

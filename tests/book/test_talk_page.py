@@ -10,8 +10,8 @@ import pytest
 from book.talk_models import publish
 from ftlib.inference import answer
 from ftlib.models.loading import load_model
+from tests.book.talking import RUNTIME, opened, serving
 from tests.course import ROOT
-from tests.talking import RUNTIME, opened, serving
 
 pytestmark = pytest.mark.browser
 QUESTIONS = ["What is a token?", "<b>Why</b> is a batch padded?"]

@@ -23,8 +23,8 @@ from ftlib.models.loading import load_model, quiet_peft, save_model
 from ftlib.models.trainable import add_lora
 from ftlib.text.chat_template import to_jinja
 from ftlib.text.templates import GUANACO, QUESTION_ANSWER
+from tests.export.test_export import add_noise
 from tests.families import tiny_causal
-from tests.test_export import add_noise
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
