@@ -3,6 +3,7 @@
 import copy
 import math
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -12,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from datasets import Dataset
 from ftlib.estimate import architecture, estimate
 from ftlib.models import add_lora, linear_layers, load_model, merge_lora
+from ftlib.pretraining import encode_documents
 from ftlib.text import CHATML, QUESTION_ANSWER, encode_segments, packing_plan, tokenize
 from tests.course import ROOT
 
@@ -159,3 +161,11 @@ def test_quantisation_blocks():
     assert used == pytest.approx([integer * scale for integer in integers])
     assert shown[11] == f"scale = largest / 7 = 0.70 / 7 = {scale:.1f}"
     assert shown[-1] == f"(32 x 4 + 16) / 32 = {(32 * 4 + 16) / 32} bits a weight"
+
+
+def test_text_is_its_own_label(nano):
+    shown = words("text-is-its-label")
+    row = encode_documents(nano[1], shown[:2])
+    names = ["end" if one == nano[1].eos_token_id else nano[1].decode([one]).strip() for one in row.tolist()]
+    cells = [word for word in shown if word in names]
+    assert cells == [word for pair in pairwise(names) for word in pair]
