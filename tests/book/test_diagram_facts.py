@@ -8,13 +8,18 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from datasets import Dataset
 from ftlib.estimate import architecture, estimate
 from ftlib.models import add_lora, linear_layers, load_model, merge_lora
+from ftlib.models.run_folder import CONFIG
 from ftlib.pretraining import encode_documents
 from ftlib.text import CHATML, QUESTION_ANSWER, encode_segments, packing_plan, tokenize
+from ftlib.training.config import config_path
+from ftlib.training.run import CARD
+from ftlib.training.run_log import METRICS, SCORES
 from tests.course import ROOT
 
 FOLDER = ROOT / "book" / "_static" / "diagrams"
@@ -169,3 +174,11 @@ def test_text_is_its_own_label(nano):
     names = ["end" if one == nano[1].eos_token_id else nano[1].decode([one]).strip() for one in row.tolist()]
     cells = [word for word in shown if word in names]
     assert cells == [word for pair in pairwise(names) for word in pair]
+
+
+def test_config_to_run():
+    shown = words("config-to-run")
+    sections = [*shown[1].split(", "), *shown[2].split(", ")]
+    assert sections == list(yaml.safe_load(config_path(shown[0].removesuffix(".yaml")).read_text(encoding="utf-8")))
+    files = [name for line in shown[-2:] for name in line.split(", ")]
+    assert files == [CONFIG, METRICS, SCORES, "checkpoints", CARD]
