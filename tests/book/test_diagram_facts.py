@@ -30,9 +30,13 @@ FOLDER = ROOT / "book" / "_static" / "diagrams"
 SIGNS = {"\N{MINUS SIGN}": "-", "\N{MULTIPLICATION SIGN}": "x"}
 
 
+def source(name):
+    return (FOLDER / f"{name}.svg").read_text(encoding="utf-8")
+
+
 def words(name):
     """Return the texts of a diagram in the order of the file, with signs as a keyboard has them."""
-    root = ElementTree.fromstring((FOLDER / f"{name}.svg").read_text(encoding="utf-8"))  # noqa: S314 (our own file)
+    root = ElementTree.fromstring(source(name))  # noqa: S314 (our own file)
     return [text.text.translate(str.maketrans(SIGNS)) for text in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
@@ -131,6 +135,17 @@ def operations_of_a_token(model):
     with FlopCounterMode(display=False) as counter:
         model(input_ids=torch.tensor([[5]]))
     return counter.get_total_flops()
+
+
+def test_one_training_step():
+    need = estimate(architecture("EleutherAI/pythia-70m"), batch_size=1, length=2048)
+    parts = [need.weight_bytes, need.gradient_bytes, need.optimizer_bytes, need.logit_bytes]
+    shown = words("one-training-step")
+    assert [word for word in shown if re.fullmatch(r"\d\.\d\d", word)] == [f"{part / 2**30:.2f}" for part in parts]
+    assert need.state_bytes == 16 * need.parameters
+    widths = re.findall(r'class="(?!note)\w+" x="[\d.]+" y="\d+" width="([\d.]+)"', source("one-training-step"))
+    bars = [float(width) for width in widths]
+    assert [bar / bars[0] for bar in bars] == pytest.approx([part / parts[0] for part in parts], rel=0.01)
 
 
 def test_memory_on_one_card():
