@@ -273,3 +273,10 @@ def test_the_page_knows_its_files(make_page):
     for file in seen[0]["files"]:
         assert (place / "lm" / "models" / "nano" / file["name"]).stat().st_size == file["bytes"]
     assert str(place) not in json.dumps(seen)
+
+
+def test_the_programs_are_plain_and_show_text_as_text():
+    for path in sorted(RUNTIME.glob("*.js")):
+        program = path.read_text(encoding="utf-8")
+        for word in ("innerHTML", "insertAdjacentHTML", "eval(", "WebAssembly", "https:"):
+            assert word not in program, f"{path.name}: {word}"
