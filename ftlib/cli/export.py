@@ -16,10 +16,11 @@ EXAMPLES = (
     "ftlib export runs/faq --to merged --dtype bfloat16",
     "ftlib export runs/faq --to gguf --quantization q8_0 --out faq.gguf",
     "ftlib export runs/faq --to gguf --adapter-only",
+    "ftlib export runs/faq --to ollama --quantization q8_0",
 )
 STATUSES = {1: "an error, such as a place where something is already"}
 # The formats that take an option.
-_TAKES = {"--dtype": ("merged",), "--quantization": ("gguf",), "--adapter-only": ("gguf",)}
+_TAKES = {"--dtype": ("merged", "vllm"), "--quantization": ("gguf", "ollama"), "--adapter-only": ("gguf",)}
 
 
 def export(
@@ -36,7 +37,8 @@ def export(
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="merged: a folder for transformers and all that reads its format; gguf: a file for llama.cpp.",
+            help="merged: a folder for transformers and all that reads its format; gguf: a file for llama.cpp; "
+            "ollama: that and a Modelfile; vllm: a merged folder and a configuration.",
             autocompletion=lambda: completion.EXPORTS,
         ),
     ],
@@ -47,7 +49,7 @@ def export(
         str | None,
         typer.Option(
             metavar="TYPE",
-            help="Of merged weights: float32 (the default), bfloat16 or float16.",
+            help="Of merged weights: float32, bfloat16 or float16; default: float32, for vllm bfloat16.",
             autocompletion=lambda: completion.EXPORT_DTYPES,
         ),
     ] = None,
@@ -86,7 +88,9 @@ def _written(model: str, to: str, out: Path | None, *, adapter_only: bool, **opt
     from ftlib.export.gguf_adapter import export_adapter
     from ftlib.export.gguf_file import export_gguf
     from ftlib.export.merged import export_merged
+    from ftlib.export.ollama import export_ollama
     from ftlib.export.targets import short_name
+    from ftlib.export.vllm import export_vllm
 
     options = {name: value for name, value in options.items() if value}
     named = short_name(model)
@@ -94,7 +98,8 @@ def _written(model: str, to: str, out: Path | None, *, adapter_only: bool, **opt
         return export_adapter(model, out or Path(f"{named}-lora.gguf"))
     if to == "gguf":
         return export_gguf(model, out or Path(f"{named}-{options.get('quantization', 'f16')}.gguf"), **options)
-    return export_merged(model, out or Path(f"{named}-merged"), **options)
+    export: Any = {"merged": export_merged, "ollama": export_ollama, "vllm": export_vllm}[to]
+    return Path(export(model, out or Path(f"{named}-{to}"), **options))
 
 
 def _tell(place: Path, to: str, *, as_json: bool) -> None:

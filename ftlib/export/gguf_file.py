@@ -45,14 +45,23 @@ def export_gguf(name: str, file: str | Path, *, quantization: Quantization = "f1
         MissingExtraError: The package ``gguf`` isn't installed.
         ModelError: There is no such model.
     """
-    if quantization not in get_args(Quantization):
-        raise ExportError(f"unknown quantization {quantization!r}; {one_of(quantization, get_args(Quantization))}")
+    check_quantization(quantization)
     gguf_package()
     place = new_place(file)
     model = load_merged(name)
     with new_file(place) as partial:
         write_gguf(model, partial, quantization)
     return place
+
+
+def check_quantization(name: str) -> None:
+    """See that a quantization is known.
+
+    Raises:
+        ExportError: It isn't.
+    """
+    if name not in get_args(Quantization):
+        raise ExportError(f"unknown quantization {name!r}; {one_of(name, get_args(Quantization))}")
 
 
 def gguf_package() -> Any:
