@@ -24,8 +24,8 @@ from ftlib.export.targets import load_merged
 from ftlib.models.loading import load_model, save_model
 from ftlib.models.trainable import add_lora
 from ftlib.text.tokenization import encode_segments
+from tests.export.test_export import add_noise
 from tests.families import tiny_causal
-from tests.test_export import add_noise
 from tests.test_export_gguf import CHATML
 
 
