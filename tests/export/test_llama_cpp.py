@@ -24,16 +24,16 @@ from ftlib.export.targets import load_merged
 from ftlib.models.loading import load_model, save_model
 from ftlib.models.trainable import add_lora
 from ftlib.text.tokenization import encode_segments
+from tests.course import ROOT
 from tests.export.test_export import add_noise
+from tests.export.test_gguf import CHATML
 from tests.families import tiny_causal
-from tests.test_export_gguf import CHATML
 
 
 def system(content):
     return {"role": "system", "content": content}
 
 
-ROOT = Path(__file__).resolve().parent.parent
 FOLDER = Path(os.environ.get("FTLIB_LLAMA_CPP", ROOT / ".llama_cpp"))
 CONTEXT, LIMIT = 256, 24
 TIE = 0.01

@@ -19,8 +19,8 @@ from ftlib.text.chat_template import ChatTemplate, to_jinja
 from ftlib.text.templates import CHATML as OUR_CHATML
 from ftlib.text.templates import TEMPLATES, TextTemplate
 from tests.export.test_export import same_model
-from tests.test_export_gguf import CHATML
-from tests.test_small_llama import TEMPLATE as WITH_A_SYSTEM_MESSAGE
+from tests.export.test_gguf import CHATML
+from tests.models.test_small_llama import TEMPLATE as WITH_A_SYSTEM_MESSAGE
 
 SYSTEM = {"role": "system", "content": 'Say "no" {{ .Content }}.'}
 TALKS = [
