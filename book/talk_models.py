@@ -32,7 +32,8 @@ def publish(name: str, place: Path, *, adapter: Path | None = None) -> dict[str,
         adapter: A folder of a LoRA adapter of this model, to lie beside it.
 
     Returns:
-        Its name, its files with their bytes, the template's text around a question, the tokens that end an answer.
+        Its name, whether it has an adapter, its files with their bytes, the template's text around a question, the
+        tokens that end an answer.
 
     Raises:
         ModelError: The model isn't there.
@@ -46,7 +47,13 @@ def publish(name: str, place: Path, *, adapter: Path | None = None) -> dict[str,
     shutil.copyfile(weights, place / kept)
     for file in _ADAPTER if adapter else ():
         shutil.copyfile(Path(str(adapter)) / file, place / file)
-    return {"name": name, "weights": kept, **_spoken(name), **_files(place, [*_TEXTS, kept, *_ADAPTER])}
+    return {
+        "name": name,
+        "weights": kept,
+        "tuned": adapter is not None,
+        **_spoken(name),
+        **_files(place, [*_TEXTS, kept, *_ADAPTER]),
+    }
 
 
 def _spoken(name: str) -> dict[str, Any]:

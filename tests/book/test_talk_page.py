@@ -10,7 +10,7 @@ import pytest
 from book.talk_models import publish
 from ftlib.inference import answer
 from ftlib.models.loading import load_model
-from tests.book.talking import RUNTIME, opened, serving
+from tests.book.talking import RUNTIME, opened, random_adapter, serving
 from tests.course import ROOT
 
 pytestmark = pytest.mark.browser
@@ -69,8 +69,9 @@ def wait_for_status(page, words):
     page.wait_for_function("words => document.querySelector('.talk-status').textContent.includes(words)", arg=words)
 
 
-def wait_for_answer(page):
-    page.wait_for_function("document.querySelector('.talk-spoken').textContent.startsWith('Answer of nano')")
+def wait_for_answer(page, name="nano"):
+    said = "name => document.querySelector('.talk-spoken').textContent.startsWith(`Answer of ${name}`)"
+    page.wait_for_function(said, arg=name)
 
 
 def load(page):
@@ -273,6 +274,30 @@ def test_the_page_knows_its_files(make_page):
     for file in seen[0]["files"]:
         assert (place / "lm" / "models" / "nano" / file["name"]).stat().st_size == file["bytes"]
     assert str(place) not in json.dumps(seen)
+
+
+def test_with_an_adapter_two_columns_answer_and_its_strength_is_set_without_loading_again(talk, tmp_path):
+    model, tokenizer = random_adapter("nano", tmp_path / "adapter", size=0.2)
+    tuned = answer(model, tokenizer, QUESTIONS, max_new_tokens=TOKENS)
+    with model.disable_adapter():
+        base = answer(model, tokenizer, QUESTIONS, max_new_tokens=TOKENS)
+    assert base[0] != tuned[0]
+    place = tmp_path / "lm" / "models" / "nano"
+    page = talk(lambda about: about.update(publish("nano", place, adapter=tmp_path / "adapter")))
+    load(page)
+    shown = page.locator(".talk-answer .talk-text")
+    page.click(".talk-chip >> nth=0")
+    wait_for_answer(page, "tuned")
+    assert page.locator(".talk-column").all_text_contents() == ["base", "tuned"]
+    assert shown.all_text_contents() == [base[0], tuned[0]]
+    page.click(".talk-settings summary")
+    page.get_by_label("Strength of the adapter").fill("0")
+    page.asked.clear()
+    page.click(".talk-chip >> nth=1")
+    page.wait_for_function("document.querySelector('.talk-asked').textContent.includes('<b>')")
+    wait_for_answer(page, "tuned")
+    assert shown.all_text_contents() == [base[1], base[1]]
+    assert page.asked == []
 
 
 def test_the_programs_are_plain_and_show_text_as_text():
