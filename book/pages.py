@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import nbformat
+import yaml
 
+from book import talks
 from book.chapters import Chapter, digest_of
 
 BUILT = Path("_build")
@@ -35,6 +37,7 @@ def stage(root: Path, notebooks: Mapping[Chapter, nbformat.NotebookNode]) -> Non
             shutil.copy2(root / name, root / STAGE / name)
     for chapter, notebook in notebooks.items():
         nbformat.write(notebook, root / STAGE / chapter.path.relative_to(root))
+    talks.record(root, root / STAGE)
 
 
 def is_current(root: Path) -> bool:
@@ -74,6 +77,7 @@ def build(root: Path, *, strict: bool) -> bool:
     if done.returncode:
         return False
     _add_wheel(root, new / "_static")
+    talks.add_models(root, new / "_static", _talk_models(root))
     _replace(root / SITE, new)
     shutil.rmtree(beside)
     if not warnings.strip():
@@ -91,6 +95,13 @@ def _add_wheel(root: Path, folder: Path) -> None:
     """A reader of the pages can install exactly what they were made with."""
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*pip, "--wheel-dir", str(folder), str(root)], check=True)
+
+
+def _talk_models(root: Path) -> list[str]:
+    """Models that a reader may load into a page."""
+    config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
+    names: list[str] = config.get("sphinx", {}).get("config", {}).get("talk_models") or []
+    return names
 
 
 def _replace(site: Path, new: Path) -> None:

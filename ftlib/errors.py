@@ -66,6 +66,10 @@ class TrainingError(FtlibError):
     """A run can't go on, or would overwrite another one; what it had saved is kept."""
 
 
+class ExportError(FtlibError):
+    """A model can't be written in a format, or not at this place; nothing half-written is left."""
+
+
 class ProviderError(FtlibError):
     """A hosted model gave no answer, or a job there failed. No message ever holds a key.
 

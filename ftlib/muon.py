@@ -100,10 +100,11 @@ def muon_and_adamw(
     tables |= {id(head.weight)} if head is not None else set()
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [p for p in parameters if p.ndim == 2 and id(p) not in tables]
-    others: list[Any] = [p for p in parameters if p.ndim != 2 or id(p) in tables]
+    rest = [p for p in parameters if p.ndim != 2 or id(p) in tables]
+    others: list[Any] = [{"params": rest}]  # a group may be empty, as with adapters alone; a list of weights may not
     if vector_weight_decay is not None:
-        vectors = {"params": [p for p in others if p.ndim < 2], "weight_decay": vector_weight_decay}
-        others = [{"params": [p for p in others if p.ndim >= 2]}, vectors]
+        vectors = {"params": [p for p in rest if p.ndim < 2], "weight_decay": vector_weight_decay}
+        others = [{"params": [p for p in rest if p.ndim >= 2]}, vectors]
     return [
         Muon([{"params": matrices}], learning_rate=matrix_learning_rate, weight_decay=weight_decay),
         torch.optim.AdamW(others, lr=other_learning_rate, betas=betas, weight_decay=weight_decay, fused=True),

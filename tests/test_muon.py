@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from ftlib.models.trainable import add_lora
 from ftlib.muon import Muon, muon_and_adamw, orthogonalize
 
 
@@ -47,3 +48,11 @@ def test_matrices_go_to_muon_and_everything_else_to_adamw(tiny_model):
     assert len(names[0]) == 4 * tiny_model.config.num_hidden_layers
     assert owned[0] | owned[1] == {id(p) for p in tiny_model.parameters()}
     assert not owned[0] & owned[1]
+
+
+def test_with_adapters_alone_muon_has_all_and_adamw_nothing(tiny_model):
+    model = add_lora(tiny_model, rank=2)
+    muon, adamw = muon_and_adamw(model, matrix_learning_rate=0.1, other_learning_rate=0.01, weight_decay=0.0)
+    trained = {id(p) for p in model.parameters() if p.requires_grad}
+    assert {id(p) for group in muon.param_groups for p in group["params"]} == trained
+    assert not any(group["params"] for group in adamw.param_groups)

@@ -19,6 +19,7 @@ _USED_BY = {  # what a page must have for a file to be of use to it
     "togglebutton": "dropdown",
     "copybutton": "highlight",
     "clipboard": "highlight",
+    "talk.": 'class="talk"',
 }
 _LAST = 900  # after the extensions that add what is taken away here
 

@@ -23,6 +23,7 @@ _PLACES = (nodes.section, addnodes.desc, addnodes.glossary)
 _SILENT = (nodes.raw, nodes.comment, nodes.image, nodes.title, addnodes.desc_signature, addnodes.toctree)
 _MESSAGES = ("book/troubleshooting", "book/upgrade")  # their sections are called by what a reader meets in a terminal
 _NAMES_OF = "book/api/"  # and these by what they are called in code
+_SPOILERS = ("Exercises", "Quiz")  # answers to be thought of first; what they are about is explained elsewhere
 KEYWORDS = "book/keywords.yml"
 _COMMON = 3  # sections
 _NAMES = re.compile(r"[^\W\d]\w+")
@@ -33,6 +34,8 @@ def entries(page: nodes.document, name: str) -> Iterator[dict[str, str]]:
     title = next((one.astext() for one in page.findall(nodes.title)), name)
     for section in page.findall(nodes.section):
         head = section.next_node(nodes.title)
+        if head is not None and head.astext() in _SPOILERS:
+            continue
         is_page = head is None or head.astext() == title
         kind = "message" if name in _MESSAGES and not is_page else "name" if name.startswith(_NAMES_OF) else ""
         yield _entry(section, title if head is None else head.astext(), "" if is_page else section["ids"][0], kind)

@@ -10,7 +10,9 @@ from typing import cast
 
 from ftlib.data.messages import Message, RowError, assistant, checked_text, user
 from ftlib.errors import ConfigError, DataError, PromptTooLongError
-from ftlib.inference.generation import count_prompt_tokens, fit_history, stream
+from ftlib.inference.context import count_prompt_tokens, fit_history
+from ftlib.inference.decoding import Sampling
+from ftlib.inference.generation import stream
 from ftlib.inference.notes import Notes, with_note
 from ftlib.models.chat_model import ChatModel
 from ftlib.models.loading import NO_LIMIT, context_length
@@ -20,16 +22,11 @@ EXAMPLES = ("What is LoRA?", "Why is a batch padded?", "What does the learning r
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How the next token is chosen.
+class Settings(Sampling):
+    """How the next token is chosen in a chat, within what the page's controls allow, and how long an answer may be.
 
     Attributes:
-        temperature: 0 takes the likeliest token each time; above, tokens are drawn, the more evenly the higher.
-        top_k: Draw from so many of the likeliest tokens; 0: from all.
-        top_p: Draw from the likeliest tokens that together have this share of the probability (above 0 to 1).
-        repetition_penalty: Above 1, tokens that are there already become less likely.
         max_new_tokens: The most tokens of an answer.
-        seed: Of the draw; None draws anew each time.
 
     Raises:
         ConfigError: A value is out of its range.
@@ -39,11 +36,9 @@ class Settings:
     """
 
     temperature: float = 0.7
-    top_k: int = 0
     top_p: float = 0.95
     repetition_penalty: float = 1.1
     max_new_tokens: int = 64
-    seed: int | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -51,8 +46,7 @@ class Settings:
             value = getattr(self, name)
             if not least <= value <= most:
                 raise ConfigError(f"{name} must be between {least:g} and {most:g}, not {value}")
-        if self.top_p == 0:
-            raise ConfigError("top_p must be above 0: 1 draws from all tokens")
+        super().__post_init__()
 
 
 WRITING = "Writing \u2026"

@@ -12,6 +12,9 @@ DTYPES = ("float32", "bfloat16")
 PRECISIONS = ("float32", "bfloat16", "float16", "mixed")
 OPTIMIZERS = ("adamw", "adafactor", "muon", "sgd")
 PROVIDERS = ("openai", "deepseek", "lamini")
+EXPORTS = ("merged", "gguf", "ollama", "vllm")
+QUANTIZATIONS = ("f16", "q8_0", "q4_0")
+EXPORT_DTYPES = ("float32", "bfloat16", "float16")
 SCORES = (
     *("rouge_l", "bleu", "exact_match", "distinct_2", "repeats", "refuses", "json_valid", "json_match"),
     *("loss", "perplexity", "bits_per_byte", "token_accuracy"),

@@ -62,6 +62,10 @@ def data(
         int | None, typer.Option(metavar="N", min=2, help="Tokens that a row may have; default: the model's.")
     ] = None,
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Rows of a batch, to count its padding.")] = 8,
+    held_out: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE", help="Preference rows whose prompts must not be among these."),
+    ] = None,
     show: Annotated[int, typer.Option(metavar="N", min=0, help="How many conversations to print.")] = 1,
     convert: Annotated[
         tuple[str, Path] | None,
@@ -79,13 +83,20 @@ def data(
     """Look into an instruction file of any format; convert it.
 
     Says what is in it, how many tokens that makes, how much of a batch would be padding, and what is wrong with it.
+    Of preference rows (prompt, chosen, rejected) it says how long both answers are, and what stands twice.
     """
     from ftlib.cli import progress
+    from ftlib.data.preferences import first_is_preference
     from ftlib.data.reading import iter_conversations, save_conversations, source_file
+    from ftlib.errors import DataError
     from ftlib.files import check_target
     from ftlib.locales import printable
 
     path = source_file(source, split=split)
+    if format == "auto" and first_is_preference(source, split=split):
+        return _look_into_preferences(source, split, held_out, convert, show=show, as_json=as_json)
+    if held_out is not None:
+        raise DataError(f"{source}: --held-out compares preference rows only, and these are none: leave it out")
     if convert is not None:
         check_target(convert[1], sources=[path] if path else [])
     with progress.reading(path.stat().st_size if path else None) as (on_bytes, count, unusable):
@@ -135,3 +146,29 @@ def _summary(
     return summarize(
         conversations, format=name, tokenizer=chosen, template=chosen_template, context=context, batch_size=size
     )
+
+
+def _look_into_preferences(
+    source: str, split: str | None, held_out: str | None, convert: object, *, show: int, as_json: bool
+) -> None:
+    """Print what is in a preference file; rows that can't be used are reported on the way."""
+    from ftlib.cli import progress
+    from ftlib.cli.output import print_preferences
+    from ftlib.data.preferences import iter_preferences
+    from ftlib.data.reading import source_file
+    from ftlib.errors import DataError
+    from ftlib.text.preference_summary import summarize_preferences
+
+    if convert is not None:
+        raise DataError(f"{source}: preference rows can't be converted: leave --convert out")
+    path = source_file(source, split=split)
+    with progress.reading(path.stat().st_size if path else None) as (on_bytes, _, unusable):
+        rows = list(iter_preferences(source, split=split, on_error="skip", on_bytes=on_bytes))
+        others = list(iter_preferences(held_out)) if held_out is not None else None
+    summary = summarize_preferences(rows, others)
+    if as_json:
+        typer.echo(json.dumps({"format": "preference", **summary.as_dict(), "unusable": unusable}))
+    else:
+        print_preferences(source, summary, rows[:show])
+    if unusable or summary.duplicates or summary.contradictions or summary.leaked:
+        raise typer.Exit(1)

@@ -22,6 +22,7 @@ COMMANDS = {
     "generate": "Let a model continue prompts or answer questions.",
     "chat": "Talk to a model, on a page or in the terminal.",
     "serve": "Serve a model on this machine, over OpenAI's protocol.",
+    "export": "Write a model, its template and its ends for other programs.",
     "upgrade": "Mend calls that the installed libraries no longer accept.",
     "pretrain": "Repeat nano's recipe: harvest, pretrain, evaluate.",
     "doctor": "Check whether the course can run here, and what with.",

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
     from ftlib.cli.diagnosis import Check
     from ftlib.data.messages import Message
+    from ftlib.data.preferences import Preference
     from ftlib.estimate.cards import Suggestion
     from ftlib.estimate.estimation import Estimate
     from ftlib.evaluation.comparison import Evaluation
+    from ftlib.text.preference_summary import PreferenceSummary
     from ftlib.text.summary import DataSummary, TokenCounts
     from ftlib.upgrade import FileReport
 
@@ -66,6 +68,32 @@ def print_summary(source: str, summary: DataSummary, shown: Sequence[Sequence[Me
         for message in messages:
             console.print(f"[bold]{message['role']}[/bold]: {_shown(message['content'] or str(message))}")
     _print_faults(console, summary)
+
+
+def print_preferences(source: str, summary: PreferenceSummary, shown: Sequence[Preference]) -> None:
+    """Print what ``ftlib data`` found in preference rows."""
+    console = plain_console()
+    console.print(f"[bold]{_shown(source)}[/bold]: {summary.rows:,} pairs of a chosen and a rejected answer")
+    table = _table("part", "fewest words", "median", "most")
+    for part, words in summary.words.items():
+        table.add_row(part, *(f"{number:,}" for number in (words.least, words.median, words.greatest)))
+    console.print(table)
+    longer, shorter = summary.chosen_longer, summary.rejected_longer
+    console.print(f"The chosen answer is longer in {longer:.0%} of the pairs, the rejected one in {shorter:.0%}.")
+    found = {
+        "Pairs that stand twice": summary.duplicates,
+        "Pairs with the prompt of an earlier one": summary.same_prompt,
+        "Pairs that another one contradicts": summary.contradictions,
+        "Pairs whose prompt is also held out": summary.leaked,
+    }
+    for name, count in found.items():
+        if count:
+            console.print(f"{name}: {count:,}")
+    for row in shown:
+        for message in row["prompt"]:
+            console.print(f"[bold]{message['role']}[/bold]: {_shown(message['content'] or '')}")
+        for side, answer in (("chosen", row["chosen"]), ("rejected", row["rejected"])):
+            console.print(f"[bold]{side}[/bold]: {_shown(answer[0]['content'] or '')}")
 
 
 def print_run(folder: str, summary: Mapping[str, Any]) -> None:
@@ -230,6 +258,14 @@ def print_server(base_url: str, model: str) -> None:
     console.print(f"[bold]{_shown(model)}[/bold] answers at [bold]{base_url}[/bold] (Ctrl-C ends it). For example:")
     question = json.dumps({"model": model, "messages": [{"role": "user", "content": "What is padding?"}]})
     console.print(f"curl {base_url}/chat/completions -H 'Content-Type: application/json' -d '{question}'", markup=False)
+
+
+def print_export(place: str, bytes_of: Mapping[str, int]) -> None:
+    """Print what ``ftlib export`` has written: each file and its size."""
+    console = plain_console(soft_wrap=True)
+    for path, size in bytes_of.items():
+        console.print(f"{_shown(path)}  {size / 2**20:,.1f} MiB")
+    console.print(f"[bold]{_shown(place)}[/bold] is written, {sum(bytes_of.values()) / 2**20:,.1f} MiB.")
 
 
 def print_doctor(checks: Sequence[Check]) -> None:

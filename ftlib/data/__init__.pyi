@@ -4,6 +4,8 @@ from .leaks import shingles as shingles
 from .messages import Message as Message
 from .messages import assistant as assistant
 from .messages import user as user
+from .preferences import iter_preferences as iter_preferences
+from .preferences import load_preferences as load_preferences
 from .reading import (
     clean_message as clean_message,
 )

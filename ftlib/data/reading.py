@@ -37,7 +37,8 @@ from ftlib.paths import check_name, shipped
 OnError = Literal["raise", "skip"]
 _SAMPLE = 100
 _PREFERENCES = (
-    "the rows hold a better and a worse answer, as DPO takes them: to learn the better one, rename 'chosen' to "
+    "the rows hold a better and a worse answer, as DPO takes them: to learn from both, train with objective: dpo "
+    "(ftlib.data.load_preferences reads them); to learn the better one, rename 'chosen' to "
     "'completion' (or to 'messages', if it holds the whole conversation)"
 )
 
@@ -230,6 +231,24 @@ def _chosen(
         raise DataError(f"unknown format {format!r}; {one_of(format, ['auto', *FORMATS])}")
     name = _detect(_sample(_opener(source, split), report), source) if format == "auto" else format
     return name, partial(_conversations, _opener(source, split, on_bytes), name, report)
+
+
+def source_rows(
+    source: Any, *, split: str | None = None, on_error: str = "raise", on_bytes: Callable[[int], None] | None = None
+) -> tuple[Iterator[RawRow], Report]:
+    """Open a source of any kind: its rows as they stand there, and what to tell of one that can't be used.
+
+    Args:
+        source: As for :func:`load_conversations`.
+        split: Which split.
+        on_error: ``"raise"`` or ``"skip"``.
+        on_bytes: Is told from time to time how many bytes of the file have been read.
+
+    Raises:
+        DataError: There is no such source, some of it while the rows are read.
+    """
+    report = _report(on_error)
+    return _opener(source, split, on_bytes)(report), report
 
 
 @checked()

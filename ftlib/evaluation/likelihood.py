@@ -14,8 +14,9 @@ from ftlib.argument_checks import at_least, checked
 from ftlib.evaluation.confidence import Array
 from ftlib.models.target_logits import target_logits
 from ftlib.text.batches import padded_batches
+from ftlib.text.row_maker import IGNORED
 from ftlib.text.templates import Template
-from ftlib.text.tokenization import IGNORED, tokenize_measured
+from ftlib.text.tokenization import tokenize_measured
 
 
 @checked(batch_size=at_least(1))

@@ -1,4 +1,4 @@
-"""Do a prompt and its answer fit into a model's context?"""
+"""Do a prompt and its answer fit into a model's context, and what is left out when they don't?"""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from ftlib.data.messages import user
+from ftlib.argument_checks import tokenizer_before_data
+from ftlib.data.messages import Message, user
 from ftlib.errors import ConfigError, PromptTooLongError, TruncationWarning
+from ftlib.text.chat_template import template_of
 from ftlib.text.templates import Template
 from ftlib.text.tokenization import encode_prompts, encode_segments
 
@@ -65,3 +67,51 @@ def _prompt_length(text: str, tokenizer: PreTrainedTokenizerBase, template: Temp
     if template is None:
         return len(encode_prompts(tokenizer, [text])[0])
     return len(encode_segments(tokenizer, template.render_prompt([user(text)])))
+
+
+@tokenizer_before_data(0)
+def count_prompt_tokens(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, template: Template | None = None
+) -> int:
+    """Tokens of a conversation that waits for its next answer, the template's own included."""
+    template = template or template_of(tokenizer)
+    return len(encode_segments(tokenizer, template.render_prompt(messages)))
+
+
+@tokenizer_before_data(0)
+def fit_history(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    *,
+    template: Template | None = None,
+    context: int,
+    max_new_tokens: int,
+) -> tuple[list[Message], int]:
+    """Shorten a conversation until its next answer fits: whole exchanges go, the oldest first.
+
+    A system message stays, and so does the last question.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        messages: A conversation that ends with what the user says.
+        template: The template that training used; default: what the tokenizer tells.
+        context: Tokens that the model can see at once (:func:`ftlib.models.loading.context_length`).
+        max_new_tokens: Tokens that the answer may have.
+
+    Returns:
+        What fits, and how many messages were dropped.
+
+    Raises:
+        PromptTooLongError: Even the last question alone leaves no tokens for an answer.
+    """
+    kept = list(messages)
+    while (tokens := count_prompt_tokens(tokenizer, kept, template=template)) > context - max_new_tokens:
+        asked = [number for number, message in enumerate(kept) if message["role"] == "user"]
+        if len(asked) < 2:
+            raise PromptTooLongError(
+                f"the last question alone is a prompt of {tokens} tokens and asks for {max_new_tokens} more, but the "
+                f"model's context holds {context}: shorten it or lower max_new_tokens"
+            )
+        first = 1 if kept[0]["role"] == "system" else 0
+        del kept[first : asked[1]]
+    return kept, len(messages) - len(kept)

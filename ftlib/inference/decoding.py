@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -20,11 +18,9 @@ from transformers import (
 )
 
 from ftlib.errors import ConfigError
-from ftlib.models.target_logits import agree
-from ftlib.text.batches import pad_batch
+from ftlib.inference.growing_rows import start
 
 _SEEDS = 2**63
-_CHECKED = 16  # tokens of the longest row, for the check
 
 
 @dataclass(frozen=True)
@@ -110,8 +106,10 @@ def decode(
 
     Prompts are padded on the left, so that the last token of every row is the last of its prompt; the attention mask
     hides the padding, and positions are counted from the first real token. Where padding changes what a model says of a
-    row, which is looked at the first time, each row is computed alone. A row that has ended is computed no longer
-    (while tokens are drawn it is: with fewer rows to draw for, a seed would give the others different texts).
+    row, which is looked at the first time, each row is computed alone. What all prompts begin with, an instruction or
+    examples, is read once for all of them where that gives the model's own scores, which is looked at too. A row that
+    has ended is computed no longer (while tokens are drawn it is: with fewer rows to draw for, a seed would give the
+    others different texts).
 
     Args:
         model: A causal language model of transformers, in evaluation mode.
@@ -123,7 +121,7 @@ def decode(
     Yields:
         After each step, the new token of each prompt: None where it has ended.
     """
-    batch = _Batch(model, prompts) if _may_be_padded(model, prompts) else _Alone(model, prompts)
+    batch = start(model, prompts)
     row_of = list(range(len(prompts)))  # of each row of the batch, the number of its prompt
     ended = [False] * len(prompts)
     for _ in range(max_new_tokens):
@@ -139,107 +137,3 @@ def decode(
         # Taking rows out copies the whole cache: not for each of them.
         if not choose.draws and len(going) <= 0.9 * len(row_of) and batch.keep(going):
             row_of = [row_of[place] for place in going]
-
-
-class _Batch:
-    """Rows that grow: their ids, their mask, and the keys and values that the model keeps of them."""
-
-    def __init__(self, model: Any, prompts: Sequence[list[int]]) -> None:
-        padded = pad_batch([{"input_ids": ids} for ids in prompts], prompts[0][0], side="left")
-        self._mask = padded["attention_mask"].to(model.device)
-        # A token of the row itself as padding: a repetition penalty must not count a token that isn't there.
-        first: Any = torch.tensor([[ids[0]] for ids in prompts])
-        self._ids: Any = torch.where(padded["attention_mask"] == 1, padded["input_ids"], first).to(model.device)
-        self._unread = self._ids
-        self._cache: Any = None
-        self._model: Any = model
-        taken = _taken(model)
-        self._keeps = "past_key_values" in taken
-        self._no_cache = {"use_cache": False} if "use_cache" in taken else {}
-        # Without padding the model counts positions itself: some families (CamemBERT) begin at another number.
-        self._takes_positions = "position_ids" in taken and not bool(self._mask.all())
-        # The scores of a prompt's other tokens are not needed, and with a large vocabulary they fill the memory.
-        self._options = {"logits_to_keep": 1} if "logits_to_keep" in taken else {}
-
-    @torch.inference_mode()
-    def write(self, choose: Chooser) -> list[int]:
-        """Append a token to each row and return them."""
-        tokens = choose(self._ids, self.scores())
-        self.append(tokens)
-        written: list[int] = tokens.tolist()
-        return written
-
-    @torch.inference_mode()
-    def scores(self) -> Any:
-        """Read what is new, and return the scores of the next token, ``(rows, vocabulary)``."""
-        inputs = {"input_ids": self._unread, "attention_mask": self._mask, **self._options}
-        if self._takes_positions:
-            positions = (self._mask.cumsum(-1) - 1).clamp(min=0)
-            inputs["position_ids"] = positions[:, -self._unread.shape[1] :]
-        if self._keeps:
-            output = self._model(**inputs, past_key_values=self._cache, use_cache=True)
-            self._cache = getattr(output, "past_key_values", None)
-        else:
-            output = self._model(**inputs, **self._no_cache)
-        return output.logits[:, -1].float()
-
-    @torch.inference_mode()
-    def append(self, tokens: Tensor) -> None:
-        """Write a token behind each row; without a cache the whole row will be read again."""
-        self._ids = torch.cat([self._ids, tokens[:, None]], dim=1)
-        self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
-        self._unread = self._ids if self._cache is None else tokens[:, None]
-
-    @torch.inference_mode()
-    def keep(self, rows: Sequence[int]) -> bool:
-        """Go on with some of the rows only; return whether the cache could be cut."""
-        index = torch.tensor(rows, device=self._ids.device)
-        if hasattr(self._cache, "batch_select_indices"):
-            self._cache.batch_select_indices(index)
-        elif self._cache is not None:
-            return False
-        self._ids, self._mask, self._unread = self._ids[index], self._mask[index], self._unread[index]
-        return True
-
-
-class _Alone:
-    """Rows of a model that padding would change (RWKV carries it on, ProphetNet counts it): each is computed alone."""
-
-    def __init__(self, model: Any, prompts: Sequence[list[int]]) -> None:
-        self._rows = [_Batch(model, [prompt]) for prompt in prompts]
-
-    def write(self, choose: Chooser) -> list[int]:
-        """Append a token to each row and return them."""
-        return [row.write(choose)[0] for row in self._rows]
-
-    def keep(self, rows: Sequence[int]) -> bool:
-        """Go on with some of the rows only."""
-        self._rows = [self._rows[row] for row in rows]
-        return True
-
-
-_padded: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
-"""Of models that wrote rows of different lengths: whether padding changes nothing."""
-
-
-def _may_be_padded(model: Any, prompts: Sequence[list[int]]) -> bool:
-    """Whether a row has the same scores with padding in front: looked at once for each model, on two short rows."""
-    if len(set(map(len, prompts))) == 1:
-        return True
-    if model not in _padded:
-        longest = max(prompts, key=len)[-_CHECKED:]
-        padded, alone = _Batch(model, [longest[-1:], longest]), _Batch(model, [longest[-1:]])
-        same = True
-        for _ in range(2):  # the second time from the cache
-            expected, found = alone.scores()[0], padded.scores()[0]
-            same = same and agree(found, expected)
-            alone.append(expected.argmax(-1)[None])
-            padded.append(expected.argmax(-1).repeat(2))
-        _padded[model] = same
-    return _padded[model]
-
-
-def _taken(model: Any) -> Any:
-    """Return what a model's forward pass takes; of an adapter's model, whose own names nothing, what is below it."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return inspect.signature(inner.forward).parameters

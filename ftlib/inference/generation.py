@@ -8,9 +8,8 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ftlib.argument_checks import tokenizer_before_data
 from ftlib.data.messages import Message, user
-from ftlib.errors import ConfigError, PromptTooLongError
+from ftlib.errors import ConfigError
 from ftlib.inference.context import check_lengths, shorten
 from ftlib.inference.decoding import Sampling, decode
 from ftlib.inference.streaming import answer_in, text_chunks
@@ -160,7 +159,8 @@ def stream(
         should_stop: Asked after each token whether to end now.
 
     Raises:
-        PromptTooLongError: The prompt and its answer don't fit into the model's context; :func:`fit_history` helps.
+        PromptTooLongError: The prompt and its answer don't fit into the model's context;
+            :func:`ftlib.inference.context.fit_history` helps.
         ConfigError: A number is out of its range.
         DataError: The template has no place for a message of the conversation.
     """
@@ -171,54 +171,6 @@ def stream(
     ends = _end_ids(model, tokenizer, template)
     tokens = _tokens(model, ids, sampling, max_new_tokens=max_new_tokens, end_ids=ends)
     return text_chunks(tokenizer, tokens, template.end_marker, should_stop or (lambda: False))
-
-
-@tokenizer_before_data(0)
-def count_prompt_tokens(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, template: Template | None = None
-) -> int:
-    """Tokens of a conversation that waits for its next answer, the template's own included."""
-    template = template or template_of(tokenizer)
-    return len(encode_segments(tokenizer, template.render_prompt(messages)))
-
-
-@tokenizer_before_data(0)
-def fit_history(
-    tokenizer: PreTrainedTokenizerBase,
-    messages: Sequence[Message],
-    *,
-    template: Template | None = None,
-    context: int,
-    max_new_tokens: int,
-) -> tuple[list[Message], int]:
-    """Shorten a conversation until its next answer fits: whole exchanges go, the oldest first.
-
-    A system message stays, and so does the last question.
-
-    Args:
-        tokenizer: The model's tokenizer.
-        messages: A conversation that ends with what the user says.
-        template: The template that training used; default: what the tokenizer tells.
-        context: Tokens that the model can see at once (:func:`ftlib.models.loading.context_length`).
-        max_new_tokens: Tokens that the answer may have.
-
-    Returns:
-        What fits, and how many messages were dropped.
-
-    Raises:
-        PromptTooLongError: Even the last question alone leaves no tokens for an answer.
-    """
-    kept = list(messages)
-    while (tokens := count_prompt_tokens(tokenizer, kept, template=template)) > context - max_new_tokens:
-        asked = [number for number, message in enumerate(kept) if message["role"] == "user"]
-        if len(asked) < 2:
-            raise PromptTooLongError(
-                f"the last question alone is a prompt of {tokens} tokens and asks for {max_new_tokens} more, but the "
-                f"model's context holds {context}: shorten it or lower max_new_tokens"
-            )
-        first = 1 if kept[0]["role"] == "system" else 0
-        del kept[first : asked[1]]
-    return kept, len(messages) - len(kept)
 
 
 def inference(

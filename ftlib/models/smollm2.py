@@ -8,7 +8,6 @@ safetensors and a tokenizer, which any release from 4.41 on loads and which need
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import importlib
 import importlib.metadata
@@ -25,7 +24,8 @@ from typing import Any, BinaryIO
 
 from ftlib.errors import DataError, MissingExtraError, ModelError
 from ftlib.files import check_folder, whole_folder
-from ftlib.paths import CACHE_VARIABLE, architectures_file, assets_folder, cache_folder, library_folder
+from ftlib.models.gguf_conversion import CANT_WRITE
+from ftlib.paths import CACHE_VARIABLE, assets_folder, cache_folder, library_folder
 
 NAME = "smollm2"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -36,9 +36,8 @@ GGUF_BYTES = 98_362_432
 CONVERSION = 1
 """Counts up whenever another folder is made of the same file."""
 
-_WEIGHTS, _SEAL = "model.safetensors", "complete.json"
+_SEAL = "complete.json"
 _NEEDED_BYTES = 545_000_000
-_CANT_WRITE = 3  # status of the converting process
 _CARD = assets_folder() / "smollm2_card.md"
 
 
@@ -261,95 +260,12 @@ def _convert(gguf: Path, folder: Path) -> None:
         "PYTHONUTF8": "1",
         "TQDM_DISABLE": "1",
     }
-    command = [sys.executable, "-m", "ftlib.models.smollm2", str(gguf), str(folder)]
+    command = [sys.executable, "-m", "ftlib.models.gguf_conversion", str(gguf), str(folder), HUB_ID]
     done = subprocess.run(  # noqa: S603 (our own module, with paths that no shell reads)
         command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace"
     )
     said = done.stderr.strip().rpartition("\n")[2] or f"the process ended with {done.returncode}"
-    if done.returncode == _CANT_WRITE:
+    if done.returncode == CANT_WRITE:
         raise OSError(said)
     if done.returncode:
         raise ModelError(f"{gguf}: can't be read: {said}")
-
-
-def convert(gguf: Path, folder: Path) -> int:
-    """Read the GGUF file and write what :func:`ftlib.load_model` loads: weights, configuration, tokenizer.
-
-    Args:
-        gguf: The file.
-        folder: Is there and empty.
-
-    Returns:
-        Status of the process: 0, or another one if the folder can't be written, for a reason that stderr has.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    told = json.loads(architectures_file().read_text(encoding="utf-8"))[HUB_ID]
-    weights, texts = _weights(gguf, told), _texts(gguf, told)
-    try:
-        save_file(weights, folder / _WEIGHTS, metadata={"format": "pt"})
-        for name, content in texts.items():
-            (folder / name).write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
-    except (OSError, SafetensorError) as error:
-        sys.stderr.write(f"\n{getattr(error, 'strerror', None) or error}\n")
-        return _CANT_WRITE
-    return 0
-
-
-def _weights(gguf: Path, architecture: dict[str, Any]) -> dict[str, Any]:
-    """Read the weights, each four-bit block spread to float32 numbers; the tied output layer counts once."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    from ftlib.compat.installed import dtype_argument, gguf_arguments
-
-    # transformers asks for the same table of names once for each of 400 modules, which takes as long as all the rest.
-    package: Any = importlib.import_module("gguf")
-    package.get_tensor_name_map = functools.cache(package.get_tensor_name_map)
-    # The configuration is given: reading it from the file takes longer than reading the weights.
-    config = AutoConfig.for_model(**architecture)
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        gguf.parent,
-        config=config,
-        output_loading_info=True,
-        **gguf_arguments(gguf.name),
-        **dtype_argument(torch.float32),
-    )
-    model, told = loaded
-    if missing := set(told["missing_keys"]) - {"lm_head.weight"}:
-        raise ValueError(f"weights are missing: {', '.join(sorted(missing)[:3])}")
-    return {name: weight.detach().contiguous() for name, weight in model.named_parameters()}
-
-
-def _texts(gguf: Path, architecture: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return everything but the weights, as JSON that transformers has read since 4.41."""
-    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    backend = tokenizer.backend_tokenizer
-    # The conversion forgets that digits are split one by one, before the rest is: "  12" would end as " 12" does.
-    backend.pre_tokenizer = Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])
-    rules = json.loads(backend.to_str())
-    rules["model"]["merges"] = [
-        merge if isinstance(merge, str) else " ".join(merge) for merge in rules["model"]["merges"]
-    ]  # pairs are newer than 4.41
-    settings = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        **{name: str(getattr(tokenizer, name)) for name in ("bos_token", "eos_token", "pad_token", "unk_token")},
-        "model_max_length": architecture["max_position_embeddings"],
-        "clean_up_tokenization_spaces": False,
-        "chat_template": tokenizer.chat_template,
-    }
-    ends = {name: architecture[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    return {
-        "config.json": {"architectures": ["LlamaForCausalLM"], **architecture},
-        "generation_config.json": ends,
-        "tokenizer.json": rules,
-        "tokenizer_config.json": settings,
-    }
-
-
-if __name__ == "__main__":
-    sys.exit(convert(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -12,7 +12,7 @@ from ftlib.argument_checks import at_least, checked, each, row_with
 from ftlib.errors import DataError
 from ftlib.text.grouping import length_batches as length_batches
 from ftlib.text.grouping import packing_plan as packing_plan
-from ftlib.text.tokenization import IGNORED, Side
+from ftlib.text.row_maker import IGNORED, Side
 
 
 @checked(rows=each(row_with("input_ids")), pad_token_id=at_least(0))

@@ -217,8 +217,8 @@ class _Counts:
             format=format,
             rows=self.read,
             messages={role: counts.total() for role, counts in self.words.items()},
-            turns=_spread(self.turns),
-            words={role: _spread(counts) for role, counts in self.words.items()},
+            turns=spread(self.turns),
+            words={role: spread(counts) for role, counts in self.words.items()},
             same_prompt=self.read - len(self.prompts),
             unanswered=self.unanswered,
             extras={extra: self.extras[extra] for extra in EXTRAS if extra in self.extras},
@@ -247,7 +247,7 @@ def _token_counts(lengths: np.ndarray, *, tokenizer: str, template: str, context
         template=template,
         context=context,
         total=int(lengths.sum()),
-        lengths=_spread(Counter(lengths.tolist())),
+        lengths=spread(Counter(lengths.tolist())),
         histogram=list(bins),
         batch_size=size,
         padding_to_longest_row=_padding_share(lengths, [range(len(lengths))]),
@@ -261,7 +261,12 @@ def _padding_share(lengths: np.ndarray, batches: Iterable[Sequence[int]]) -> flo
     return 1 - int(lengths.sum()) / filled if filled else 0.0
 
 
-def _spread(counts: Counter[int]) -> Spread:
+def spread(counts: Counter[int]) -> Spread:
+    """Return the least, the middle and the greatest of some counts, each with how often it occurs.
+
+    >>> spread(Counter([1, 5, 9]))
+    Spread(least=1, median=5, greatest=9)
+    """
     if not counts:
         return Spread(0, 0, 0)
     half, seen, median = (counts.total() + 1) // 2, 0, 0

@@ -8,7 +8,7 @@ from typing import Any
 from datasets import Dataset
 from ftlib.errors import DataError, DroppedRowsWarning
 from ftlib.models.loading import context_length
-from ftlib.text.tokenization import IGNORED
+from ftlib.text.row_maker import IGNORED
 
 
 def check_rows(rows: Dataset, **positive: int) -> None:

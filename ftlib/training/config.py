@@ -17,6 +17,7 @@ from ftlib.training.config_errors import explain
 from ftlib.training.config_sections import (
     CheckpointSection,
     DataSection,
+    DpoSection,
     EvaluateSection,
     ModelSection,
     Section,
@@ -28,6 +29,7 @@ from ftlib.training.config_sections import (
 from ftlib.training.sft_keys import is_sft_yaml, translate
 
 Engine = Literal["loop", "hf", "lightning", "trl"]
+Objective = Literal["sft", "dpo"]
 
 
 class FinetuneConfig(Section):
@@ -40,9 +42,12 @@ class FinetuneConfig(Section):
 
     engine: Engine = "loop"
     """Who takes the steps: loop, hf, lightning or trl."""
+    objective: Objective = "sft"
+    """What is minimised: sft, the loss of the answers; dpo, that of a chosen answer against a rejected one."""
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
     train: TrainSection = TrainSection()
+    dpo: DpoSection | None = None
     evaluate: EvaluateSection = EvaluateSection()
     checkpoint: CheckpointSection = CheckpointSection()
     tracking: TrackingSection | None = None
@@ -56,6 +61,25 @@ class FinetuneConfig(Section):
                 "give model.lora or model.freeze (keep_layers, freeze_patterns), not both: beside adapters every other "
                 "weight is frozen"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _objective_can_be_reached(self) -> FinetuneConfig:
+        if self.dpo is not None and self.objective != "dpo":
+            raise ValueError(f"the section dpo is for objective: dpo, not {self.objective}: set it, or leave it out")
+        if self.objective == "sft":
+            return self
+        if self.engine != "trl":
+            raise ValueError(f"engine {self.engine} knows objective sft only: for {self.objective} set engine: trl")
+        if self.model.lora is None:
+            raise ValueError("objective dpo needs model.lora: its reference is the model with its adapters off")
+        if self.checkpoint.start_from is not None:
+            raise ValueError(
+                "objective dpo can't go on from checkpoint.start_from: the reference would be the model below the "
+                "adapters, not the run that it starts from: merge that run's adapters and give the folder as model.name"
+            )
+        if self.evaluate.metrics:
+            raise ValueError("evaluate.metrics scores one answer a row; pairs have two: leave it out")
         return self
 
     @model_validator(mode="after")

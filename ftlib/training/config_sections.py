@@ -139,6 +139,13 @@ class DataSection(Section):
         return batches
 
 
+class DpoSection(Section):
+    """Direct preference optimisation, where `objective` is dpo."""
+
+    beta: float = Field(0.1, gt=0)
+    """How dearly a step away from the model as it was is paid: the higher, the nearer it stays."""
+
+
 class TrainSection(Section):
     """How it is trained."""
 

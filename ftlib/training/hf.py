@@ -107,6 +107,10 @@ class PlannedSteps:
         self.step_loss += float(loss.detach())
         self.step_tokens += int(batch["attention_mask"].sum())
 
+    def rewards(self, logs: dict[str, float]) -> dict[str, float] | None:
+        """Return what a Trainer logged about the rewards of a step; this one knows none."""
+        return None
+
 
 def planned_optimizer(job: Job) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
     """Return the job's optimizer and its schedule as the Trainer wants them.
@@ -163,7 +167,8 @@ class _Reporter(TrainerCallback):
         if logs and "grad_norm" in logs:
             trainer = self.trainer
             loss, tokens = over_processes(trainer.accelerator, trainer.step_loss, trainer.step_tokens)
-            trainer.job.finish_step(loss, float(logs["grad_norm"]), tokens=tokens, seconds=self.seconds)
+            rewards, norm = trainer.rewards(logs), float(logs["grad_norm"])
+            trainer.job.finish_step(loss, norm, tokens=tokens, seconds=self.seconds, rewards=rewards)
 
 
 def over_processes(accelerator: Any, loss: float, tokens: int) -> tuple[float, int]:

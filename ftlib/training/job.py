@@ -20,7 +20,7 @@ from ftlib.evaluation.metrics import answer_loss
 from ftlib.models.precision import Precision
 from ftlib.models.target_logits import score_targets
 from ftlib.text.batches import length_batches, pad_batch, padded_batches
-from ftlib.text.tokenization import IGNORED
+from ftlib.text.row_maker import IGNORED
 from ftlib.training.checks import check_rows
 from ftlib.training.own_loss import auxiliary_weight
 
@@ -42,6 +42,7 @@ class Step:
         tokens: Tokens that the model read in this step, padding not counted.
         seconds: Time the step took, evaluation not counted.
         eval_loss: Loss on the evaluation rows after the step, where it was measured.
+        rewards: What an objective with rewards says of the step: DPO's chosen, rejected, margins, accuracies.
     """
 
     number: int
@@ -51,6 +52,7 @@ class Step:
     tokens: int
     seconds: float
     eval_loss: float | None = None
+    rewards: dict[str, float] | None = None
 
 
 @dataclass
@@ -116,7 +118,15 @@ class Job:
         norm = 0.0 if overflows and not always else gradient_norm
         check_finite(self.first_step + len(self.history), loss, norm)
 
-    def finish_step(self, loss: float, gradient_norm: float, *, tokens: int, seconds: float) -> None:
+    def finish_step(
+        self,
+        loss: float,
+        gradient_norm: float,
+        *,
+        tokens: int,
+        seconds: float,
+        rewards: dict[str, float] | None = None,
+    ) -> None:
         """Report a step that an engine has taken, and evaluate when that is due.
 
         Raises:
@@ -126,7 +136,7 @@ class Job:
         self.check(loss, gradient_norm)
         gradient_norm = gradient_norm if math.isfinite(gradient_norm) else math.inf
         rate = self.learning_rate * self.rate_share(number)
-        step = Step(number, rate, loss, gradient_norm, tokens, seconds)
+        step = Step(number, rate, loss, gradient_norm, tokens, seconds, rewards=rewards)
         try:
             if number == self.max_steps or (self.eval_every and number % self.eval_every == 0):
                 step = replace(step, eval_loss=self.evaluate())

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ftlib.compat.installed import text_config
 from ftlib.errors import LossWarning
 from ftlib.models.target_logits import first_rows, looked_at, model_inputs, padded_on_the_right
-from ftlib.text.tokenization import IGNORED
+from ftlib.text.row_maker import IGNORED
 
 _NAMES = ("router_aux_loss_coef", "aux_loss_coef")
 _weights: WeakKeyDictionary[nn.Module, tuple[bool, float]] = WeakKeyDictionary()

@@ -12,8 +12,9 @@ import torch
 
 from datasets import Dataset
 from ftlib.compat.installed import enable_checkpointing
-from ftlib.errors import ConfigError
+from ftlib.errors import ConfigError, ModelError
 from ftlib.evaluation.metrics import answer_loss, corpus_bleu
+from ftlib.evaluation.preferences import preference_scores
 from ftlib.files import read_note
 from ftlib.models.loading import load_model
 from ftlib.models.names import CHECKPOINT_LOST
@@ -23,10 +24,12 @@ from ftlib.text.batches import padded_batches
 from ftlib.training.checkpoints import Checkpoint, checkpoints
 from ftlib.training.checks import check_fit
 from ftlib.training.config import FinetuneConfig
+from ftlib.training.config_sections import DpoSection
 from ftlib.training.distributed import is_main_process, process_count
 from ftlib.training.job import Job, MicroBatches, check_finite, evaluator
 from ftlib.training.loop import steps_for_epochs
 from ftlib.training.optimizers import default_learning_rate, make_optimizer, schedule
+from ftlib.training.pairs import PairBatches, PreferenceJob, pair_batches, pair_evaluator
 from ftlib.training.scores import scores
 
 _STATE = "training_state.json"
@@ -72,6 +75,11 @@ def prepare_model(config: FinetuneConfig, start: Checkpoint | None) -> tuple[Any
         raise ConfigError(f"model.device {device}: no NVIDIA card was found: choose cpu, or leave it out")
     name = start.folder if start else config.checkpoint.start_from or section.name
     model, tokenizer = load_model(name, device=device, dtype=section.dtype, trainable=True)
+    if config.objective == "dpo" and start is None and hasattr(model, "peft_config"):
+        raise ModelError(
+            f"{name}: has adapters, and DPO's reference would be the model without them: merge them first "
+            "(ftlib.models.merge_lora) and give the merged folder as model.name"
+        )
     if section.lora is not None and not hasattr(model, "peft_config"):
         model = add_lora(model, **section.lora.model_dump(), seed=config.train.seed)
     if section.freeze or section.keep_layers or section.freeze_patterns:
@@ -108,7 +116,10 @@ def prepare_job(
     )
     warmup = section.warmup_steps or round(section.warmup_share * max_steps)
     rate = section.learning_rate or default_learning_rate(model, section.optimizer)
-    job = Job(
+    is_paired = config.objective == "dpo"
+    kind: type[Job] = PreferenceJob if is_paired else Job
+    more: dict[str, Any] = {"beta": beta_of(config)} if is_paired else {}
+    job = kind(
         model=model,
         tokenizer=tokenizer,
         batches=_batches(config, rows, tokenizer, first_step=first_step, max_steps=max_steps),
@@ -126,9 +137,15 @@ def prepare_job(
         precision=choose_precision(section.precision, model.device),
         first_step=first_step,
         seed=section.seed,
+        **more,
     )
     _plan_evaluations(job, config, evaluation)
     return job
+
+
+def beta_of(config: FinetuneConfig) -> float:
+    """Return DPO's beta as a run's configuration has it."""
+    return (config.dpo or DpoSection()).beta
 
 
 class Evaluation:
@@ -145,7 +162,12 @@ class Evaluation:
         """Keep what is needed; nothing is measured yet."""
         self.section, self.model, self.tokenizer, self.rows = config.evaluate, model, tokenizer, rows
         size = config.evaluate.batch_size
-        self.loss = evaluator(model, rows, pad_token_id=tokenizer.pad_token_id, batch_size=size)
+        self.is_paired = config.objective == "dpo"
+        how: dict[str, Any] = {"pad_token_id": tokenizer.pad_token_id, "batch_size": size}
+        if self.is_paired:
+            self.loss = pair_evaluator(model, rows, beta=beta_of(config), **how)
+        else:
+            self.loss = evaluator(model, rows, **how)
 
     def scores(self) -> dict[str, float]:
         """Measure token accuracy, BLEU and ROUGE-L, if they are wanted."""
@@ -167,7 +189,12 @@ class Evaluation:
         if not count or not self.rows:
             return
         rows = self.rows if count < 0 else self.rows.select(range(min(len(self.rows), count * size)))
-        loss = answer_loss(self.model, padded_batches(rows, size, pad_token_id=self.tokenizer.pad_token_id))
+        pad = self.tokenizer.pad_token_id
+        if self.is_paired:
+            losses = preference_scores(self.model, pair_batches(rows, size, pad_token_id=pad)).loss
+            loss = sum(losses) / len(losses)
+        else:
+            loss = answer_loss(self.model, padded_batches(rows, size, pad_token_id=pad))
         check_finite(0, loss, 0.0)
         if self.section.metrics:
             scores(self.model, self.tokenizer, rows, generated_rows=1, batch_size=size)
@@ -206,7 +233,7 @@ def _due(job: Job, *, steps: int = 0, batches: int = 0, epochs: float = 0) -> Ca
 
 def _batches(config: FinetuneConfig, rows: Dataset, tokenizer: Any, **steps: int) -> MicroBatches:
     section = config.train
-    return MicroBatches(
+    return (PairBatches if config.objective == "dpo" else MicroBatches)(
         rows,
         pad_token_id=tokenizer.pad_token_id,
         batch_size=section.batch_size,

@@ -62,6 +62,9 @@ def _whole(config: FinetuneConfig, tokenizer: Any, context: int) -> tuple[Datase
     return rows, with_targets(_tokenized(held_out, tokenizer, template, config.data, limit), "evaluation rows")
 
 
+_COUNTED = {"input_ids", "labels", "rejected_input_ids", "rejected_labels"}
+
+
 def fingerprint(*splits: Dataset | None) -> str:
     """Give tokenised rows a name that changes with any token, label or row of them.
 
@@ -72,8 +75,9 @@ def fingerprint(*splits: Dataset | None) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for rows in splits:
         digest.update(f"{len(rows) if rows else 0} rows".encode())
+        columns = sorted(_COUNTED & set(rows.column_names)) if rows else []
         for batch in rows.with_format("arrow").iter(1000) if rows else ():
-            for column in ("input_ids", "labels"):
+            for column in columns:
                 lists = batch[column].combine_chunks()
                 for numbers in (lists.value_lengths(), lists.flatten()):
                     digest.update(numbers.to_numpy().astype(np.int64).tobytes())

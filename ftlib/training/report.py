@@ -42,6 +42,7 @@ def summarize(
     return {
         "model": config.model.name,
         "engine": config.engine,
+        "objective": config.objective,
         "parameters": counts["all"].total,
         "trainable_parameters": counts["all"].trainable,
         **facts,
@@ -80,7 +81,7 @@ def model_card(
         best: The best checkpoint.
         last: The last one.
     """
-    measured = "not measured" if best.eval_loss is None else f"{best.eval_loss:.4f} nats per token"
+    measured = "not measured" if best.eval_loss is None else f"{best.eval_loss:.4f} {loss_unit(config)}"
     trained = f"{summary['trainable_parameters']:,} of {summary['parameters']:,}"
     template = "template of `config.yaml`" if config.data.custom_template else f"template `{summary['template']}`"
     return f"""# {name}
@@ -118,6 +119,11 @@ ftlib train {name}/config.yaml --out another-folder
 """
 
 
+def loss_unit(config: FinetuneConfig) -> str:
+    """Return what the losses of a run are counted in."""
+    return "nats per pair" if config.objective == "dpo" else "nats per token"
+
+
 def _computed_in(summary: dict[str, Any]) -> str:
     """Say what was computed in; where `train.precision` is auto, with the reason."""
     reason = summary.get("precision_reason")
@@ -134,12 +140,13 @@ def _rate(summary: dict[str, Any]) -> str:
     return f"{summary['tokens_per_second']:,.0f}, {share}"
 
 
-def plot_losses(history: Sequence[Step], path: Path) -> None:
+def plot_losses(history: Sequence[Step], path: Path, *, unit: str = "nats per token") -> None:
     """Draw the losses of a run into a file.
 
     Args:
         history: Its steps.
         path: Of the picture.
+        unit: Of the losses.
     """
     import matplotlib.pyplot as plt
 
@@ -149,6 +156,6 @@ def plot_losses(history: Sequence[Step], path: Path) -> None:
     curves: dict[str, Any] = {"training": ([s.number for s in history], [s.loss for s in history])}
     if evaluated:
         curves["evaluation"] = ([s.number for s in evaluated], [s.eval_loss for s in evaluated])
-    figure = plot_curves(curves, x="step", y="loss (nats per token)")
+    figure = plot_curves(curves, x="step", y=f"loss ({unit})")
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -24,9 +24,10 @@ from ftlib.training.checkpoints import Checkpoint, best_of, checkpoints, load_st
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.distributed import is_main_process
 from ftlib.training.job import Job, Step
+from ftlib.training.pairs import tokenized_pairs
 from ftlib.training.prepare import Evaluation, checkpoint_is_due, other_run, prepare_job, prepare_model
 from ftlib.training.prepare_data import fingerprint, run_template, tokenized
-from ftlib.training.report import model_card, plot_losses, summarize
+from ftlib.training.report import loss_unit, model_card, plot_losses, summarize
 from ftlib.training.run_log import Recorder, read_metrics
 from ftlib.training.speed import Speed, measure_speed
 
@@ -85,7 +86,8 @@ def train(
         _check_empty(place)
     start = (_where_it_stopped(place, config) if resume else None) or other_run(config)
     model, tokenizer = prepare_model(config, start)
-    rows, eval_rows = tokenized(tokenizer, config, context=context_length(model))
+    read = tokenized_pairs if config.objective == "dpo" else tokenized
+    rows, eval_rows = read(tokenizer, config, context=context_length(model))
     counts = {"rows": len(rows), "eval_rows": len(eval_rows) if eval_rows else 0}
     data = {**counts, "fingerprint": fingerprint(rows, eval_rows)}
     if resume:
@@ -132,7 +134,8 @@ def _take_steps(
         if config.evaluate.before_training and job.first_step == 1:
             recorder.note_baseline(evaluation.loss)
         if job.first_step <= job.max_steps:
-            importlib.import_module(f"ftlib.training.{config.engine}").run(job)
+            steps = config.engine if config.objective == "sft" else f"{config.engine}_{config.objective}"
+            importlib.import_module(f"ftlib.training.{steps}").run(job)
     finally:
         recorder.close()
 
@@ -214,5 +217,5 @@ def _finish(place: Path, config: FinetuneConfig, model: Any, speed: Speed, facts
         summary = summarize(history, best, config, count_parameters(model), speed, **facts)
         write_whole(place / SUMMARY, json.dumps(summary, indent=1) + "\n")
         write_whole(place / CARD, model_card(place.name, config, summary, best=best, last=last))
-        plot_losses(history, place / PLOT)
+        plot_losses(history, place / PLOT, unit=loss_unit(config))
     return Run(place, history, best, last)

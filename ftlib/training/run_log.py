@@ -111,6 +111,8 @@ class Recorder:
         if not (now or step.eval_loss is not None or step.number % self.config.train.log_every_steps == 0):
             return
         line = asdict(replace(step, tokens=self.tokens, seconds=self.seconds))
+        if line["rewards"] is None:
+            del line["rewards"]
         line["gradient_norm"] = (
             step.gradient_norm if math.isfinite(step.gradient_norm) else None
         )  # JSON has no infinity
@@ -166,7 +168,10 @@ def read_metrics(folder: str | Path) -> list[Step]:
         folder: Of the run.
     """
     names = [field.name for field in fields(Step)]
-    lines = [{name: found[name] for name in names} for found in _read(Path(folder) / METRICS)]
+    lines = [
+        {name: found[name] for name in names if name != "rewards" or name in found}
+        for found in _read(Path(folder) / METRICS)
+    ]
     return [Step(**{**line, "gradient_norm": line["gradient_norm"] or math.inf}) for line in lines]
 
 

@@ -18,7 +18,7 @@ from ftlib.evaluation.metrics import corpus_bleu, rouge_l, token_accuracy
 from ftlib.models.loading import context_length
 from ftlib.text.batches import pad_batch, padded_batches
 from ftlib.text.ends import end_ids
-from ftlib.text.tokenization import IGNORED
+from ftlib.text.row_maker import IGNORED
 
 
 def scores(

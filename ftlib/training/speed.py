@@ -12,7 +12,7 @@ from ftlib.estimate.cards import model_flops_utilization
 from ftlib.estimate.flops import flops_per_token
 from ftlib.estimate.throughput import matrix_product_flops_per_second
 from ftlib.models.precision import Precision
-from ftlib.text.tokenization import IGNORED
+from ftlib.text.row_maker import IGNORED
 from ftlib.training.distributed import process_count
 
 _GPU_MATRIX = 8192  # a smaller product doesn't keep a graphics card busy

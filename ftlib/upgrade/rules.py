@@ -107,6 +107,12 @@ _MEMBER_RULES = (
         "num_beam_groups diversity_penalty penalty_alpha force_words_ids constraints dola_layers",
         "this way of decoding left the library: it runs only with custom_generate and trust_remote_code=True",
     ),
+    *said(
+        _TF5,
+        _GENERATE,
+        "return_legacy_cache",
+        "generate returns a cache, never tuples: get_seq_length() counts its tokens",
+    ),
     *_members(_TOKENIZERS, "additional_special_tokens", _NO_ROLE, "extra_special_tokens"),
     *_members(_TOKENIZERS, "additional_special_tokens_ids", _NO_ROLE, "extra_special_tokens_ids"),
     *_members(_TOKENIZERS, "special_tokens_map_extended", "read special_tokens_map, and extra_special_tokens"),

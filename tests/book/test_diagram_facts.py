@@ -3,16 +3,25 @@
 import copy
 import math
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
 import torch
+import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from datasets import Dataset
+from ftlib.data import load_conversations
 from ftlib.estimate import architecture, estimate
 from ftlib.models import add_lora, linear_layers, load_model, merge_lora
+from ftlib.models.run_folder import CONFIG
+from ftlib.pretraining import encode_documents
 from ftlib.text import CHATML, QUESTION_ANSWER, encode_segments, packing_plan, tokenize
+from ftlib.training.config import config_path
+from ftlib.training.job import MicroBatches
+from ftlib.training.run import CARD
+from ftlib.training.run_log import METRICS, SCORES
 from tests.course import ROOT
 
 FOLDER = ROOT / "book" / "_static" / "diagrams"
@@ -21,9 +30,13 @@ FOLDER = ROOT / "book" / "_static" / "diagrams"
 SIGNS = {"\N{MINUS SIGN}": "-", "\N{MULTIPLICATION SIGN}": "x"}
 
 
+def source(name):
+    return (FOLDER / f"{name}.svg").read_text(encoding="utf-8")
+
+
 def words(name):
     """Return the texts of a diagram in the order of the file, with signs as a keyboard has them."""
-    root = ElementTree.fromstring((FOLDER / f"{name}.svg").read_text(encoding="utf-8"))  # noqa: S314 (our own file)
+    root = ElementTree.fromstring(source(name))  # noqa: S314 (our own file)
     return [text.text.translate(str.maketrans(SIGNS)) for text in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
@@ -124,6 +137,17 @@ def operations_of_a_token(model):
     return counter.get_total_flops()
 
 
+def test_one_training_step():
+    need = estimate(architecture("EleutherAI/pythia-70m"), batch_size=1, length=2048)
+    parts = [need.weight_bytes, need.gradient_bytes, need.optimizer_bytes, need.logit_bytes]
+    shown = words("one-training-step")
+    assert [word for word in shown if re.fullmatch(r"\d\.\d\d", word)] == [f"{part / 2**30:.2f}" for part in parts]
+    assert need.state_bytes == 16 * need.parameters
+    widths = re.findall(r'class="(?!note)\w+" x="[\d.]+" y="\d+" width="([\d.]+)"', source("one-training-step"))
+    bars = [float(width) for width in widths]
+    assert [bar / bars[0] for bar in bars] == pytest.approx([part / parts[0] for part in parts], rel=0.01)
+
+
 def test_memory_on_one_card():
     config = architecture("EleutherAI/pythia-6.9b")
     ways = ({}, {"precision": "mixed"}, {"dtype": "bfloat16", "lora_rank": 8})
@@ -159,3 +183,31 @@ def test_quantisation_blocks():
     assert used == pytest.approx([integer * scale for integer in integers])
     assert shown[11] == f"scale = largest / 7 = 0.70 / 7 = {scale:.1f}"
     assert shown[-1] == f"(32 x 4 + 16) / 32 = {(32 * 4 + 16) / 32} bits a weight"
+
+
+def test_text_is_its_own_label(nano):
+    shown = words("text-is-its-label")
+    row = encode_documents(nano[1], shown[:2])
+    names = ["end" if one == nano[1].eos_token_id else nano[1].decode([one]).strip() for one in row.tolist()]
+    cells = [word for word in shown if word in names]
+    assert cells == [word for pair in pairwise(names) for word in pair]
+
+
+def test_config_to_run():
+    shown = words("config-to-run")
+    sections = [*shown[1].split(", "), *shown[2].split(", ")]
+    assert sections == list(yaml.safe_load(config_path(shown[0].removesuffix(".yaml")).read_text(encoding="utf-8")))
+    files = [name for line in shown[-2:] for name in line.split(", ")]
+    assert files == [CONFIG, METRICS, SCORES, "checkpoints", CARD]
+
+
+def test_four_trainers(nano):
+    rows = tokenize(nano[1], load_conversations("faq", split="train"))
+    pad = nano[1].pad_token_id
+    how = {"pad_token_id": pad, "batch_size": 2, "accumulation_steps": 4, "max_steps": 50}  # as chapter 11 has them
+    batches = MicroBatches(rows, order="shuffled", seed=0, **how)
+    step = [batches[place] for place in range(4)]
+    shown = words("four-trainers")
+    counts = [int((batch["labels"][:, 1:] != -100).sum()) for batch in step]
+    assert [word for word in shown if word.endswith(" targets")] == [f"{count} targets" for count in counts]
+    assert f"summed loss / {step[0]['step_targets']}, gradients add up" in shown

@@ -21,3 +21,32 @@ def test_a_warning_in_a_cell_fails_it_though_its_output_is_not_compared(tmp_path
     )
     assert done.returncode == ("warn" in code), done.stdout
     assert ("UserWarning: careful" in done.stdout) == ("warn" in code)
+
+
+def test_chapters_with_the_large_model_come_first(tmp_path):
+    for name, code in (("1_small", "1"), ("2_large", 'model = "smollm2"'), ("3_small", "3")):
+        cells = [nbformat.v4.new_code_cell(code), nbformat.v4.new_code_cell("2")]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / f"{name}.ipynb")
+    command = [
+        "-m",
+        "pytest",
+        "-p",
+        "tests.quiet_chapters",
+        "-p",
+        "no:cacheprovider",
+        "--nbval",
+        "--collect-only",
+        "-q",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, *command, "-q"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    cells = [line for line in done.stdout.splitlines() if "::" in line]
+    expected = [f"{name}.ipynb::Cell {number}" for name in ("2_large", "1_small", "3_small") for number in (0, 1)]
+    assert cells == expected

@@ -124,7 +124,8 @@ class Visitor:
 
     def join(self, question, **changed):
         chosen = {**vars(GREEDY), **changed}
-        body = {"data": [question, None, self.model, *chosen.values()], "fn_index": self.number}
+        seed = chosen.pop("seed")  # its field is the last one on the page
+        body = {"data": [question, None, self.model, *chosen.values(), seed], "fn_index": self.number}
         return httpx.post(f"{self.url}/join", json={**body, "session_hash": self.session}, **PATIENT)
 
     def events(self):

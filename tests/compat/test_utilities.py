@@ -13,8 +13,8 @@ from ftlib.compat.trainer import CompatError, floating_point_ops, training_argum
 from ftlib.data.messages import user
 from ftlib.errors import DataError, PromptTooLongError, TruncationWarning
 from ftlib.estimate import throughput
-from ftlib.inference.context import shorten
-from ftlib.inference.generation import answer, count_prompt_tokens
+from ftlib.inference.context import count_prompt_tokens, shorten
+from ftlib.inference.generation import answer
 from ftlib.text.templates import QUESTION_ANSWER
 
 FAQ = {"model": {"pretrained_name": "nano", "max_length": 2048}, "datasets": {"use_hf": False, "path": "faq"}}

@@ -10,7 +10,7 @@ import pytest
 import ftlib
 from ftlib.data.messages import user
 from ftlib.errors import DataError
-from ftlib.inference.generation import count_prompt_tokens
+from ftlib.inference.context import count_prompt_tokens
 from ftlib.models.trainable import freeze
 from ftlib.pretraining.run import new_model, pretrain
 from ftlib.text.tokenization import tokenize, tokenize_and_split

@@ -10,7 +10,8 @@ from ftlib.data.reading import load_conversations, shipped_datasets
 from ftlib.text.templates import ALPACA
 
 FOLDERS = sorted(folder for folder in shipped_datasets().iterdir() if folder.is_dir())
-ROWS = {"dialogues": 124, "faq": 1260, "house_plants": 100, "instructions": 60, "support_mail": 422, "web_pages": 40}
+ROWS = {"dialogues": 124, "faq": 1260, "house_plants": 100, "instructions": 60, "preferences": 160}
+ROWS |= {"support_mail": 422, "web_pages": 40}
 
 
 def rows_of(folder, split="train"):
@@ -28,7 +29,7 @@ def test_a_card_states_licence_and_size(folder):
     assert re.search(rf"\b{ROWS[folder.name]:,}\b".replace(",", ",?"), card)
 
 
-@pytest.mark.parametrize("name", [name for name in ROWS if name != "web_pages"])
+@pytest.mark.parametrize("name", [name for name in ROWS if name not in ("preferences", "web_pages")])
 def test_instruction_data_reads_without_naming_its_format(name):
     assert len(load_conversations(name)) == ROWS[name]
 
@@ -131,3 +132,55 @@ def test_the_second_reader_agrees_as_the_card_says():
     assert all(list(one) == ["topic", "name", "order"] for one in second.values())
     told = " ".join(mail_card().split())
     assert "Of the 100, 99 were the same in all three fields; in `b115`" in told
+
+
+PAIRS = {split: rows_of(shipped_datasets() / "preferences", split) for split in ("train", "test")}
+KINDS = {"brief", "unknown", "correct", "fuller"}
+
+
+def length(text):
+    return len(text.split())
+
+
+@pytest.mark.parametrize("split", PAIRS)
+def test_a_preference_pair_has_its_four_fields_and_a_chosen_answer_of_at_most_40_words(split):
+    for row in PAIRS[split]:
+        assert list(row) == ["prompt", "chosen", "rejected", "kind"], row
+        assert all(isinstance(text, str) and text == text.strip() and text for text in row.values()), row
+        assert row["kind"] in KINDS
+        assert length(row["chosen"]) <= 40, row
+
+
+def test_no_preference_prompt_and_no_answer_stands_twice():
+    rows = [row for split in PAIRS.values() for row in split]
+    assert len({row["prompt"].lower() for row in rows}) == len(rows) == 200
+    answers = [row[side].lower() for row in rows for side in ("chosen", "rejected")]
+    assert len(set(answers)) == len(answers)
+
+
+def test_no_preference_pair_of_the_test_is_nearly_one_of_training():
+    whole = {
+        split: [{"messages": [{"role": "user", "content": " ".join(list(row.values())[:3])}]} for row in rows]
+        for split, rows in PAIRS.items()
+    }
+    assert find_leaks(whole["train"], whole["test"], threshold=0.2) == []
+
+
+def test_the_card_of_the_preferences_counts_kinds_and_lengths_right():
+    card = (shipped_datasets() / "preferences" / "README.md").read_text(encoding="utf-8")
+    for split, rows in PAIRS.items():
+        longer = sum(length(row["chosen"]) > length(row["rejected"]) for row in rows)
+        assert f"| `{split}.jsonl` | {len(rows)} | {longer} |" in card
+    for kind in KINDS:
+        counts = [sum(row["kind"] == kind for row in rows) for rows in PAIRS.values()]
+        assert f"| `{kind}` | {counts[0]} | {counts[1]} |" in card
+    shorter = sum(length(row["chosen"]) < length(row["rejected"]) for row in PAIRS["train"])
+    assert f"{round(100 * shorter / len(PAIRS['train']))} % of the training pairs" in card
+
+
+def test_fuller_answers_are_always_the_longer_ones():
+    assert all(
+        (length(row["chosen"]) > length(row["rejected"])) or row["kind"] != "fuller"
+        for rows in PAIRS.values()
+        for row in rows
+    )

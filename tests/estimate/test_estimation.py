@@ -289,3 +289,10 @@ def test_a_model_without_a_limit_has_none_and_prints_none():
         assert estimate(config, length=100).tokens_per_step == 100
         with pytest.raises(ModelError, match=r"length must be at least 2, not 1$"):
             estimate(config, length=1)
+
+
+def test_muon_trains_adapters_alone():
+    need = estimate("nano", optimizer="muon", lora_rank=8, length=64)
+    # One number for each weight of the adapters stays; what passes is that of one matrix at a time.
+    kept = 4 * need.trainable_parameters
+    assert kept < need.optimizer_bytes < 2 * kept

@@ -14,8 +14,9 @@ from ftlib.evaluation.scores import LOSS_SCORES
 from ftlib.models.loading import load_tokenizer
 from ftlib.text.chat_template import ChatTemplate
 from ftlib.text.encoding import Encoder
+from ftlib.text.row_maker import IGNORED
 from ftlib.text.templates import TEMPLATES
-from ftlib.text.tokenization import IGNORED, tokenize_measured
+from ftlib.text.tokenization import tokenize_measured
 
 ANSWERS = {
     "one line": "Padding makes all rows of a batch equally long. " * 3,

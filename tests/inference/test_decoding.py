@@ -5,6 +5,7 @@ import torch
 from transformers import GenerationConfig
 
 from ftlib.errors import ConfigError
+from ftlib.inference import growing_rows
 from ftlib.inference.decoding import Sampling, decode
 from ftlib.models.trainable import add_lora
 from ftlib.text.batches import pad_batch
@@ -109,6 +110,54 @@ KINDS = [
     *("mamba", "mamba2", "falcon_mamba", "rwkv", "openai-gpt", "falcon_h1", "lfm2", "zaya", "nemotron_h"),
     *("camembert", "xlm-roberta", "xlm-roberta-xl", "roberta", "bigbird_pegasus", "prophetnet", "bart", "marian"),
 ]
+
+
+BEGINNING = [11, 50, 32, 7, 81, 64, 13, 22, 90, 15, 33, 71, 8, 54, 29, 40, 18]
+
+
+@pytest.mark.parametrize("family", KINDS)
+def test_prompts_that_begin_alike_are_written_as_each_of_them_alone(family):
+    model, prompts = tiny_causal(family), [BEGINNING + prompt for prompt in PROMPTS]
+    alone = [written(model, [prompt], limit=6)[0] for prompt in prompts]
+    assert written(model, prompts, limit=6) == alone
+
+
+def read_by(model, prompts, *, limit=2):
+    """Shapes of what the model reads for these prompts, the second time: at the first it is looked at."""
+    written(model, prompts, limit=limit)
+    shapes = []
+    hook = model.get_input_embeddings().register_forward_hook(lambda *args: shapes.append(tuple(args[1][0].shape)))
+    written(model, prompts, limit=limit)
+    hook.remove()
+    return shapes
+
+
+def test_what_all_prompts_begin_with_is_read_once():
+    prompts = [BEGINNING + prompt for prompt in PROMPTS]
+    assert read_by(tiny_causal("llama"), prompts) == [(1, 17), (4, 6), (4, 1)]
+    assert read_by(tiny_causal("gpt_neox"), [BEGINNING, BEGINNING]) == [(1, 16), (2, 1), (2, 1)]
+
+
+def test_a_beginning_of_a_few_tokens_is_read_with_each_row():
+    prompts = [BEGINNING[:8] + prompt for prompt in PROMPTS]
+    assert read_by(tiny_causal("llama"), prompts) == [(4, 14), (4, 1)]
+
+
+def test_one_prompt_shares_with_nobody():
+    assert read_by(tiny_causal("llama"), [BEGINNING]) == [(1, 17), (1, 1)]
+
+
+def test_a_window_that_counts_padding_is_not_padded_in_the_middle():
+    model, prompts = tiny_causal("mistral", sliding_window=8), [BEGINNING + prompt for prompt in PROMPTS]
+    assert read_by(model, prompts)[0] == (4, 23)
+    assert written(model, prompts) == [written(model, [prompt])[0] for prompt in prompts]
+
+
+def test_where_reading_it_once_changes_the_scores_each_row_is_read_whole(monkeypatch):
+    model, prompts = tiny_causal("llama"), [BEGINNING + prompt for prompt in PROMPTS]
+    monkeypatch.setattr(growing_rows, "agree", lambda one, other: one is other)  # nothing is ever the same
+    monkeypatch.setattr(growing_rows, "_may_be_padded", lambda *_: True)
+    assert read_by(model, prompts)[0] == (4, 23)
 
 
 @pytest.mark.parametrize("family", KINDS)

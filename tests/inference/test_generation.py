@@ -6,7 +6,8 @@ import torch
 from ftlib.data.messages import Message, assistant, user
 from ftlib.data.reading import read_rows
 from ftlib.errors import ConfigError, PromptTooLongError, TruncationWarning
-from ftlib.inference.generation import answer, count_prompt_tokens, fit_history, generate, inference, stream
+from ftlib.inference.context import count_prompt_tokens, fit_history
+from ftlib.inference.generation import answer, generate, inference, stream
 from ftlib.models.loading import load_model
 from ftlib.text.templates import QUESTION_ANSWER, TextTemplate
 

@@ -275,11 +275,11 @@ def test_a_conversion_that_fails_says_why(status, said, told, package, cache, mo
 FULL = """
 import resource, sys, torch
 from pathlib import Path
-from ftlib.models import smollm2
-smollm2._weights = lambda *_: {"weight": torch.zeros(10**6)}
-smollm2._texts = lambda *_: {}
+from ftlib.models import gguf_conversion, smollm2
+gguf_conversion._weights = lambda *_: {"weight": torch.zeros(10**6)}
+gguf_conversion._texts = lambda *_: {}
 resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6))
-sys.exit(smollm2.convert(Path("model.gguf"), Path(sys.argv[1])))
+sys.exit(gguf_conversion.convert(Path("model.gguf"), Path(sys.argv[1]), smollm2.HUB_ID))
 """
 
 

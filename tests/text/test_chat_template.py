@@ -8,6 +8,7 @@ from jinja2.exceptions import TemplateError
 from datasets import Dataset
 from ftlib.errors import DataError
 from ftlib.text.chat_template import ChatTemplate, template_of, to_jinja
+from ftlib.text.row_maker import IGNORED
 from ftlib.text.templates import (
     ALPACA,
     CHATML,
@@ -18,7 +19,7 @@ from ftlib.text.templates import (
     DialogueTemplate,
     TextTemplate,
 )
-from ftlib.text.tokenization import IGNORED, encode_segments, tokenize
+from ftlib.text.tokenization import encode_segments, tokenize
 
 CHATML_PROGRAM = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"

@@ -20,8 +20,9 @@ from ftlib.models.chat_model import ChatModel
 from ftlib.models.loading import load_model, save_model
 from ftlib.text.chat_template import ChatTemplate, template_of, to_jinja
 from ftlib.text.ends import end_ids, set_ends, turn_end
+from ftlib.text.row_maker import IGNORED
 from ftlib.text.templates import CHATML, QUESTION_ANSWER, TEMPLATES
-from ftlib.text.tokenization import IGNORED, encode_segments, tokenize
+from ftlib.text.tokenization import encode_segments, tokenize
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.run import train
 from tests.chat_templates import STYLES, THINKING, WITHOUT_AN_END, beginning_with, tokenizer_of

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from datasets import Dataset
 from ftlib.data.reading import load_conversations, to_conversations
 from ftlib.errors import DataError, LeakWarning, TruncationWarning
+from ftlib.text.row_maker import IGNORED
 from ftlib.text.templates import ALPACA, CHATML, QUESTION_ANSWER, Segment
-from ftlib.text.tokenization import IGNORED, encode_segments, tokenize, tokenize_and_split
+from ftlib.text.tokenization import encode_segments, tokenize, tokenize_and_split
 
 
 def rows(*pairs):

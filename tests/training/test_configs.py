@@ -20,6 +20,7 @@ CHANGES = {
     "faq": FEW,
     "faq_tutorial": ("data.max_rows=16",),
     "lora_chat": FEW,
+    "preferences": (*FEW, "model.name=nano", "model.lora.upper_layers=2", "train.warmup_steps=0"),
     "response_only": FEW,
     "sft_freezing_train": (*FEW, "model.use_cache=true"),
     "support_mail": (*FEW, "model.name=nano", "model.lora.upper_layers=2", "data.max_length=256"),

@@ -129,6 +129,7 @@ def test_a_field_that_the_program_reads_itself_is_said_and_stays():
         ("DynamicCache.from_legacy_cache(p)", "Cache.from_legacy_cache", "decide"),
         ("model.generate(i, num_beams=4, num_beam_groups=2)", "generate.num_beam_groups", "decide"),
         ("model.generate(i, dola_layers='low')", "generate.dola_layers", "decide"),
+        ("model.generate(i, return_legacy_cache=True)", "generate.return_legacy_cache", "decide"),
         ("AutoConfig.from_pretrained('x').rope_theta", "Config.rope_theta", "decide"),
         ("m = AutoModel.from_pretrained('x')\nm.config.rope_theta", "Config.rope_theta", "decide"),
         ("from accelerate import Accelerator\nAccelerator(fp16=True)", "Accelerator.fp16", "change"),

@@ -1,0 +1,57 @@
+// The model in a thread of its own, so that the page stays responsive. It hears {kind: "load" | "ask" | "stop"}.
+
+import { AskError, answer } from "./generate.js";
+import { getFile, inPlainWords } from "./download.js";
+import { Cache, Model } from "./model.js";
+import { Tokenizer } from "./tokenizer.js";
+
+let loaded, isStopped;
+const say = (kind, more) => postMessage({ kind, ...more });
+
+async function load({ url, about }) {
+  const start = performance.now();
+  const total = about.files.reduce((sum, file) => sum + file.bytes, 0);
+  let received = 0, kept = true, fromCache = true;
+  const tell = {
+    onProgress: (bytes) => say("progress", { received: (received += bytes), total }),
+    onWait: () => say("waiting"),
+  };
+  const files = {};
+  for (const { name, bytes } of about.files) {
+    const file = await getFile(`${url}${name}?${about.version}`, bytes, tell);
+    kept &&= file.kept;
+    fromCache &&= file.from === "cache";
+    files[name] = name.endsWith(".json") ? JSON.parse(new TextDecoder().decode(file.content)) : file.content;
+  }
+  const adapter = files["adapter_config.json"] && { config: files["adapter_config.json"], weights: files["adapter_model.safetensors"] };
+  const model = new Model({ config: files["config.json"], weights: files[about.weights], adapter });
+  loaded = { model, tokenizer: new Tokenizer(files["tokenizer.json"]), about, cache: new Cache() };
+  say("loaded", { seconds: (performance.now() - start) / 1000, kept, fromCache });
+}
+
+async function ask({ id, question, settings }) {
+  const { model } = loaded;
+  if (model.dial.scale !== settings.scale) loaded.cache = new Cache(); // keys and values of another model
+  model.dial.scale = settings.scale;
+  isStopped = false;
+  const start = performance.now();
+  let first, count = 0;
+  const reason = await answer(loaded, question, settings, (step) => {
+    first ??= performance.now();
+    count = step.count;
+    say("token", { id, ...step });
+  }, () => isStopped);
+  const end = performance.now();
+  // The first token took as long as the prompt: the speed is that of those behind it.
+  say("answered", { id, reason, count, seconds: (end - start) / 1000, speed: count > 1 ? (count - 1) / ((end - first) / 1000) : null });
+}
+
+onmessage = async ({ data }) => {
+  try {
+    if (data.kind === "load") await load(data);
+    else if (data.kind === "ask") await ask(data);
+    else isStopped = true;
+  } catch (error) {
+    say("failed", { id: data.id, message: error instanceof AskError ? error.message : inPlainWords(error) });
+  }
+};

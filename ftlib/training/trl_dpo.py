@@ -1,0 +1,111 @@
+"""The steps of a run on pairs of answers, taken by TRL's DPOTrainer with TRL's own loss."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from trl import DPOConfig, DPOTrainer
+
+from datasets import Dataset
+from ftlib.training.hf import PlannedSteps, planned_optimizer, precision_of_this_run_only, trainer_arguments
+from ftlib.training.job import STEP_TARGETS
+from ftlib.training.pairs import PreferenceJob, completion_batch
+from ftlib.training.randomness import States, random_states
+
+_KEPT = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies")
+
+
+def run(job: PreferenceJob) -> None:
+    """Take the steps of a job with TRL's DPOTrainer; the reference is the model with its adapters off."""
+    states = random_states()
+    with tempfile.TemporaryDirectory() as folder, precision_of_this_run_only(), _model_kept(job.model):
+        arguments = DPOConfig(**trainer_arguments(job, folder), **_further_arguments(job.beta))
+        _DPOTrainer(job.model, arguments, job=job, states=states).train()
+
+
+def trl_loss(model: Any, tokenizer: Any, pairs: Dataset, *, beta: float = 0.1) -> float:
+    """Return the loss that TRL's DPOTrainer computes for some pairs, in nats a pair: to hold one's own against it.
+
+    Args:
+        model: With adapters; it stays as it is.
+        tokenizer: Its tokenizer, with a padding token.
+        pairs: From :func:`ftlib.training.pairs.tokenize_pairs`; they make one batch.
+        beta: As in :func:`ftlib.evaluation.preferences.dpo_loss`.
+    """
+    with tempfile.TemporaryDirectory() as folder, _model_kept(model), torch.no_grad():
+        quiet: dict[str, Any] = {"output_dir": folder, "report_to": [], "disable_tqdm": True, "bf16": False}
+        arguments = DPOConfig(**quiet, use_cpu=model.device.type == "cpu", **_further_arguments(beta))
+        trainer = _Untokenised(model, args=arguments, train_dataset=pairs, processing_class=tokenizer)
+        model.eval()
+        batch = completion_batch(pairs, tokenizer.pad_token_id)
+        inputs = {name: tensor.to(model.device) for name, tensor in batch.items()}
+        return float(trainer.compute_loss(model, inputs))  # type: ignore[no-untyped-call]
+
+
+def _further_arguments(beta: float) -> dict[str, Any]:
+    known = {field.name for field in dataclasses.fields(DPOConfig)}
+    # DPOTrainer would recompute activations unless told otherwise, which costs a third more time.
+    recompute = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+    return {recompute: False, "beta": beta, "max_length": None}
+
+
+@contextlib.contextmanager
+def _model_kept(model: Any) -> Iterator[None]:
+    """Undo what DPOTrainer does to a model beside training it, and keep quiet about old names that TRL uses."""
+    was_training, base = model.training, model.get_base_model()
+    own = set(vars(base))
+    try:
+        with warnings.catch_warnings():
+            # TRL 1.16 asks transformers 5.23 by the old name: huggingface/trl, trl/models/utils.py
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            yield
+    finally:
+        model.train(was_training)
+        for added in set(vars(base)) - own:  # the forward that DPOTrainer puts over the model's own
+            delattr(base, added)
+
+
+class _Untokenised(DPOTrainer):
+    """A DPOTrainer whose rows are tokenised already, in the run's template, and whose reference has no adapters."""
+
+    def __init__(self, model: Any, **arguments: Any) -> None:
+        super().__init__(model, **arguments)
+        # A copy of the adapters as they are now: of a run that goes on, those of its last checkpoint. That would move
+        # the reference at each resume; without the copy, DPOTrainer takes the model with its adapters off.
+        if "ref" in model.peft_config:
+            model.delete_adapter("ref")
+
+    def _prepare_dataset(self, dataset: Any, *unused: Any, **also_unused: Any) -> Any:
+        return dataset
+
+
+class _DPOTrainer(PlannedSteps, _Untokenised):
+    def __init__(self, model: Any, arguments: DPOConfig, *, job: PreferenceJob, states: States) -> None:
+        super().__init__(
+            model,
+            args=arguments,
+            data_collator=lambda rows: rows[0],
+            train_dataset=job.batches.rows,
+            processing_class=job.tokenizer,
+            optimizers=planned_optimizer(job),
+        )
+        self.set_job(job, states)
+
+    def training_step(self, model: Any, inputs: dict[str, Tensor], *rest: Any, **named: Any) -> Tensor:
+        """Forward and backward of one micro-batch, all of it DPOTrainer's own."""
+        inputs.pop(STEP_TARGETS)
+        counted = dict(inputs)
+        loss: Tensor = super().training_step(model, inputs, *rest, **named)  # type: ignore[no-untyped-call]
+        self.count(loss, counted)
+        return loss
+
+    def rewards(self, logs: dict[str, float]) -> dict[str, float]:
+        """Keep what DPOTrainer says of the step's rewards."""
+        return {name.removeprefix("rewards/"): float(logs[name]) for name in _KEPT if name in logs}
