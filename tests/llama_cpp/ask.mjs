@@ -1,6 +1,6 @@
 // Ask the real llama.cpp: it reads a GGUF file, lays out each conversation with the template in it, and writes greedily.
 // node ask.mjs FOLDER, where FOLDER/node_modules is what `make llama` installed; JSON comes and goes on standard streams:
-// {model, lora, context, limit, conversations} becomes {answers: [{prompt, ids, text, stopped}]}.
+// {model, lora, context, limit, conversations} becomes {answers: [{prompt, ids, text, stopped, seconds}]}.
 import path from "node:path";
 import {pathToFileURL} from "node:url";
 import {readFileSync} from "node:fs";
@@ -28,6 +28,7 @@ for (const messages of asked.conversations) {
     const sequence = context.getSequence();
     const ids = [];
     let stopped = true;
+    const started = performance.now();
     for await (const id of sequence.evaluate(prompt, {temperature: 0})) {  // it ends where a token ends the text
         ids.push(id);
         if (ids.length === asked.limit) {
@@ -36,7 +37,7 @@ for (const messages of asked.conversations) {
         }
     }
     sequence.dispose();
-    answers.push({prompt, ids, text: model.detokenize(ids), stopped});
+    answers.push({prompt, ids, text: model.detokenize(ids), stopped, seconds: (performance.now() - started) / 1000});
 }
 process.stdout.write(JSON.stringify({answers}));
 await llama.dispose();

@@ -1,0 +1,60 @@
+"""What an export costs: size of each format, and how many of 20 greedy texts llama.cpp writes as PyTorch does.
+
+``make llama`` first; then ``python benchmarks/exported.py [MODEL] [TOKENS]``: the first 20 test questions of the FAQ,
+answers of at most so many tokens (default 40), one thread. Prints the rows of a table in Markdown. Tokens a second
+count only where nothing else runs on the machine.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, get_args
+
+from ftlib.data.messages import user
+from ftlib.data.reading import load_conversations
+from ftlib.export.gguf_file import Quantization, export_gguf
+from ftlib.export.merged import export_merged
+from ftlib.export.targets import load_merged
+from ftlib.inference.generation import answer
+
+ROOT = Path(__file__).resolve().parent.parent
+QUESTIONS = 20
+
+
+def ask(file: Path, conversations: list[Any], limit: int) -> list[dict[str, Any]]:
+    """Let llama.cpp answer."""
+    asked = {"model": str(file), "context": 512, "limit": limit, "conversations": conversations}
+    command = ["node", str(ROOT / "tests" / "llama_cpp" / "ask.mjs"), str(ROOT / ".llama_cpp")]
+    done = subprocess.run(command, input=json.dumps(asked), capture_output=True, encoding="utf-8", check=True)
+    answers: list[dict[str, Any]] = json.loads(done.stdout)["answers"]
+    return answers
+
+
+def row(name: str, file: Path, conversations: list[Any], expected: list[str], limit: int) -> str:
+    """Return a row of the table for a GGUF file."""
+    answers = ask(file, conversations, limit)
+    equal = sum(one["text"].strip() == text.strip() for one, text in zip(answers, expected, strict=True))
+    speed = sum(len(one["ids"]) for one in answers) / sum(one["seconds"] for one in answers)
+    return f"| {name} | {file.stat().st_size / 2**20:,.1f} MiB | {equal} of {QUESTIONS} | {speed:,.0f} |"
+
+
+def main(model: str = "nano", limit: int = 40) -> None:
+    """Print the table of a model."""
+    loaded = load_merged(model)
+    asked = [rows[0]["content"] for rows in load_conversations("faq", split="test")["messages"][:QUESTIONS]]
+    expected = answer(loaded.model, loaded.tokenizer, asked, template=loaded.template, max_new_tokens=limit)
+    conversations = [[user(question)] for question in asked]
+    print(f"| {model} | size | equal texts | tokens/s |\n|---|---:|---:|---:|")
+    with tempfile.TemporaryDirectory() as folder:
+        merged = export_merged(model, Path(folder) / "merged")
+        size = sum(path.stat().st_size for path in merged.iterdir())
+        print(f"| merged, float32 | {size / 2**20:,.1f} MiB | {QUESTIONS} of {QUESTIONS} (the same program) | |")
+        for quantization in get_args(Quantization):
+            file = export_gguf(model, Path(folder) / f"{quantization}.gguf", quantization=quantization)
+            print(row(f"gguf, {quantization}", file, conversations, expected, limit), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2], *map(int, sys.argv[2:3]))
