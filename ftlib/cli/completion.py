@@ -11,6 +11,7 @@ ENGINES = ("loop", "hf", "lightning", "trl")
 DTYPES = ("float32", "bfloat16")
 PRECISIONS = ("float32", "bfloat16", "float16", "mixed")
 OPTIMIZERS = ("adamw", "adafactor", "muon", "sgd")
+WEIGHTS = ("4bit", "8bit")
 PROVIDERS = ("openai", "deepseek", "lamini")
 SCORES = (
     *("rouge_l", "bleu", "exact_match", "distinct_2", "repeats", "refuses", "json_valid", "json_match"),
