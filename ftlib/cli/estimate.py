@@ -14,6 +14,7 @@ EXAMPLES = (
     "ftlib estimate EleutherAI/pythia-1b --batch 8 --length 512",
     "ftlib estimate EleutherAI/pythia-1b --lora-rank 8 --gpu T4",
     "ftlib estimate smollm2 --lora-rank 8 --upper-layers 15 --batch 8 --length 64",
+    "ftlib estimate meta-llama/Llama-2-7b-hf --weights 4bit --lora-rank 16",
     "ftlib estimate nano --batch 16 --json",
 )
 STATUSES = {0: "worked out, whether it fits or not"}
@@ -40,6 +41,12 @@ def estimate(
             metavar="NAME", help="Type of the weights: float32 or bfloat16.", autocompletion=lambda: completion.DTYPES
         ),
     ] = "float32",
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Pack linear layers: 4bit or 8bit.", autocompletion=lambda: completion.WEIGHTS
+        ),
+    ] = None,
     precision: Annotated[
         str,
         typer.Option(
@@ -87,7 +94,7 @@ def estimate(
     arguments |= {"steps": steps, "dtype": dtype, "precision": precision, "optimizer": optimizer}
     named = lora_targets if lora_targets in ("attention", "blocks") else lora_targets.split(",")
     arguments |= {"lora_rank": lora_rank, "lora_targets": named, "lora_upper_layers": upper_layers}
-    arguments["gradient_checkpointing"] = checkpointing
+    arguments |= {"gradient_checkpointing": checkpointing, "weights": weights}
     config = architecture(model)
     need = work_out(config, **arguments)
     too_small = sorted((card for card in GPUS if not fits(need, card)), key=lambda card: card.memory_bytes)

@@ -15,7 +15,9 @@ from ftlib.errors import ModelError
 from ftlib.estimate.flops import flops_per_token, multiplied, repeated_flops_per_token
 from ftlib.estimate.memory_tracker import Memory
 from ftlib.estimate.meta_model import freeze_named, make_meta_model
-from ftlib.estimate.step_memory import Device, Optimizer, step_memory
+from ftlib.estimate.optimizer_memory import Optimizer
+from ftlib.estimate.quantized import Weights, quantize
+from ftlib.estimate.step_memory import Device, step_memory
 from ftlib.models.gradients import gradients_on
 from ftlib.models.loading import NO_LIMIT, context_length
 from ftlib.models.names import resolve_name
@@ -125,6 +127,7 @@ def estimate(
     accumulation_steps: int = 1,
     steps: int = 1,
     dtype: Dtype = "float32",
+    weights: Weights | None = None,
     precision: Precision = "float32",
     optimizer: Optimizer = "adamw",
     lora_rank: int | None = None,
@@ -155,6 +158,9 @@ def estimate(
         steps: Optimizer steps of the run.
         dtype: Type of the weights, as in :func:`ftlib.load_model` and `model.dtype` of a configuration; and so of their
             gradients and of the optimizer's state. Adapters stay in float32 in any case.
+        weights: ``"4bit"`` or ``"8bit"`` keeps the linear layers of the blocks in few bits, as bitsandbytes does
+            (:func:`ftlib.estimate.quantized.packed_bytes`); only adapters can be trained then. What isn't packed has
+            `dtype`. GPT-2's layers are of another class and stay as they are.
         precision: What matrices are multiplied in, as in `train.precision`: ``"float32"`` casts nothing (weights that
             are bfloat16 are multiplied as such), the others cast to 16 bits (``torch.autocast``) and leave the weights
             as they are; ``"mixed"`` is whichever of the two the device has.
@@ -187,6 +193,8 @@ def estimate(
     _check(batch_size=batch_size, accumulation_steps=accumulation_steps, steps=steps, lora_rank=rank)
     _check_choices(dtype=(dtype, Dtype), precision=(precision, Precision))
     _check_choices(optimizer=(optimizer, Optimizer), device=(device, Device))
+    if weights is not None:
+        _check_choices(weights=(weights, Weights))
     config = model if isinstance(model, PretrainedConfig) else architecture(model)
     meta_model = make_meta_model(config, getattr(torch, dtype))
     if lora_upper_layers is not None and lora_rank is None:
@@ -198,8 +206,12 @@ def estimate(
     freeze_named(meta_model, frozen)
     row, share = _row_length(meta_model, length), _share(target_share)
     tokens = batch_size * row * accumulation_steps
+    counts = _counts(meta_model)
     flops = flops_per_token(meta_model, target_share=share)
     per_step = tokens * (flops + (repeated_flops_per_token(meta_model) if gradient_checkpointing else 0))
+    if weights is not None:
+        products = dtype if precision == "float32" else "bfloat16"
+        quantize(meta_model, weights, getattr(torch, products))
     peak, most = _memory(
         meta_model,
         batch_size=batch_size,
@@ -213,7 +225,8 @@ def estimate(
         device=device,
     )
     return Estimate(
-        **_counts(meta_model),
+        **counts,
+        weight_bytes=sum(weight.nbytes for weight in meta_model.parameters()),
         tokens_per_step=tokens,
         flops_per_token=flops,
         flops_per_step=per_step,
@@ -278,6 +291,5 @@ def _counts(meta_model: Any) -> dict[str, int]:
         "parameters": sum(weight.numel() for weight in weights),
         "trainable_parameters": sum(weight.numel() for weight in trained),
         "parameters_without_embedding": sum(weight.numel() for weight in multiplied(meta_model)),
-        "weight_bytes": sum(weight.nbytes for weight in weights),
         "gradient_bytes": sum(weight.nbytes for weight in trained),
     }

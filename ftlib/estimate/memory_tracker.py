@@ -77,12 +77,12 @@ class MemoryTracker(TorchDispatchMode):
         storage = tensor.untyped_storage()
         if id(storage) in self._known:
             old, size, reference = self._known[id(storage)]
-            self._live[old] -= size
+            self.change(old, -size)
             self._known[id(storage)] = kind, size, reference
         else:
             size = storage.nbytes()
             self._known[id(storage)] = kind, size, weakref.ref(storage, partial(self._gone, id(storage)))
-        self._live[kind] += size
+        self.change(kind, size)
         self._most[kind] = max(self._most[kind], self._live[kind])
         if sum(self._live.values()) > sum(self._peak.values()):
             self._peak = dict(self._live)
@@ -99,4 +99,8 @@ class MemoryTracker(TorchDispatchMode):
 
     def _gone(self, key: int, _: object) -> None:
         kind, size, _ = self._known.pop(key)
-        self._live[kind] -= size
+        self.change(kind, -size)
+
+    def change(self, kind: Kind, count: int) -> None:
+        """Count bytes that came, or went where the number is below 0."""
+        self._live[kind] += count

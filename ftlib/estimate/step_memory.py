@@ -17,16 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
-from transformers.optimization import Adafactor
 
 from ftlib.compat.installed import enable_checkpointing
 from ftlib.compat.meta_device import autocast_on_meta
 from ftlib.estimate.memory_tracker import Memory, MemoryTracker
+from ftlib.estimate.optimizer_memory import Optimizer, make_gradients, make_optimizers, update
 from ftlib.models.gradients import gradients_on
 from ftlib.models.target_logits import given_to
-from ftlib.muon import muon_and_adamw
 
-Optimizer = Literal["adamw", "adafactor", "sgd", "muon"]
 Device = Literal["cpu", "cuda"]
 
 # What autocast computes in bfloat16, and what (on a GPU) in float32, of the functions that language models call:
@@ -181,6 +179,7 @@ def step_memory(
     autocast: bool = False,
     gradient_checkpointing: bool = False,
     device: Device = "cuda",
+    tracker: MemoryTracker | None = None,
 ) -> tuple[Memory, Memory]:
     """Run one training step, not the first, and report how much memory it took.
 
@@ -198,29 +197,29 @@ def step_memory(
         autocast: Matrices are multiplied in bfloat16, though the weights are float32.
         gradient_checkpointing: Each layer keeps its input alone and runs a second time on the way back.
         device: Whose kernels to follow; the model's own may be another.
+        tracker: A new one that counts; default: one that is made here.
 
     Returns:
         What there was at the fullest moment, and the most that there ever was of each kind.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     reached: set[nn.Parameter] = set()
-    tracker = _tracker(model, trained, reached)
+    tracker = tracker or MemoryTracker(model.config.vocab_size)
+    _label_weights(tracker, model, trained, reached)
     kernels = _Kernels(device, padded=padded, autocast=autocast)
     if gradient_checkpointing:
         _checkpoint(model, kernels)
     with tracker, kernels, autocast_on_meta():
         ids = torch.zeros(batch_size, length, dtype=torch.int64, device=model.device)
-        optimizers = _optimizers(model, trained, optimizer)
-        for parameter in trained:
-            parameter.grad = torch.empty_like(parameter)
-            tracker.label(parameter.grad, "gradients")
-        _update(optimizers, tracker)  # the first step makes the optimizer's state
+        optimizers = make_optimizers(model, optimizer)
+        make_gradients(trained, tracker)
+        update(optimizers, tracker)  # the first step makes the optimizer's state
         for again in (False, True):
             if not accumulates:
                 model.zero_grad()
             tracker.start_measuring()
             _backward(model, ids, targets, kernels)
-            _update(optimizers, tracker)
+            update(optimizers, tracker)
             if again or not _forget(set(trained) - reached, optimizers):
                 break
     return tracker.peak, tracker.most
@@ -246,13 +245,13 @@ def _forget(unused: set[nn.Parameter], optimizers: Iterable[torch.optim.Optimize
     return bool(unused)
 
 
-def _tracker(model: Any, trained: Iterable[nn.Parameter], reached: set[nn.Parameter]) -> MemoryTracker:
-    tracker = MemoryTracker(model.config.vocab_size)
+def _label_weights(
+    tracker: MemoryTracker, model: Any, trained: Iterable[nn.Parameter], reached: set[nn.Parameter]
+) -> None:
     for tensor in itertools.chain(model.parameters(), model.buffers()):
         tracker.label(tensor, "weights")
     for parameter in trained:
         parameter.register_post_accumulate_grad_hook(partial(_label_gradient, tracker, reached))
-    return tracker
 
 
 def _checkpoint(model: Any, kernels: _Kernels) -> None:
@@ -275,24 +274,3 @@ def _loss(model: Any, ids: Tensor, targets: int | None) -> Tensor:
     with given_to(model.get_output_embeddings(), lambda hidden: hidden[:, :-1][positions, positions][None]):
         logits = model(**inputs).logits[0]
     return nn.functional.cross_entropy(logits.float(), positions, reduction="sum")
-
-
-def _optimizers(model: Any, trained: list[nn.Parameter], name: Optimizer) -> list[torch.optim.Optimizer]:
-    if name == "muon":
-        return muon_and_adamw(model, matrix_learning_rate=0.0, other_learning_rate=0.0, weight_decay=0.0)
-    if name == "adafactor":
-        return [Adafactor(trained, lr=0.0, scale_parameter=False, relative_step=False)]
-    make: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW if name == "adamw" else torch.optim.SGD
-    return [make(trained, lr=0.0, fused=True)]
-
-
-def _update(optimizers: Iterable[torch.optim.Optimizer], tracker: MemoryTracker) -> None:
-    tracker.kind = "optimizer"
-    for optimizer in optimizers:
-        if not optimizer.defaults.get("fused"):
-            optimizer.step()
-        elif isinstance(optimizer, torch.optim.AdamW) and not optimizer.state:
-            # The fused kernels exist for real devices only. They change numbers in place: two for each weight.
-            for parameter in itertools.chain(*(group["params"] for group in optimizer.param_groups)):
-                optimizer.state[parameter] = {n: torch.zeros_like(parameter) for n in ("exp_avg", "exp_avg_sq")}
-    tracker.kind = "activations"
