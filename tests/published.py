@@ -105,8 +105,9 @@ class Prose(HTMLParser):
             return
         classes = set((dict(attributes).get("class") or "").split())
         self.has_message |= bool({"problematic", "system-message"} & classes)
-        # What autodoc calls by its name, such as **options, and a formula that MathJax is yet to set.
-        is_code = tag in _NOT_PROSE or {"sig", "math"} & classes
+        # What autodoc calls by its name, such as **options, a formula that is yet to be set, and what a program printed: a
+        # model may well answer with a fence.
+        is_code = tag in _NOT_PROSE or {"sig", "math", "cell_output"} & classes
         self._open.append("code" if is_code else tag)
         if is_code:
             self.text += "\N{NO-BREAK SPACE}"

@@ -177,7 +177,8 @@ def test_what_only_looks_like_markup_is_left_alone():
     page = """
     <p>It costs $5 to $7, or {a, b}: 3 | 4. Note: 10:30:00, x**2 and C#.</p><p>A set {x} of <code>```{note}</code>.</p>
     <pre>:::{dropdown}\n{{ x }} $a_b$</pre><script>`$x_1$`</script><h2>Quiz<a>#</a></h2>
-    <dt class="sig">f(**names: Any, **more: Any)</dt><span class="math">\\(x_1\\) $$</span><p>a **names b</p>"""
+    <dt class="sig">f(**names: Any, **more: Any)</dt><span class="math">\\(x_1\\) $$</span><p>a **names b</p>
+    <div class="cell_output"><table><tr><td>```python\n</td></tr></table></div>"""
     assert raw_markup(page) == []
 
 
