@@ -105,8 +105,8 @@ class Prose(HTMLParser):
             return
         classes = set((dict(attributes).get("class") or "").split())
         self.has_message |= bool({"problematic", "system-message"} & classes)
-        # What autodoc calls by its name, such as **options, a formula that is yet to be set, and what a program printed:
-        # a model may well answer with a fence.
+        # What autodoc calls by its name, such as **options, a formula that is yet to be set, and what was printed: a
+        # model may well answer with a fence.
         is_code = tag in _NOT_PROSE or {"sig", "math", "cell_output"} & classes
         self._open.append("code" if is_code else tag)
         if is_code:
