@@ -209,7 +209,7 @@ def step_memory(
     kernels = _Kernels(device, padded=padded, autocast=autocast)
     if gradient_checkpointing:
         _checkpoint(model, kernels)
-    with tracker, kernels, autocast_on_meta():
+    with tracker:
         ids = torch.zeros(batch_size, length, dtype=torch.int64, device=model.device)
         optimizers = make_optimizers(model, optimizer)
         make_gradients(trained, tracker)
@@ -218,7 +218,8 @@ def step_memory(
             if not accumulates:
                 model.zero_grad()
             tracker.start_measuring()
-            _backward(model, ids, targets, kernels)
+            with kernels, autocast_on_meta():  # and not around the update, which nobody runs in autocast
+                _backward(model, ids, targets, kernels)
             update(optimizers, tracker)
             if again or not _forget(set(trained) - reached, optimizers):
                 break
