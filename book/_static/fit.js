@@ -133,7 +133,7 @@
         return part;
       }),
     );
-    place.querySelector(".fit-parts tbody").replaceChildren(
+    place.querySelector(".fit-parts").replaceChildren(
       ...KINDS.map((kind, number) => {
         const line = row("", bytes(need.peak[kind]), `${Math.round(100 * shares[number])} %`);
         line.dataset.bytes = need.peak[kind];
@@ -146,7 +146,7 @@
   const showCards = (cards, chosen) => {
     const able = (card) => card.fits && (card.has_bfloat16 || chosen.precision !== "bfloat16");
     const smallest = cards.filter(able).sort((one, other) => one.memory - other.memory)[0];
-    place.querySelector(".fit-cards tbody").replaceChildren(
+    place.querySelector(".fit-cards").replaceChildren(
       ...cards.map((card) => {
         const slow = chosen.precision === "bfloat16" && !card.has_bfloat16 ? "yes, but it has no bfloat16" : "yes";
         const time = card.fits ? [duration(card.hours), card.cost.toFixed(2)] : ["–", "–"];
@@ -166,7 +166,7 @@
     const need = estimate(table, chosen);
     const smallest = showCards(onCards(table, chosen, need), chosen);
     showMemory(need);
-    place.querySelector(".fit-cards").hidden = chosen.device === "cpu";
+    place.querySelector(".fit-cards").closest("table").hidden = chosen.device === "cpu";
     const where = smallest ? `The smallest card in the list that has room for it: ${smallest.name}.` : "It fits on none of the cards in the list.";
     place.querySelector("[role=status]").textContent =
       `${bytes(need.total)} at the fullest moment of a step. ${chosen.device === "cpu" ? "A processor takes it from the machine's memory." : where}`;
