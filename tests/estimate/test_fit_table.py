@@ -106,8 +106,16 @@ def test_nano_in_many_ways():
     for number, (device, precision, adapters, again) in list(enumerate(table.settings()))[::3]:
         run = {"device": device, "precision": precision, "adapters": adapters, "checkpointing": again}
         optimizer = ("adamw", "adafactor", "muon", "sgd")[number % 4]
-        sizes = {"rows": 1 + 5 * (number % 3), "length": (33, 64, 200)[number % 3], "rank": 1 + number}
+        kind = number // 3 % 3
+        sizes = {"rows": 2 + 5 * kind, "length": (33, 64, 200)[kind], "rank": 1 + number}
         same(model, "nano", DEFAULTS | run | sizes | {"optimizer": optimizer})
+
+
+def test_of_a_single_row_the_labels_are_counted_once_more():
+    """PyTorch doesn't copy the shifted labels of one row, because they lie side by side; the table says it does."""
+    settings = DEFAULTS | {"model": "nano", "rows": 1, "length": 33}
+    need = estimate("nano", **arguments(settings)).peak.total
+    assert peak(TABLE["models"]["nano"], settings).total - need in (0, 8 * 33)
 
 
 def test_a_part_of_the_table_is_made_anew():
