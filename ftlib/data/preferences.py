@@ -207,6 +207,8 @@ def load_preferences(source: Any, *, split: str | None = None, on_error: OnError
 
     >>> load_preferences("preferences", split="test").column_names
     ['prompt', 'chosen', 'rejected']
+
+    Taught in: chapters/14_preferences.ipynb
     """
     rows = [
         {name: [_plain(message) for message in row[name]] for name in ("prompt", *SIDES)}  # type: ignore[literal-required]

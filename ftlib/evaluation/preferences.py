@@ -51,6 +51,8 @@ def answer_log_probs(model: Any, batch: dict[str, Tensor]) -> Tensor:
 
     Returns:
         ``(batch,)``, with gradients where they are on.
+
+    Taught in: chapters/14_preferences.ipynb
     """
     labels = batch["labels"][:, 1:]
     logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1].float()
@@ -72,6 +74,8 @@ def dpo_loss(policy: tuple[Tensor, Tensor], reference: tuple[Tensor, Tensor], be
     >>> same = (torch.tensor([-5.0]), torch.tensor([-9.0]))
     >>> round(float(dpo_loss(same, same)[0]), 4)
     0.6931
+
+    Taught in: chapters/14_preferences.ipynb
     """
     chosen, rejected = (new - old for new, old in zip(policy, reference, strict=True))
     return -functional.logsigmoid(beta * (chosen - rejected))
@@ -104,6 +108,8 @@ def preference_scores(model: Any, batches: Iterable[dict[str, Tensor]], *, beta:
     Raises:
         ModelError: The model has no adapters.
         DataError: There are no pairs.
+
+    Taught in: chapters/14_preferences.ipynb
     """
     was_training = model.training
     model.eval()

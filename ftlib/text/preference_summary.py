@@ -56,6 +56,8 @@ def summarize_preferences(
     >>> found = summarize_preferences([row, row])
     >>> found.rows, found.chosen_longer, found.duplicates
     (2, 1.0, 1)
+
+    Taught in: chapters/14_preferences.ipynb
     """
     counts: dict[str, Counter[int]] = {name: Counter() for name in ("prompt", "chosen", "rejected")}
     pairs: Counter[tuple[str, ...]] = Counter()

@@ -54,6 +54,8 @@ def tokenize_pairs(tokenizer: Any, rows: Dataset, *, template: Template, max_len
 
     Raises:
         DataError: No pair is left.
+
+    Taught in: chapters/14_preferences.ipynb
     """
     sides = [tokenize(tokenizer, _conversations(rows, side), template=template, max_length=NO_LIMIT) for side in SIDES]
     columns = [list(side[name]) for side in sides for name in _NAMES]
@@ -123,7 +125,10 @@ def pair_batch(rows: Iterable[Mapping[str, Any]], pad_token_id: int) -> dict[str
 
 
 def pair_batches(pairs: Dataset, size: int, *, pad_token_id: int) -> list[dict[str, Tensor]]:
-    """Stack all pairs, so many in a batch, in order."""
+    """Stack all pairs, so many in a batch, in order.
+
+    Taught in: chapters/14_preferences.ipynb
+    """
     rows = list(pairs)
     return [pair_batch(rows[start : start + size], pad_token_id) for start in range(0, len(rows), size)]
 

@@ -38,6 +38,8 @@ def trl_loss(model: Any, tokenizer: Any, pairs: Dataset, *, beta: float = 0.1) -
         tokenizer: Its tokenizer, with a padding token.
         pairs: From :func:`ftlib.training.pairs.tokenize_pairs`; they make one batch.
         beta: As in :func:`ftlib.evaluation.preferences.dpo_loss`.
+
+    Taught in: chapters/14_preferences.ipynb
     """
     with tempfile.TemporaryDirectory() as folder, _model_kept(model), torch.no_grad():
         quiet: dict[str, Any] = {"output_dir": folder, "report_to": [], "disable_tqdm": True, "bf16": False}
