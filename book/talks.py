@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from book.chapters import BookError
-from ftlib.errors import FtlibError
 
 TALKS = Path("_build") / "talks"
 RECORDED = Path("book") / "talks.json"
@@ -64,7 +63,9 @@ def record(root: Path, stage: Path) -> None:
     talks = [talk for path in pages for talk in talks_in(path.read_text(encoding="utf-8"))]
     if not talks:
         return
-    from book.talk_models import publish  # which takes PyTorch
+    # Only where a page asks: they take PyTorch.
+    from book.talk_models import publish
+    from ftlib.errors import FtlibError
 
     try:
         models = {name: publish(name, root / TALKS / "models" / name) for name in sorted({one.model for one in talks})}

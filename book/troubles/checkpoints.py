@@ -172,4 +172,20 @@ CHECKPOINTS = (
         """,
         holds="model.dtype == torch.float32",
     ),
+    Trouble(
+        "is there already, and nothing is overwritten",
+        "ExportError: ...: is there already, and nothing is overwritten: name another place, or delete it",
+        cause="`ftlib export` writes a folder or a file whole or not at all, and never over another one.",
+        cure="Name a place of its own for each export:",
+        provoke="""
+            from ftlib.export import export_merged
+            from ftlib.models import save_model
+            save_model(model, tokenizer, "tuned")
+            export_merged("tuned", "shipped")
+            export_merged("tuned", "shipped")
+        """,
+        fix="""
+            export_merged("tuned", "shipped-again")
+        """,
+    ),
 )

@@ -92,10 +92,11 @@ READING = (
     Trouble(
         "the rows hold a better and a worse answer",
         "DataError: data.jsonl, line 1 (byte 0): the rows hold a better and a worse answer, as DPO takes them: to "
-        "learn the better one, rename 'chosen' to 'completion' (or to 'messages', if it holds the whole conversation); "
+        "learn from both, train with objective: dpo (ftlib.data.load_preferences reads them); to learn the better one, "
+        "rename 'chosen' to 'completion' (or to 'messages', if it holds the whole conversation); "
         "found the fields 'prompt', 'chosen', 'rejected'",
         cause="Preference training holds two answers against each other; supervised training learns one.",
-        cure="Name the better one as the answer, and leave the other out:",
+        cure="Train with `objective: dpo`, or name the better one as the answer, and leave the other out:",
         provoke=_LOAD.format("data.jsonl"),
         fix='{"prompt": "Why?", "completion": "Because."}',
         language="json",
