@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from ftlib import cli
 from ftlib.chat.feedback import FeedbackFile
-from ftlib.data.reading import save_conversations
+from ftlib.data.writing import save_conversations
 from ftlib.errors import DataError, FtlibError, PromptTooLongError, ProviderError
 from ftlib.evaluation.comparison import evaluate, read_json, write_csv, write_json
 from ftlib.evaluation.page import write_html

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from ftlib.data.reading import dataset_path, load_conversations, save_conversations
+from ftlib.data.reading import load_conversations
+from ftlib.data.sources import dataset_path
+from ftlib.data.writing import save_conversations
 from ftlib.errors import ConfigError, FtlibError, ModelError
 from ftlib.estimate.cards import gpu
 from ftlib.estimate.estimation import estimate

@@ -6,6 +6,7 @@ from book.troubles.generation import GENERATION
 from book.troubles.hosted import HOSTED
 from book.troubles.installing import INSTALLING
 from book.troubles.reading import READING
+from book.troubles.runs import RUNS
 from book.troubles.training import TRAINING
 from book.troubles.versions import VERSIONS
 
@@ -13,6 +14,7 @@ TROUBLES = {
     "Installing": INSTALLING,
     "Data": READING,
     "Tokens and batches": BATCHES,
+    "Runs": RUNS,
     "Training": TRAINING,
     "Checkpoints and models": CHECKPOINTS,
     "Generation": GENERATION,

@@ -87,7 +87,9 @@ def data(
     """
     from ftlib.cli import progress
     from ftlib.data.preferences import first_is_preference
-    from ftlib.data.reading import iter_conversations, save_conversations, source_file
+    from ftlib.data.reading import iter_conversations
+    from ftlib.data.sources import source_file
+    from ftlib.data.writing import save_conversations
     from ftlib.errors import DataError
     from ftlib.files import check_target
     from ftlib.locales import printable
@@ -155,7 +157,7 @@ def _look_into_preferences(
     from ftlib.cli import progress
     from ftlib.cli.output import print_preferences
     from ftlib.data.preferences import iter_preferences
-    from ftlib.data.reading import source_file
+    from ftlib.data.sources import source_file
     from ftlib.errors import DataError
     from ftlib.text.preference_summary import summarize_preferences
 

@@ -18,7 +18,7 @@ from ftlib.errors import ColumnWarning, DataError, SkippedRowWarning
 
 if TYPE_CHECKING:
     from ftlib.data.messages import Message
-    from ftlib.data.reading import OnError
+    from ftlib.data.sources import OnError
     from ftlib.evaluation.comparison import Evaluation
     from ftlib.text.templates import Template
 
@@ -216,7 +216,7 @@ def _evaluate(
 
 def _check_source(questions: str, split: str | None) -> None:
     """Ask whether a YAML file that travels with the course was meant; all else is said where it is read."""
-    from ftlib.data.reading import source_file
+    from ftlib.data.sources import source_file
     from ftlib.nearest import nearest
 
     near = nearest(questions, completion.test_configs(), cutoff=0.8)
@@ -226,7 +226,7 @@ def _check_source(questions: str, split: str | None) -> None:
 
 def _check_targets(written: dict[str, Path | None], questions: str, split: str | None) -> None:
     """Find out before anybody is asked whether the answers can be written."""
-    from ftlib.data.reading import source_file
+    from ftlib.data.sources import source_file
     from ftlib.files import check_target
 
     source = source_file(questions, split=split)

@@ -203,3 +203,17 @@ _FOLLOWS = {
     "tool call": ("tool",),
     "tool": ("tool", "assistant"),
 }
+
+
+def clean_message(message: Mapping[str, Any]) -> Message:
+    """Drop the empty fields that a table adds to a message.
+
+    Raises:
+        DataError: It is no message.
+
+    >>> clean_message({"role": "user", "content": "Why?", "name": None})
+    {'role': 'user', 'content': 'Why?'}
+    """
+    if not isinstance(message, Mapping):
+        raise DataError(f"a message must be an object with 'role' and 'content', not {message!r:.60}")
+    return {k: v for k, v in message.items() if v is not None or k == "content"}  # type: ignore[return-value]

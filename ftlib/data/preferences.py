@@ -15,7 +15,7 @@ from typing import Any, TypedDict
 from datasets import Dataset
 from ftlib.argument_checks import checked
 from ftlib.data.messages import Message, RowError, assistant, check_order, checked_text, user
-from ftlib.data.reading import OnError, source_rows
+from ftlib.data.sources import OnError, source_rows
 from ftlib.data.turns import listed, read_turns
 from ftlib.errors import DataError, SkippedRowWarning
 

@@ -6,85 +6,31 @@ with one column, ``messages``, each a list of ``{"role", "content"}``.
 
 from __future__ import annotations
 
-import contextlib
-import gzip
-import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TextIO, overload
-
-import jsonlines
+from typing import Any, Literal, overload
 
 import datasets
 from datasets import Dataset, IterableDataset
 from ftlib.argument_checks import at_least, checked
 from ftlib.data.columns import warning_about
-from ftlib.data.files import read_raw_rows
 from ftlib.data.formats import FORMATS, candidates, read_whole_row
 from ftlib.data.json_text import RawRow
 from ftlib.data.lines import Report
-from ftlib.data.message_checks import conversation_rows
 from ftlib.data.messages import EXTRAS, Message, RowError
-from ftlib.data.tables import without_missing
-from ftlib.errors import ColumnWarning, DataError, SkippedRowWarning
-from ftlib.files import check_target
-from ftlib.nearest import and_ask, beside, one_of
-from ftlib.paths import check_name, shipped
+from ftlib.data.sources import OnError, file_rows, open_source, raise_it, report_for
+from ftlib.errors import ColumnWarning, DataError
+from ftlib.nearest import one_of
 
-OnError = Literal["raise", "skip"]
 _SAMPLE = 100
 _PREFERENCES = (
     "the rows hold a better and a worse answer, as DPO takes them: to learn from both, train with objective: dpo "
     "(ftlib.data.load_preferences reads them); to learn the better one, rename 'chosen' to "
     "'completion' (or to 'messages', if it holds the whole conversation)"
 )
-
-
-def shipped_datasets() -> Path:
-    """Return the folder of the course's own data."""
-    return shipped("datasets")
-
-
-@checked()
-def dataset_path(path_or_name: str | Path, *, split: str | None = None) -> Path:
-    """Find a data file: a path of yours, or the name of a shipped data set such as ``"faq"``.
-
-    Args:
-        path_or_name: A file, or a folder below the course's ``datasets/``.
-        split: ``"train"`` or ``"test"`` of a shipped data set (default ``"train"``).
-
-    Raises:
-        DataError: There is no such file and no such data set.
-    """
-    check_name(path_or_name)
-    path = Path(path_or_name).expanduser()
-    if path.is_file():
-        return path
-    folder = shipped_datasets() / str(path_or_name)
-    if path.parent == Path() and folder.is_dir():
-        chosen = folder / f"{split or 'train'}.jsonl"
-        if chosen.is_file():
-            return chosen
-        splits = sorted(file.stem for file in folder.glob("*.jsonl"))
-        raise DataError(
-            f"data set {str(path_or_name)!r} has no split {split!r}: it has {', '.join(splits)}"
-            + and_ask(split, splits)
-        )
-    names = sorted(entry.name for entry in shipped_datasets().iterdir() if entry.is_dir())
-    raise DataError(
-        f"{path_or_name}: no such file, and no shipped data set of that name (shipped: {', '.join(names)})"
-        + and_ask(path_or_name, [*names, *beside(path)])
-    )
-
-
-def source_file(source: str, *, split: str | None = None) -> Path | None:
-    """Return the file that a source stands for; None for one that is no file here, such as a Hub id."""
-    with contextlib.suppress(DataError):
-        return dataset_path(source, split=split)
-    return None
 
 
 @checked(limit=at_least(0))
@@ -108,14 +54,14 @@ def read_rows(
 
     Taught in: chapters/04_tokens_padding_truncation.ipynb
     """
-    rows = list(islice(_checked_rows(path_or_name, split, _report(on_error)), limit))
+    rows = list(islice(_checked_rows(path_or_name, split, report_for(on_error)), limit))
     if not rows:
         raise DataError(f"{path_or_name}: the file holds no rows")
     return rows
 
 
 def _checked_rows(path_or_name: str | Path, split: str | None, report: Report) -> Iterator[dict[str, Any]]:
-    for place, row in _file_rows(path_or_name, split, report):
+    for place, row in file_rows(path_or_name, split, report):
         try:
             _messages(place, row, "question-answer")
         except DataError as error:
@@ -226,29 +172,11 @@ def _chosen(
     source: Any, format: str, split: str | None, on_error: str, on_bytes: Callable[[int], None] | None = None
 ) -> tuple[str, Callable[[], Iterator[list[Message]]]]:
     """Return the format's name and a function that begins to read the conversations."""
-    report = _report(on_error)
+    report = report_for(on_error)
     if format != "auto" and format not in FORMATS:
         raise DataError(f"unknown format {format!r}; {one_of(format, ['auto', *FORMATS])}")
-    name = _detect(_sample(_opener(source, split), report), source) if format == "auto" else format
-    return name, partial(_conversations, _opener(source, split, on_bytes), name, report)
-
-
-def source_rows(
-    source: Any, *, split: str | None = None, on_error: str = "raise", on_bytes: Callable[[int], None] | None = None
-) -> tuple[Iterator[RawRow], Report]:
-    """Open a source of any kind: its rows as they stand there, and what to tell of one that can't be used.
-
-    Args:
-        source: As for :func:`load_conversations`.
-        split: Which split.
-        on_error: ``"raise"`` or ``"skip"``.
-        on_bytes: Is told from time to time how many bytes of the file have been read.
-
-    Raises:
-        DataError: There is no such source, some of it while the rows are read.
-    """
-    report = _report(on_error)
-    return _opener(source, split, on_bytes)(report), report
+    name = _detect(_sample(open_source(source, split), report), source) if format == "auto" else format
+    return name, partial(_conversations, open_source(source, split, on_bytes), name, report)
 
 
 @checked()
@@ -262,165 +190,17 @@ def to_conversations(rows: Iterable[dict[str, Any]]) -> Dataset:
     return load_conversations(Dataset.from_list(list(rows)), format="question-answer")
 
 
-@checked(conversations=conversation_rows)
-def save_conversations(conversations: Iterable[Mapping[str, Any]], path: str | Path, *, format: str = "openai") -> int:
-    """Write conversations to a file: all of them, or nothing.
-
-    Args:
-        conversations: Rows with ``messages``: a ``Dataset``, a streamed one, or a list.
-        path: ``.jsonl`` (one row a line) or ``.json`` (a list), with ``.gz`` behind it to pack it.
-        format: ``"openai"``, ``"sharegpt"``, ``"alpaca"``, ``"question-answer"`` or ``"prompt-completion"``.
-
-    Returns:
-        The number of rows written.
-
-    Raises:
-        DataError: A conversation holds something that the format can't carry, or the file can't be written.
-    """
-    writers = {one.name: one.write for one in FORMATS.values() if one.write}
-    write = writers.get(format)
-    if write is None:
-        raise DataError(f"can't write the format {format!r}; {one_of(format, writers)}")
-    path = check_target(path)
-    suffix = Path(path.name.removesuffix(".gz")).suffix
-    if suffix not in (".jsonl", ".json"):
-        raise DataError(f"{path}: expected a name that ends with .jsonl or .json (or .gz behind it)")
-    target = path.resolve()  # a link stays a link
-    unfinished = target.with_name(target.name + ".partial")
-    try:
-        with _writable(unfinished, packed=path.name.endswith(".gz")) as file:
-            count = _write_rows(file, _written(conversations, write), as_list=suffix == ".json")
-        unfinished.replace(target)
-    except OSError as error:
-        raise DataError(f"{path}: can't be written ({error.strerror}): check folder and permissions") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return count
-
-
-def clean_message(message: Mapping[str, Any]) -> Message:
-    """Drop the empty fields that a table adds to a message.
-
-    Raises:
-        DataError: It is no message.
-
-    >>> clean_message({"role": "user", "content": "Why?", "name": None})
-    {'role': 'user', 'content': 'Why?'}
-    """
-    if not isinstance(message, Mapping):
-        raise DataError(f"a message must be an object with 'role' and 'content', not {message!r:.60}")
-    return {k: v for k, v in message.items() if v is not None or k == "content"}  # type: ignore[return-value]
-
-
-def _written(
-    conversations: Iterable[Mapping[str, Any]], write: Callable[[list[Message]], dict[str, Any]]
-) -> Iterator[dict[str, Any]]:
-    for number, row in enumerate(conversations):
-        try:
-            yield write([clean_message(message) for message in row["messages"]])
-        except RowError as error:
-            raise DataError(f"conversation {number}: {error}") from error
-
-
-def _writable(path: Path, *, packed: bool) -> TextIO:
-    if packed:
-        return gzip.open(path, "wt", encoding="utf-8", errors="backslashreplace")
-    return path.open("w", encoding="utf-8", errors="backslashreplace")
-
-
-def _write_rows(file: TextIO, rows: Iterator[dict[str, Any]], *, as_list: bool) -> int:
-    count = 0
-    if not as_list:
-        with jsonlines.Writer(file, dumps=_dumps) as writer:
-            for row in rows:
-                writer.write(row)
-                count += 1
-        return count
-    file.write("[")
-    for count, row in enumerate(rows, start=1):
-        file.write(("\n" if count == 1 else ",\n") + _dumps(row))
-    file.write("\n]\n")
-    return count
-
-
-def _dumps(row: Any) -> str:
-    return json.dumps(row, ensure_ascii=False)
-
-
 def _label(source: Any) -> str:
     return str(source) if isinstance(source, str | Path) else f"the {type(source).__name__}"
-
-
-def _report(on_error: str) -> Report:
-    if on_error not in ("raise", "skip"):
-        raise DataError(f"on_error must be 'raise' or 'skip', not {on_error!r}")
-    return _raise if on_error == "raise" else _warn
-
-
-def _raise(error: DataError) -> None:
-    raise error
-
-
-def _warn(error: DataError) -> None:
-    warnings.warn(f"skipped: {error}", SkippedRowWarning, stacklevel=2)
 
 
 def _sample(open_rows: Callable[[Report], Iterator[RawRow]], report: Report) -> list[RawRow]:
     """Return the first rows, to find the format by; an error among them counts if it is to be raised at all."""
     errors: list[DataError] = []
     sample = list(islice(open_rows(errors.append), _SAMPLE))
-    if errors and (report is _raise or not sample):
+    if errors and (report is raise_it or not sample):
         raise errors[0]
     return sample
-
-
-def _opener(
-    source: Any, split: str | None, on_bytes: Callable[[int], None] | None = None
-) -> Callable[[Report], Iterator[RawRow]]:
-    """Return a function that begins to read the source; it can be called again for another pass."""
-    if hasattr(source, "to_dict") and hasattr(source, "columns"):  # a DataFrame, without importing pandas
-        filled = source.astype(object).where(source.notna(), None)
-        return lambda report: _rows_of_table(filled.to_dict("records"))
-    if isinstance(source, Dataset | IterableDataset):
-        return lambda report: _rows_of_table(source)
-    if isinstance(source, str) and _is_hub_id(source):
-        from_hub = _load_from_hub(source, split)
-        return lambda report: _rows_of_table(from_hub, f"{source}, ")
-    if not isinstance(source, str | Path):
-        raise DataError(f"can't read {type(source).__name__}: expected a file, a name, a DataFrame or a Dataset")
-    dataset_path(source, split=split)
-    return lambda report: _file_rows(source, split, report, on_bytes)
-
-
-def _rows_of_table(rows: Iterable[Any], name: str = "") -> Iterator[RawRow]:
-    return (RawRow(f"{name}row {i}", without_missing(row)) for i, row in enumerate(rows))
-
-
-def _file_rows(
-    source: str | Path, split: str | None, report: Report, on_bytes: Callable[[int], None] | None = None
-) -> Iterator[RawRow]:
-    path = dataset_path(source, split=split)
-    shipped = not Path(source).expanduser().is_file()
-    return read_raw_rows(path, split=None if shipped else split, on_error=report, on_bytes=on_bytes)
-
-
-def _is_hub_id(name: str) -> bool:
-    owner, slash, rest = name.partition("/")
-    plain = bool(slash and owner and rest) and "/" not in rest and not name.startswith((".", "~"))
-    return plain and not Path(name).exists() and not Path(name.removesuffix(".gz")).suffix.startswith((".json", ".csv"))
-
-
-def _load_from_hub(name: str, split: str | None) -> Any:
-    try:
-        found = datasets.load_dataset(name, split=split, streaming=True)
-    except (OSError, ValueError) as error:  # offline, unknown, private, no such split
-        reason = str(error).strip().splitlines()[0]
-        raise DataError(f"{name}: no such file, and the Hub gives no such data set ({reason})") from error
-    if isinstance(found, datasets.IterableDatasetDict):
-        if len(found) > 1:
-            raise DataError(f"{name} has the splits {', '.join(map(str, found))}: choose one with split=")
-        return next(iter(found.values()))
-    return found
 
 
 def _detect(sample: list[RawRow], source: Any) -> str:

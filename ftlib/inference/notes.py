@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from ftlib.argument_checks import checked
 from ftlib.data.files import read_raw_rows
-from ftlib.data.reading import shipped_datasets
+from ftlib.data.sources import shipped_datasets
 from ftlib.errors import DataError, MissingExtraError
 from ftlib.paths import check_name
 

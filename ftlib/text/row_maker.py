@@ -10,8 +10,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from ftlib.data.messages import Message, RowError, check_messages
-from ftlib.data.reading import clean_message
+from ftlib.data.messages import Message, RowError, check_messages, clean_message
 from ftlib.errors import DataError, SkippedRowWarning, TemplateWarning
 from ftlib.text.encoding import Encoder
 from ftlib.text.template_markup import MarkupFinder

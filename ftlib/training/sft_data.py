@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, overload
 
-from ftlib.data.reading import shipped_datasets
+from ftlib.data.sources import shipped_datasets
 from ftlib.errors import ConfigError
 
 _NAMES = {"train": ("train",), "val": ("val", "valid", "validation", "dev"), "test": ("test",)}

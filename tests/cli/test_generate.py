@@ -18,7 +18,8 @@ from ftlib.chat.feedback import FeedbackFile
 from ftlib.cli.generate import _load, _read
 from ftlib.cli.group import WrongUsage
 from ftlib.data.messages import assistant, user
-from ftlib.data.reading import load_conversations, save_conversations
+from ftlib.data.reading import load_conversations
+from ftlib.data.writing import save_conversations
 from ftlib.errors import DataError, PromptTooLongError
 from ftlib.hosted.finetuning_file import check_finetuning_file, write_finetuning_file
 from ftlib.inference.generation import answer, generate

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from datasets import Dataset
+from ftlib import data
 from ftlib.argument_checks import above, at_least, checked, each
 from ftlib.data import leaks as leakage
 from ftlib.data import quality
-from ftlib.data import reading as data
 from ftlib.data.formats import read_row
 from ftlib.data.messages import assistant, user
 from ftlib.errors import DataError, FtlibError

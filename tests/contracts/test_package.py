@@ -240,7 +240,7 @@ def test_the_wheel_carries_data_and_library(tmp_path):
     ):
         assert wanted in names, wanted
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    code = "import ftlib.data.reading as d; print(len(d.read_rows('faq')), d.shipped_datasets().parts[-3:])"
+    code = "import ftlib.data as d; print(len(d.read_rows('faq')), d.shipped_datasets().parts[-3:])"
     done = subprocess.run(
         [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); {code}"],
         capture_output=True,

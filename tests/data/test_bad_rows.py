@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 from datasets import Dataset
 from ftlib import cli
 from ftlib.data.messages import assistant, user
-from ftlib.data.reading import load_conversations, read_rows, save_conversations
+from ftlib.data.reading import load_conversations, read_rows
+from ftlib.data.writing import save_conversations
 from ftlib.errors import DataError, SkippedRowWarning, TruncationWarning
 from ftlib.models.loading import load_tokenizer, save_model
 from ftlib.text.summary import summarize

@@ -6,7 +6,8 @@ import re
 import pytest
 
 from ftlib.data.leaks import find_leaks
-from ftlib.data.reading import load_conversations, shipped_datasets
+from ftlib.data.reading import load_conversations
+from ftlib.data.sources import shipped_datasets
 from ftlib.text.templates import ALPACA
 
 FOLDERS = sorted(folder for folder in shipped_datasets().iterdir() if folder.is_dir())

@@ -4,7 +4,8 @@ import csv
 import re
 from collections import Counter
 
-from ftlib.data.reading import read_rows, shipped_datasets
+from ftlib.data.reading import read_rows
+from ftlib.data.sources import shipped_datasets
 
 TRAIN, TEST = read_rows("faq", split="train"), read_rows("faq", split="test")
 ROWS = [*TRAIN, *TEST]

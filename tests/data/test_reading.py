@@ -9,15 +9,10 @@ from hypothesis import strategies as st
 
 from datasets import Dataset
 from ftlib.data.formats import FORMATS
-from ftlib.data.messages import assistant, user
-from ftlib.data.reading import (
-    clean_message,
-    dataset_path,
-    load_conversations,
-    read_rows,
-    save_conversations,
-    to_conversations,
-)
+from ftlib.data.messages import assistant, clean_message, user
+from ftlib.data.reading import load_conversations, read_rows, to_conversations
+from ftlib.data.sources import dataset_path
+from ftlib.data.writing import save_conversations
 from ftlib.errors import ColumnWarning, DataError, FtlibError, SkippedRowWarning
 
 

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from datasets import Dataset
-from ftlib.data.messages import assistant, user
-from ftlib.data.reading import clean_message, load_conversations, save_conversations
+from ftlib.data.messages import assistant, clean_message, user
+from ftlib.data.reading import load_conversations
+from ftlib.data.writing import save_conversations
 from ftlib.errors import DataError
 from ftlib.text.chat_template import ChatTemplate
 

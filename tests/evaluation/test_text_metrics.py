@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from ftlib.data.reading import read_rows, shipped_datasets
+from ftlib.data.reading import read_rows
+from ftlib.data.sources import shipped_datasets
 from ftlib.evaluation.text_metrics import distinct_each, distinct_n, fact_recall, refuses, repeats
 from tests.course import ROOT
 

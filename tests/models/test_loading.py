@@ -5,7 +5,8 @@ import shutil
 import pytest
 import torch
 
-from ftlib.data.reading import dataset_path, load_conversations
+from ftlib.data.reading import load_conversations
+from ftlib.data.sources import dataset_path
 from ftlib.errors import FtlibError, ModelError
 from ftlib.hosted.server import _lay_out
 from ftlib.inference.generation import answer, generate

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from ftlib.data.reading import save_conversations
+from ftlib.data.writing import save_conversations
 from ftlib.models import precision
 from ftlib.models.loading import save_model
 from ftlib.models.precision import best_precision

@@ -7,7 +7,7 @@ import pytest
 from torch.utils.flop_counter import FlopCounterMode
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
-from ftlib.data.reading import save_conversations
+from ftlib.data.writing import save_conversations
 from ftlib.estimate.estimation import estimate
 from ftlib.inference.generation import answer, stream
 from ftlib.models.chat_model import load_chat_model
