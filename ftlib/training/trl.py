@@ -19,10 +19,11 @@ from trl import SFTConfig, SFTTrainer
 from ftlib.compat.installed import text_config
 from ftlib.errors import TrainingError
 from ftlib.models.target_logits import looked_at
-from ftlib.training.hf import PlannedSteps, planned_optimizer, precision_of_this_run_only, trainer_arguments
+from ftlib.training.hf import precision_of_this_run_only, trainer_arguments
 from ftlib.training.job import STEP_TARGETS, Job, TargetLoss
 from ftlib.training.own_loss import auxiliary_weight
-from ftlib.training.randomness import States, random_states
+from ftlib.training.randomness import random_states
+from ftlib.training.trl_steps import TRLSteps, without_recomputation
 
 
 def run(job: Job) -> None:
@@ -48,9 +49,7 @@ def run(job: Job) -> None:
 def _further_arguments(job: Job) -> dict[str, Any]:
     """Arguments of SFTTrainer alone: nothing is prepared or recomputed, nor added to the model's own loss."""
     known = {field.name for field in dataclasses.fields(SFTConfig)}
-    # SFTTrainer would recompute activations unless told otherwise, which costs a third more time.
-    recompute = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
-    further: dict[str, Any] = {recompute: False, "dataset_kwargs": {"skip_prepare_dataset": True}}
+    further: dict[str, Any] = {"dataset_kwargs": {"skip_prepare_dataset": True}, **without_recomputation(SFTConfig)}
     if "router_aux_loss_coef" in known and hasattr(_text_config(job.model), "output_router_logits"):
         further["router_aux_loss_coef"] = auxiliary_weight(job.model, _first_batch(job)[0])
     return further
@@ -92,23 +91,8 @@ def _text_config(model: Any) -> Any:
     return text_config(model.config)
 
 
-class _SFTTrainer(PlannedSteps, SFTTrainer):
-    def __init__(self, model: Any, arguments: SFTConfig, *, job: Job, states: States) -> None:
-        super().__init__(
-            model,
-            arguments,
-            data_collator=lambda rows: rows[0],
-            train_dataset=job.batches.rows,
-            processing_class=job.tokenizer,
-            optimizers=planned_optimizer(job),
-        )
-        self.set_job(job, states)
-
-    def training_step(self, model: Any, inputs: dict[str, Tensor], *rest: Any, **named: Any) -> Tensor:
-        """Forward and backward of one micro-batch, all of it SFTTrainer's own."""
-        inputs.pop(STEP_TARGETS)
-        counted = dict(inputs)
-        loss: Tensor = super().training_step(model, inputs, *rest, **named)  # type: ignore[no-untyped-call]
-        # It comes multiplied by the processes, over which gradients are averaged.
-        self.count(loss / self.accelerator.num_processes, counted)
-        return loss
+class _SFTTrainer(TRLSteps, SFTTrainer):
+    def of_one_process(self, loss: Tensor) -> Tensor:
+        """It comes multiplied by the processes, over which gradients are averaged."""
+        shared: Tensor = loss / self.accelerator.num_processes
+        return shared

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import tempfile
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
 from trl import DPOConfig, DPOTrainer
 
 from datasets import Dataset
-from ftlib.training.hf import PlannedSteps, planned_optimizer, precision_of_this_run_only, trainer_arguments
-from ftlib.training.job import STEP_TARGETS
+from ftlib.training.hf import precision_of_this_run_only, trainer_arguments
 from ftlib.training.pairs import PreferenceJob, completion_batch
-from ftlib.training.randomness import States, random_states
+from ftlib.training.randomness import random_states
+from ftlib.training.trl_steps import TRLSteps, without_recomputation
 
 _KEPT = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies")
 
@@ -52,10 +50,7 @@ def trl_loss(model: Any, tokenizer: Any, pairs: Dataset, *, beta: float = 0.1) -
 
 
 def _further_arguments(beta: float) -> dict[str, Any]:
-    known = {field.name for field in dataclasses.fields(DPOConfig)}
-    # DPOTrainer would recompute activations unless told otherwise, which costs a third more time.
-    recompute = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
-    return {recompute: False, "beta": beta, "max_length": None}
+    return {"beta": beta, "max_length": None, **without_recomputation(DPOConfig)}
 
 
 @contextlib.contextmanager
@@ -88,26 +83,7 @@ class _Untokenised(DPOTrainer):
         return dataset
 
 
-class _DPOTrainer(PlannedSteps, _Untokenised):
-    def __init__(self, model: Any, arguments: DPOConfig, *, job: PreferenceJob, states: States) -> None:
-        super().__init__(
-            model,
-            args=arguments,
-            data_collator=lambda rows: rows[0],
-            train_dataset=job.batches.rows,
-            processing_class=job.tokenizer,
-            optimizers=planned_optimizer(job),
-        )
-        self.set_job(job, states)
-
-    def training_step(self, model: Any, inputs: dict[str, Tensor], *rest: Any, **named: Any) -> Tensor:
-        """Forward and backward of one micro-batch, all of it DPOTrainer's own."""
-        inputs.pop(STEP_TARGETS)
-        counted = dict(inputs)
-        loss: Tensor = super().training_step(model, inputs, *rest, **named)  # type: ignore[no-untyped-call]
-        self.count(loss, counted)
-        return loss
-
+class _DPOTrainer(TRLSteps, _Untokenised):
     def rewards(self, logs: dict[str, float]) -> dict[str, float]:
         """Keep what DPOTrainer says of the step's rewards."""
         return {name.removeprefix("rewards/"): float(logs[name]) for name in _KEPT if name in logs}

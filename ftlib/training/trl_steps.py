@@ -1,0 +1,48 @@
+"""What the trainers of TRL share: a job's batches as they are, and TRL's own loss told to the job."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from torch import Tensor
+
+from ftlib.training.hf import PlannedSteps, planned_optimizer
+from ftlib.training.job import STEP_TARGETS, Job
+from ftlib.training.randomness import States
+
+
+class TRLSteps(PlannedSteps):
+    """For a trainer of TRL: rows are whole micro-batches, so that it has nothing to put together."""
+
+    def __init__(self, model: Any, arguments: Any, *, job: Job, states: States) -> None:
+        """Make the trainer, and give it the job with the random numbers of its first step."""
+        trainer: Any = super()  # of TRL, which this class stands in front of
+        trainer.__init__(
+            model,
+            args=arguments,
+            data_collator=lambda rows: rows[0],
+            train_dataset=job.batches.rows,
+            processing_class=job.tokenizer,
+            optimizers=planned_optimizer(job),
+        )
+        self.set_job(job, states)
+
+    def training_step(self, model: Any, inputs: dict[str, Tensor], *rest: Any, **named: Any) -> Tensor:
+        """Forward and backward of one micro-batch, all of it TRL's own."""
+        inputs.pop(STEP_TARGETS)
+        counted = dict(inputs)
+        trainer: Any = super()
+        loss: Tensor = trainer.training_step(model, inputs, *rest, **named)
+        self.count(self.of_one_process(loss), counted)
+        return loss
+
+    def of_one_process(self, loss: Tensor) -> Tensor:
+        """Return the loss as the job counts it."""
+        return loss
+
+
+def without_recomputation(config: type) -> dict[str, Any]:
+    """Return the argument of a configuration that keeps activations: TRL would compute them twice, a third slower."""
+    known = {field.name for field in dataclasses.fields(config)}
+    return {"activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing": False}
