@@ -137,7 +137,7 @@ def completion_batch(rows: Iterable[Mapping[str, Any]], pad_token_id: int) -> di
     """Stack pairs as TRL has them: a ``completion_mask`` of 0 and 1 says which tokens are the answers'."""
     batch = pair_batch(rows, pad_token_id)
     labels = batch.pop("labels")
-    return {**batch, "completion_mask": (labels != IGNORED).long()}
+    return {**batch, "completion_mask": (labels != IGNORED).to(torch.int64)}
 
 
 class PairBatches(MicroBatches):
