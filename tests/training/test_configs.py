@@ -6,8 +6,9 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from safetensors.torch import load_file
 
-from ftlib.data.reading import load_conversations, shipped
+from ftlib.data.reading import load_conversations
 from ftlib.models.loading import load_model
+from ftlib.paths import shipped
 from ftlib.text.tokenization import tokenize
 from ftlib.training.config import FinetuneConfig, read_yaml
 from ftlib.training.run import train
