@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ftlib.data.messages import Message, user
 from ftlib.errors import ConfigError, DataError, FtlibError
 from ftlib.inference.notes import Notes
 from ftlib.locales import let_any_text_be_printed, printable, typed
-from ftlib.models.chat_model import ChatModel, load_chat_model
+from ftlib.models.chat_model import ChatModel, load_chat_models
 from ftlib.nearest import one_of
 
 HELP = """\
@@ -30,31 +30,36 @@ HELP = """\
 
 
 def talk(
-    model: str | ChatModel = "nano",
+    models: str | ChatModel | Sequence[str | ChatModel] = "nano",
     *,
+    compare: bool = False,
     settings: Settings | None = None,
     limits: Limits | None = None,
     device: str | None = None,
     notes: Notes | None = None,
 ) -> None:
-    """Talk to a model in the terminal, until ``/quit`` or Ctrl-D.
+    """Talk to a model in the terminal, or to two that answer in turn, until ``/quit`` or Ctrl-D.
 
     Args:
-        model: A name as for :func:`ftlib.load_model`, or a loaded :class:`ChatModel`.
+        models: A name as for :func:`ftlib.load_model`, or a loaded :class:`ChatModel`; or two of them.
+        compare: With one model: the model that it was tuned from answers each question, too. Each remembers what it
+            said itself.
         settings: How tokens are chosen, to begin with.
         limits: Length of a question, and time of an answer.
         device: As for :func:`ftlib.load_model`.
         notes: Where a note is looked up for each question (:func:`ftlib.inference.notes.read_notes`).
 
     Raises:
-        ModelError: The model can't be loaded.
+        ModelError: A model can't be loaded, or there are not two to compare.
     """
     with contextlib.suppress(ImportError):  # not on Windows
         import readline  # noqa: F401 (input() then edits lines and remembers them)
     let_any_text_be_printed()
-    chat_model = model if isinstance(model, ChatModel) else load_chat_model(model, device=device)
-    chat = _Chat(chat_model, settings or Settings(), limits or Limits(), notes)
-    chat.say(f"Chat with {chat_model.name}. /help shows what else can be done.\n")
+    named = [models] if isinstance(models, str | ChatModel) else models
+    chat_models = load_chat_models(named, compare=compare or len(named) > 1, device=device)
+    chat = _Chat(chat_models, settings or Settings(), limits or Limits(), notes)
+    names = " and ".join(model.name for model in chat_models)
+    chat.say(f"Chat with {names}. /help shows what else can be done.\n")
     while (line := _line()) is not None:
         try:
             if not chat.do(typed(line)):
@@ -71,21 +76,30 @@ def _line() -> str | None:
         return None
 
 
-class _Chat:
-    """A conversation, and what can be done with it."""
+@dataclass
+class _Conversation:
+    """What was said to one model, and by it."""
 
-    def __init__(self, chat_model: ChatModel, settings: Settings, limits: Limits, notes: Notes | None) -> None:
-        self.chat_model = chat_model
+    chat_model: ChatModel
+    history: list[Message] = field(default_factory=list)
+
+
+class _Chat:
+    """A conversation with each model, and what can be done with all of them."""
+
+    def __init__(
+        self, chat_models: Sequence[ChatModel], settings: Settings, limits: Limits, notes: Notes | None
+    ) -> None:
+        self.conversations = [_Conversation(chat_model) for chat_model in chat_models]
         self.notes = notes
         self.settings = settings
         self.limits = limits
-        self.history: list[Message] = []
         self.console = Console(highlight=False, markup=False, emoji=False)
         self.commands: dict[str, Callable[[str], None]] = {
             "/help": lambda _: self.say(HELP),
             "/retry": lambda _: self._retry(),
             "/edit": lambda _: self._edit(),
-            "/clear": lambda _: self.history.clear(),
+            "/clear": lambda _: self._clear(),
             "/set": self._set,
             "/save": self._save,
         }
@@ -103,14 +117,18 @@ class _Chat:
         elif command.startswith("/"):
             raise DataError(f"unknown command {command!r}; {one_of(command, [*self.commands, '/quit'])}")
         elif line.strip():
-            self._answer([*self.history, user(checked_question(line, self.limits))])
+            self._ask(checked_question(line, self.limits))
         return True
 
-    def _answer(self, messages: list[Message]) -> None:
+    def _ask(self, question: str) -> None:
+        for conversation in self.conversations:
+            self._answer(conversation, [*conversation.history, user(question)])
+
+    def _answer(self, conversation: _Conversation, messages: list[Message]) -> None:
         progress = None
         seconds = self.limits.answer_seconds
-        writing = reply(self.chat_model, messages, self.settings, answer_seconds=seconds, notes=self.notes)
-        self.console.print(f"{printable(self.chat_model.name)}: ", end="", style="bold", soft_wrap=True)
+        writing = reply(conversation.chat_model, messages, self.settings, answer_seconds=seconds, notes=self.notes)
+        self.console.print(f"{printable(conversation.chat_model.name)}: ", end="", style="bold", soft_wrap=True)
         try:
             with contextlib.closing(writing):
                 for step in writing:
@@ -119,7 +137,7 @@ class _Chat:
         except KeyboardInterrupt:
             progress = progress and replace(progress, end="stopped")
         if progress:
-            self.history = with_answer(messages, progress)
+            conversation.history = with_answer(messages, progress)
             self.say(f"\n({describe(progress)})\n")
 
     def _show(self, text: str) -> None:
@@ -127,13 +145,24 @@ class _Chat:
         self.console.file.flush()
 
     def _retry(self) -> None:
-        before, question = last_question(self.history)
+        question = self._take_back()
         if not question:
             raise DataError("there is no question yet: ask one first")
-        self._answer([*before, user(question)])
+        self._ask(question)
+
+    def _clear(self) -> None:
+        for conversation in self.conversations:
+            conversation.history = []
+
+    def _take_back(self) -> str:
+        """Take the last question and its answers out of every conversation; return it, or an empty text."""
+        question = ""
+        for conversation in self.conversations:
+            conversation.history, question = last_question(conversation.history)
+        return question
 
     def _edit(self) -> None:
-        self.history, question = last_question(self.history)
+        question = self._take_back()
         self.say(f"Taken back: {question}\n" if question else "There is no question yet.\n")
 
     def _set(self, words: str) -> None:
@@ -143,7 +172,7 @@ class _Chat:
         self.say(", ".join(f"{name} {value}" for name, value in asdict(self.settings).items()) + "\n")
 
     def _save(self, name: str) -> None:
-        text = as_json_lines([self.history])
+        text = as_json_lines([conversation.history for conversation in self.conversations])
         if not name or not text:
             raise DataError("/save FILE writes a conversation with at least one answer: name a file, and ask first")
         try:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from ftlib.chat.feedback import FeedbackFile
 from ftlib.chat.session import EXAMPLES, Limits, Settings
-from ftlib.errors import ConfigError, MissingExtraError, ModelError
+from ftlib.errors import ConfigError, MissingExtraError
 from ftlib.inference.notes import Notes
 from ftlib.locales import printable
-from ftlib.models.chat_model import ChatModel, base_of, load_chat_model
+from ftlib.models.chat_model import ChatModel, load_chat_models
 
 if TYPE_CHECKING:
     from ftlib.chat.page import Page
@@ -122,11 +122,7 @@ def _page(
         command = "pip install 'ftlib[train,chat]'"
         raise MissingExtraError(f"the chat page needs the package {error.name!r}: install it with {command}") from error
     kept = FeedbackFile(feedback)
-    chosen = _pair(models) if compare else list(models)
-    names = [model.name if isinstance(model, ChatModel) else model for model in chosen]
-    if not names or len(set(names)) < len(names):
-        raise ModelError(f"the page needs one model or several different ones, not {names}")
-    chat_models = [model if isinstance(model, ChatModel) else load_chat_model(model, device=device) for model in chosen]
+    chat_models = load_chat_models(models, compare=compare, device=device)
     return Page(
         chat_models,
         compare=compare,
@@ -136,14 +132,6 @@ def _page(
         examples=examples,
         notes=notes,
     )
-
-
-def _pair(models: Sequence[str | ChatModel]) -> list[str | ChatModel]:
-    if len(models) == 1 and isinstance(models[0], str):
-        return [base_of(models[0]), models[0]]
-    if len(models) != 2:
-        raise ModelError(f"two models can be compared, not {len(models)}: name a base model and a tuned one")
-    return list(models)
 
 
 def _start(page: Page, port: int | None, *, inline: bool) -> str:

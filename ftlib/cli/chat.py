@@ -8,13 +8,12 @@ from typing import Annotated
 import typer
 
 from ftlib.cli import completion
-from ftlib.cli.group import WrongUsage
 
 EXAMPLES = (
     "ftlib chat",
     "ftlib chat runs/faq --compare --open",
     "ftlib chat nano runs/faq --port 8000",
-    "ftlib chat runs/faq --terminal --temperature 0",
+    "ftlib chat runs/faq --compare --terminal --temperature 0",
     "ftlib chat smollm2 --notes faq --note-score 2.5",
 )
 STATUSES = {0: "closed, with Ctrl-C or /quit"}
@@ -30,7 +29,7 @@ def chat(
         ),
     ] = None,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Show two models side by side: these, or one and what it was tuned from.")
+        bool, typer.Option("--compare", help="Let two models answer: these, or one and what it was tuned from.")
     ] = False,
     terminal: Annotated[bool, typer.Option("--terminal", help="Talk in the terminal, without a page.")] = False,
     port: Annotated[
@@ -82,7 +81,5 @@ def chat(
             notes=looked_up,
             open_browser=open_browser,
         )
-    elif compare or len(chosen) > 1:
-        raise WrongUsage("the terminal shows one model: leave out --terminal to compare")
     else:
-        talk(chosen[0], settings=settings, device=device, notes=looked_up)
+        talk(chosen, compare=compare, settings=settings, device=device, notes=looked_up)

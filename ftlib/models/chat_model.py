@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,35 @@ def load_chat_model(name: str, *, device: str | None = None, dtype: Dtype = "flo
     """
     model, tokenizer = load_model(name, device=device, dtype=dtype)
     return ChatModel(name, merge_lora(model), tokenizer, training_template(tokenizer, name))
+
+
+def load_chat_models(
+    models: Sequence[str | ChatModel], *, compare: bool = False, device: str | None = None
+) -> list[ChatModel]:
+    """Load several models to talk to; those that are loaded already are taken as they are.
+
+    Args:
+        models: As for :func:`load_chat_model`, and different ones.
+        compare: There must be two: those named, or the only one behind the model that it was tuned from.
+        device: As for :func:`ftlib.load_model`.
+
+    Raises:
+        ModelError: One can't be loaded, there is none or one twice, or there are not two to compare.
+        ConfigError: One is a run whose configuration can't be read.
+    """
+    chosen = _pair(models) if compare else list(models)
+    names = [model.name if isinstance(model, ChatModel) else model for model in chosen]
+    if not names or len(set(names)) < len(names):
+        raise ModelError(f"a chat needs one model or several different ones, not {names}")
+    return [model if isinstance(model, ChatModel) else load_chat_model(model, device=device) for model in chosen]
+
+
+def _pair(models: Sequence[str | ChatModel]) -> list[str | ChatModel]:
+    if len(models) == 1 and isinstance(models[0], str):
+        return [base_of(models[0]), models[0]]
+    if len(models) != 2:
+        raise ModelError(f"two models can be compared, not {len(models)}: name a base model and a tuned one")
+    return list(models)
 
 
 def training_template(tokenizer: Any, name: str) -> Template:

@@ -1,5 +1,6 @@
 import json
 import threading
+from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -250,6 +251,36 @@ def test_the_terminal_remembers_and_saves(chat_model, monkeypatch, capsys, tmp_p
     assert "saved.jsonl: can't be written (File exists)" in said
     again = json.loads((tmp_path / "saved.jsonl.2").read_text(encoding="utf-8"))["messages"]
     assert [message["content"] for message in again if message["role"] == "user"] == ["Why?", "How?"]
+
+
+def test_two_models_answer_in_the_terminal_and_each_remembers_its_own_words(chat_model, monkeypatch, capsys, tmp_path):
+    path = tmp_path / "saved.jsonl"
+    other = replace(chat_model, name="other", template=DialogueTemplate("other", user_name="You", assistant_name="Me"))
+    typed(monkeypatch, "Why?", "Who?", "/edit", "What?", f"/save {path}", "/clear", "/retry")
+    talk([chat_model, other], settings=GREEDY)
+    said = capsys.readouterr().out
+    assert f"Chat with {chat_model.name} and other." in said
+    assert "there is no question yet" in said
+    for row, one in zip(load_conversations(path)["messages"], (chat_model, other), strict=True):
+        assert [message["content"] for message in row][::2] == ["Why?", "What?"]
+        asked = answer(one.model, one.tokenizer, ["Why?"], template=one.template, max_new_tokens=12)
+        assert row[1]["content"] == asked[0]
+
+
+def test_the_terminal_compares_with_what_a_run_began_with(monkeypatch, capsys):
+    monkeypatch.setattr("ftlib.models.chat_model.base_of", lambda name: "nano")
+    loaded = []
+
+    def load(name, *, device=None):
+        loaded.append(name)
+        raise ModelError(f"{name} is looked for")
+
+    monkeypatch.setattr("ftlib.models.chat_model.load_chat_model", load)
+    with pytest.raises(ModelError, match="nano is looked for"):
+        talk("runs/faq", compare=True)
+    assert loaded == ["nano"]
+    with pytest.raises(ModelError, match="two models can be compared, not 3"):
+        talk(["a", "b", "c"])
 
 
 def test_the_terminal_takes_settings_and_refuses_what_it_does_not_know(chat_model, monkeypatch, capsys):

@@ -137,12 +137,12 @@ def test_chat_opens_the_page(monkeypatch):
     assert (named["settings"].temperature, named["settings"].seed) == (0, 3)
 
 
-def test_chat_in_the_terminal_takes_one_model(monkeypatch):
-    _, [(name, given, _)] = chat(monkeypatch, "--terminal")
-    assert (name, given) == ("talk", ("nano",))
-    for arguments in (["--terminal", "--compare"], ["--terminal", "nano", "runs/faq"]):
-        result, called = chat(monkeypatch, *arguments)
-        assert (result.exit_code, called) == (2, [])
+def test_chat_in_the_terminal_takes_one_model_or_compares_two(monkeypatch):
+    cases = {("--terminal",): (["nano"], False), ("--terminal", "runs/faq", "--compare"): (["runs/faq"], True)}
+    cases[("--terminal", "nano", "runs/faq")] = (["nano", "runs/faq"], False)
+    for arguments, (models, compare) in cases.items():
+        _, [(name, given, named)] = chat(monkeypatch, *arguments)
+        assert (name, given, named["compare"]) == ("talk", (models,), compare)
 
 
 def test_serve_hands_on_the_template_and_stops_quietly(monkeypatch):
