@@ -17,12 +17,14 @@ from ftlib.models.precision import WantedPrecision, choose_precision
 from ftlib.text.special_tokens import padding
 from ftlib.training.checks import check_fit, check_rows, with_targets
 from ftlib.training.distributed import Processes, find_processes
+from ftlib.training.freed_memory import returning_freed_memory
 from ftlib.training.job import Job, MicroBatches, Step, TargetLoss, evaluator, real_tokens
 from ftlib.training.optimizers import OptimizerName, default_learning_rate, make_optimizer, schedule, set_rates
 
 
 @tokenizer_before_data(1, gone={"pad_token_id": "the tokenizer says which token fills the batches"})
 @gradients_on()
+@returning_freed_memory()
 def finetune(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,

@@ -23,6 +23,7 @@ from ftlib.text.ends import set_ends
 from ftlib.training.checkpoints import Checkpoint, best_of, checkpoints, load_state, prune
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.distributed import is_main_process
+from ftlib.training.freed_memory import returning_freed_memory
 from ftlib.training.job import Job, Step
 from ftlib.training.pairs import tokenized_pairs
 from ftlib.training.prepare import Evaluation, checkpoint_is_due, other_run, prepare_job, prepare_model
@@ -54,6 +55,7 @@ class Run:
 
 
 @gradients_on()
+@returning_freed_memory()
 def train(
     config: FinetuneConfig,
     folder: str | Path | None = None,
