@@ -64,8 +64,8 @@ def record(root: Path, stage: Path) -> None:
     if not talks:
         return
     # Only where a page asks: they take PyTorch.
-    from book.talk_models import publish
     from ftlib.errors import FtlibError
+    from ftlib.export.page_model import publish
 
     try:
         models = {name: publish(name, root / TALKS / "models" / name) for name in sorted({one.model for one in talks})}

@@ -14,7 +14,6 @@ or without. The option ``talk_models`` of the configuration names the models tha
 from __future__ import annotations
 
 import json
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+from ftlib.export.page_section import talk_section
 
 RECORDED = Path("book") / "talks.json"
 
@@ -50,17 +51,8 @@ class TalkDirective(SphinxDirective):
         if missing := [question for question in questions if question not in answers]:
             raise self.error(f"talk: no answer of {name} was recorded to {missing[0]!r}: build the book with make book")
         about = told["models"][name] if name in self.env.config.talk_models else None
-        return [nodes.raw("", _section(name, about, tokens, [(one, answers[one]) for one in questions]), format="html")]
-
-
-def _section(name: str, about: dict[str, Any] | None, tokens: int, pairs: list[tuple[str, str]]) -> str:
-    live = "" if about is None else f' data-about="{escape(json.dumps(about))}" data-tokens="{tokens}"'
-    rows = "".join(
-        f'<div><dt>{escape(question)}</dt><dd><pre class="talk-text">{escape(answer)}</pre></dd></div>'
-        for question, answer in pairs
-    )
-    title = f'<p class="talk-title">Ask {escape(name)}</p><p class="talk-note">Recorded when this book was built</p>'
-    return f'<section class="talk" aria-label="Ask {escape(name)}"{live}>{title}<dl>{rows}</dl></section>'
+        recorded = [(question, [answers[question]]) for question in questions]
+        return [nodes.raw("", talk_section(name, about, tokens, recorded), format="html")]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """What the build does for the talks of its pages: answers are recorded, kept, and put into the pages."""
 
-import importlib.util
 import json
 
 import pytest
 
 from book import talks
 from book.chapters import BookError
+from ftlib.export.page_section import talk_section
 from ftlib.inference import answer
 from ftlib.models import loading
 from tests.course import ROOT
@@ -71,9 +71,6 @@ def test_every_talk_of_the_course_asks_a_model_that_the_pages_may_load():
 
 
 def test_turned_off_a_talk_is_its_recorded_answers():
-    spec = importlib.util.spec_from_file_location("talk_directive", ROOT / "book" / "_extensions" / "talk.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    page = module._section("nano", None, 5, [("<b>Why?</b>", "So.")])
+    page = talk_section("nano", None, 5, [("<b>Why?</b>", ["So."])])
     assert "data-about" not in page
     assert "&lt;b&gt;Why?&lt;/b&gt;" in page
