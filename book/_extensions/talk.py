@@ -7,8 +7,11 @@
     What is the capital of France?
     ```
 
-Each line is a question. Its answer was recorded by ``book/talks.py`` and stands on the page as text, with JavaScript
-or without. The option ``talk_models`` of the configuration names the models that a reader may load into a page.
+Each line is a question; a line that ends with a backslash goes on in the next one. Its answer was recorded by
+``book/talks.py`` and stands on the page as text, with JavaScript or without. With ``:adapter:`` and the name of a
+configuration two columns show the model before and after that training, which the build does, for as many steps as
+``:steps:`` says. The option ``talk_models`` of the book's configuration names the models that a reader may load into a
+page; without its model an adapter isn't trained, and one column stands there.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from ftlib.export.page_section import talk_section
+from ftlib.export.page_section import questions_in, talk_section
 
 RECORDED = Path("book") / "talks.json"
 
@@ -32,26 +35,28 @@ class TalkDirective(SphinxDirective):
 
     has_content = True
     required_arguments = 1
-    option_spec = {"tokens": directives.positive_int}  # noqa: RUF012 (docutils has it so)
+    option_spec = {  # noqa: RUF012 (docutils has it so)
+        "tokens": directives.positive_int,
+        "adapter": directives.unchanged_required,
+        "steps": directives.positive_int,
+    }
 
     def run(self) -> list[nodes.Node]:
         """Make the section that is read without JavaScript, and taken over with it."""
-        name = self.arguments[0]
-        questions = [line.strip() for line in self.content if line.strip()]
+        name, tokens = self.arguments[0], self.options.get("tokens", 60)
+        is_live = name in self.env.config.talk_models
+        shelf = "-".join(str(self.options[one]) for one in ("adapter", "steps") if is_live and one in self.options)
         path = Path(self.env.srcdir) / RECORDED
-        told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"models": {}, "answers": []}
         self.env.note_dependency(str(path))
-        tokens = self.options.get("tokens", 60)
-        answers = {
-            pair["question"]: pair["answer"]
-            for talk in told["answers"]
-            if (talk["model"], talk["tokens"]) == (name, tokens)
-            for pair in talk["pairs"]
-        }
+        talks = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        asked = (name, shelf or None, tokens)
+        same = [talk for talk in talks if (talk["model"], talk["shelf"], talk["tokens"]) == asked]
+        answers = {pair["question"]: pair["answers"] for talk in same for pair in talk["pairs"]}
+        questions = questions_in(self.content)
         if missing := [question for question in questions if question not in answers]:
             raise self.error(f"talk: no answer of {name} was recorded to {missing[0]!r}: build the book with make book")
-        about = told["models"][name] if name in self.env.config.talk_models else None
-        recorded = [(question, [answers[question]]) for question in questions]
+        about = same[0]["about"] if is_live else None
+        recorded = [(question, answers[question]) for question in questions]
         return [nodes.raw("", talk_section(name, about, tokens, recorded), format="html")]
 
 

@@ -12,6 +12,17 @@ COLUMNS = ("base", "tuned")
 NOTE = "Recorded when this page was made"
 
 
+def questions_in(lines: Iterable[str]) -> list[str]:
+    r"""Return the questions that a page's source lists: one a line, and a line that ends with a backslash goes on.
+
+    >>> questions_in(["Why?", "", "Where is my parcel?\\", "Ana"])
+    ['Why?', 'Where is my parcel?\nAna']
+    """
+    text = "\n".join(line.strip() for line in lines)
+    whole = text.replace("\\\n", "\0").splitlines()
+    return [line.replace("\0", "\n") for line in whole if line]
+
+
 def talk_section(
     name: str, about: Mapping[str, Any] | None, tokens: int, recorded: Iterable[tuple[str, Sequence[str]]]
 ) -> str:
