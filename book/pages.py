@@ -37,7 +37,7 @@ def stage(root: Path, notebooks: Mapping[Chapter, nbformat.NotebookNode]) -> Non
             shutil.copy2(root / name, root / STAGE / name)
     for chapter, notebook in notebooks.items():
         nbformat.write(notebook, root / STAGE / chapter.path.relative_to(root))
-    talks.record(root, root / STAGE)
+    talks.record(root, root / STAGE, _talk_models(root))
 
 
 def is_current(root: Path) -> bool:

@@ -10,12 +10,13 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from book.chapters import BookError
+from ftlib.export.page_section import questions_in
 
 TALKS = Path("_build") / "talks"
 RECORDED = Path("book") / "talks.json"
@@ -23,58 +24,76 @@ RECORDED = Path("book") / "talks.json"
 TOKENS = 60
 """Tokens that an answer has at most, where a page says nothing else."""
 _TALK = re.compile(r"^```\{talk\} *(\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_TOKENS = re.compile(r":tokens: *(\d+)")
+_OPTION = re.compile(r":(tokens|adapter|steps): *(\S+)")
 
 
 @dataclass(frozen=True)
 class Talk:
-    """Questions of a page to a model."""
+    """Questions of a page to a model; with an adapter, to the model before and after its training."""
 
     model: str
     questions: tuple[str, ...]
     tokens: int = TOKENS
+    adapter: str | None = None
+    steps: int | None = None
+
+    @property
+    def shelf(self) -> str | None:
+        """The folder of its adapter beside the model, by which the directive finds it, too."""
+        return f"{self.adapter}-{self.steps}" if self.adapter and self.steps else self.adapter
 
 
 def talks_in(text: str) -> Iterator[Talk]:
     r"""Find what a page of Markdown asks.
 
     >>> list(talks_in("```{talk} nano\n:tokens: 9\nWhy?\n```\n"))
-    [Talk(model='nano', questions=('Why?',), tokens=9)]
+    [Talk(model='nano', questions=('Why?',), tokens=9, adapter=None, steps=None)]
     """
     for found in _TALK.finditer(text):
-        lines = [line.strip() for line in found[2].splitlines() if line.strip()]
-        told = _TOKENS.search(found[2])
-        questions = tuple(line for line in lines if not line.startswith(":"))
-        yield Talk(found[1], questions, int(told[1]) if told else TOKENS)
+        lines = found[2].splitlines()
+        told = {one[1]: one[2] for one in map(_OPTION.match, lines) if one}
+        questions = tuple(questions_in(line for line in lines if not line.startswith(":")))
+        steps = int(told["steps"]) if "steps" in told else None
+        yield Talk(found[1], questions, int(told.get("tokens", TOKENS)), told.get("adapter"), steps)
 
 
-def record(root: Path, stage: Path) -> None:
+def record(root: Path, stage: Path, names: Collection[str] = ()) -> None:
     """Write what the staged pages need: of each model that they ask, its facts and its answers.
 
     Args:
         root: The course's folder.
         stage: The folder with the sources of the pages.
+        names: The models that a reader may load into a page; only of these adapters are trained.
 
     Raises:
-        BookError: A model that a page asks isn't there.
+        BookError: A model that a page asks isn't there, or an adapter can't be trained.
     """
     shutil.rmtree(root / TALKS / "models", ignore_errors=True)
     pages = [path for path in sorted((stage / "book").rglob("*.md")) if path.is_file()]
     talks = [talk for path in pages for talk in talks_in(path.read_text(encoding="utf-8"))]
     if not talks:
         return
-    # Only where a page asks: they take PyTorch.
-    from book.talk_models import publish
-    from ftlib.errors import FtlibError
+    talks = [talk if talk.model in names else replace(talk, adapter=None) for talk in talks]
+    kept = _Kept(root / TALKS / "answers.json")
+    answers = [_answered(talk, *_published(talk, root), kept) for talk in talks]
+    (stage / RECORDED).write_text(json.dumps(answers, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
+
+def _published(talk: Talk, root: Path) -> tuple[dict[str, Any], Path | None]:
+    """Lay out what a page needs of the model that it asks; return what it must know, and where its adapter lies."""
+    # Only where a page asks: they take PyTorch.
+    from book.talk_adapters import trained
+    from ftlib.errors import FtlibError
+    from ftlib.export.page_model import publish
+
+    tuned = None
+    if talk.adapter:
+        tuned = trained(root, root / TALKS / "adapters", talk.model, talk.adapter, talk.steps)
     try:
-        models = {name: publish(name, root / TALKS / "models" / name) for name in sorted({one.model for one in talks})}
+        about = publish(talk.model, root / TALKS / "models" / talk.model, tuned=tuned, shelf=talk.shelf or "")
     except FtlibError as error:
         raise BookError(f"a page asks a model that isn't there: {error}") from error
-    kept = _Kept(root / TALKS / "answers.json")
-    answers = [_answered(talk, models[talk.model], kept) for talk in talks]
-    told = {"models": models, "answers": answers}
-    (stage / RECORDED).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return about, tuned
 
 
 def add_models(root: Path, static: Path, names: list[str]) -> None:
@@ -89,28 +108,27 @@ class _Kept:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._answers: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        self._answers: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
-    def find(self, keys: list[str]) -> list[str] | None:
+    def find(self, keys: list[str]) -> list[list[str]] | None:
         return [self._answers[key] for key in keys] if set(keys) <= set(self._answers) else None
 
-    def keep(self, keys: list[str], answers: list[str]) -> None:
+    def keep(self, keys: list[str], answers: list[list[str]]) -> None:
         self._answers |= dict(zip(keys, answers, strict=True))
         beside = self._path.with_suffix(".new")
         beside.write_text(json.dumps(self._answers, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         beside.replace(self._path)
 
 
-def _answered(talk: Talk, about: dict[str, Any], kept: _Kept) -> dict[str, Any]:
+def _answered(talk: Talk, about: dict[str, Any], tuned: Path | None, kept: _Kept) -> dict[str, Any]:
     facts = json.dumps([about, talk.tokens], sort_keys=True)
     keys = [hashlib.sha256(f"{facts}\0{question}".encode()).hexdigest() for question in talk.questions]
     answers = kept.find(keys)
     if answers is None:
-        from ftlib.inference import answer
-        from ftlib.models.loading import load_model
+        from ftlib.export.page import Source, record
 
-        model, tokenizer = load_model(talk.model, device="cpu")
-        answers = answer(model, tokenizer, talk.questions, max_new_tokens=talk.tokens)
+        source = Source(talk.model, None if tuned is None else str(tuned))
+        answers = [said for _, said in record(source, talk.questions, max_new_tokens=talk.tokens)]
         kept.keep(keys, answers)
-    pairs = zip(talk.questions, answers, strict=True)
-    return {"model": talk.model, "tokens": talk.tokens, "pairs": [{"question": q, "answer": a} for q, a in pairs]}
+    pairs = [{"question": q, "answers": a} for q, a in zip(talk.questions, answers, strict=True)]
+    return {"model": talk.model, "shelf": talk.shelf, "tokens": talk.tokens, "about": about, "pairs": pairs}

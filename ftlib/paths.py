@@ -40,6 +40,15 @@ def nano_folder() -> Path:
     return assets_folder() / "nano"
 
 
+def talk_folder() -> Path:
+    """Return the folder with the programs and the style sheet that let a model answer inside a page.
+
+    >>> sorted(path.name for path in talk_folder().iterdir())
+    ['lm', 'talk.css']
+    """
+    return assets_folder() / "talk"
+
+
 def shipped(folder: str) -> Path:
     """Return a folder that travels with the course: inside an installed package, or beside it in a checkout.
 

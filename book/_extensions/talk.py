@@ -7,14 +7,16 @@
     What is the capital of France?
     ```
 
-Each line is a question. Its answer was recorded by ``book/talks.py`` and stands on the page as text, with JavaScript
-or without. The option ``talk_models`` of the configuration names the models that a reader may load into a page.
+Each line is a question; a line that ends with a backslash goes on in the next one. Its answer was recorded by
+``book/talks.py`` and stands on the page as text, with JavaScript or without. With ``:adapter:`` and the name of a
+configuration two columns show the model before and after that training, which the build does, for as many steps as
+``:steps:`` says. The option ``talk_models`` of the book's configuration names the models that a reader may load into a
+page; without its model an adapter isn't trained, and one column stands there.
 """
 
 from __future__ import annotations
 
 import json
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+from ftlib.export.page_section import questions_in, talk_section
 
 RECORDED = Path("book") / "talks.json"
 
@@ -31,36 +35,29 @@ class TalkDirective(SphinxDirective):
 
     has_content = True
     required_arguments = 1
-    option_spec = {"tokens": directives.positive_int}  # noqa: RUF012 (docutils has it so)
+    option_spec = {  # noqa: RUF012 (docutils has it so)
+        "tokens": directives.positive_int,
+        "adapter": directives.unchanged_required,
+        "steps": directives.positive_int,
+    }
 
     def run(self) -> list[nodes.Node]:
         """Make the section that is read without JavaScript, and taken over with it."""
-        name = self.arguments[0]
-        questions = [line.strip() for line in self.content if line.strip()]
+        name, tokens = self.arguments[0], self.options.get("tokens", 60)
+        is_live = name in self.env.config.talk_models
+        shelf = "-".join(str(self.options[one]) for one in ("adapter", "steps") if is_live and one in self.options)
         path = Path(self.env.srcdir) / RECORDED
-        told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"models": {}, "answers": []}
         self.env.note_dependency(str(path))
-        tokens = self.options.get("tokens", 60)
-        answers = {
-            pair["question"]: pair["answer"]
-            for talk in told["answers"]
-            if (talk["model"], talk["tokens"]) == (name, tokens)
-            for pair in talk["pairs"]
-        }
+        talks = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        asked = (name, shelf or None, tokens)
+        same = [talk for talk in talks if (talk["model"], talk["shelf"], talk["tokens"]) == asked]
+        answers = {pair["question"]: pair["answers"] for talk in same for pair in talk["pairs"]}
+        questions = questions_in(self.content)
         if missing := [question for question in questions if question not in answers]:
             raise self.error(f"talk: no answer of {name} was recorded to {missing[0]!r}: build the book with make book")
-        about = told["models"][name] if name in self.env.config.talk_models else None
-        return [nodes.raw("", _section(name, about, tokens, [(one, answers[one]) for one in questions]), format="html")]
-
-
-def _section(name: str, about: dict[str, Any] | None, tokens: int, pairs: list[tuple[str, str]]) -> str:
-    live = "" if about is None else f' data-about="{escape(json.dumps(about))}" data-tokens="{tokens}"'
-    rows = "".join(
-        f'<div><dt>{escape(question)}</dt><dd><pre class="talk-text">{escape(answer)}</pre></dd></div>'
-        for question, answer in pairs
-    )
-    title = f'<p class="talk-title">Ask {escape(name)}</p><p class="talk-note">Recorded when this book was built</p>'
-    return f'<section class="talk" aria-label="Ask {escape(name)}"{live}>{title}<dl>{rows}</dl></section>'
+        about = same[0]["about"] if is_live else None
+        recorded = [(question, answers[question]) for question in questions]
+        return [nodes.raw("", talk_section(name, about, tokens, recorded), format="html")]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -17,10 +17,17 @@ EXAMPLES = (
     "ftlib export runs/faq --to gguf --quantization q8_0 --out faq.gguf",
     "ftlib export runs/faq --to gguf --adapter-only",
     "ftlib export runs/faq --to ollama --quantization q8_0",
+    'ftlib export runs/support_mail --to page --question "Where is my parcel?"',
 )
 STATUSES = {1: "an error, such as a place where something is already"}
 # The formats that take an option.
-_TAKES = {"--dtype": ("merged", "vllm"), "--quantization": ("gguf", "ollama"), "--adapter-only": ("gguf",)}
+_TAKES = {
+    "--dtype": ("merged", "vllm"),
+    "--quantization": ("gguf", "ollama"),
+    "--adapter-only": ("gguf",),
+    "--question": ("page",),
+    "--max-new-tokens": ("page",),
+}
 
 
 def export(
@@ -38,7 +45,8 @@ def export(
             "--to",
             metavar="FORMAT",
             help="merged: a folder for transformers and all that reads its format; gguf: a file for llama.cpp; "
-            "ollama: that and a Modelfile; vllm: a merged folder and a configuration.",
+            "ollama: that and a Modelfile; vllm: a merged folder and a configuration; page: a folder for any web "
+            "server, in which the reader's browser runs the model.",
             autocompletion=lambda: completion.EXPORTS,
         ),
     ],
@@ -64,15 +72,30 @@ def export(
     adapter_only: Annotated[
         bool, typer.Option("--adapter-only", help="Write the LoRA adapter alone as GGUF, to load beside its base.")
     ] = False,
+    questions: Annotated[
+        list[str] | None,
+        typer.Option("--question", metavar="TEXT", help="A button of the page, with recorded answers; any number."),
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="The most tokens of an answer on the page; default: 64.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Write a model, its template and its ends for other programs.
 
-    An adapter is added into the weights. Nothing is overwritten, and a folder or a file appears whole or not at all.
+    An adapter is added into the weights, except for a page, where it can be switched
+    off. Nothing is overwritten, and a folder or a file appears whole or not at all.
     """
-    given = {"--dtype": dtype, "--quantization": quantization, "--adapter-only": adapter_only}
-    _check_usage(to, [name for name, value in given.items() if value])
-    place = _written(model, to, out, dtype=dtype, quantization=quantization, adapter_only=adapter_only)
+    options: dict[str, tuple[str, Any]] = {
+        "--dtype": ("dtype", dtype),
+        "--quantization": ("quantization", quantization),
+        "--adapter-only": ("adapter_only", adapter_only),
+        "--question": ("questions", questions),
+        "--max-new-tokens": ("max_new_tokens", max_new_tokens),
+    }
+    given = {option: named for option, named in options.items() if named[1]}
+    _check_usage(to, list(given))
+    place = _written(model, to, out, **dict(given.values()))
     _tell(place, to, as_json=as_json)
 
 
@@ -84,21 +107,21 @@ def _check_usage(to: str, options: list[str]) -> None:
             raise WrongUsage(f"{option} goes with --to {' or '.join(_TAKES[option])}")
 
 
-def _written(model: str, to: str, out: Path | None, *, adapter_only: bool, **options: Any) -> Path:
+def _written(model: str, to: str, out: Path | None, *, adapter_only: bool = False, **options: Any) -> Path:
     from ftlib.export.gguf_adapter import export_adapter
     from ftlib.export.gguf_file import export_gguf
     from ftlib.export.merged import export_merged
     from ftlib.export.ollama import export_ollama
+    from ftlib.export.page import export_page
     from ftlib.export.targets import short_name
     from ftlib.export.vllm import export_vllm
 
-    options = {name: value for name, value in options.items() if value}
     named = short_name(model)
     if adapter_only:
         return export_adapter(model, out or Path(f"{named}-lora.gguf"))
     if to == "gguf":
         return export_gguf(model, out or Path(f"{named}-{options.get('quantization', 'f16')}.gguf"), **options)
-    export: Any = {"merged": export_merged, "ollama": export_ollama, "vllm": export_vllm}[to]
+    export: Any = {"merged": export_merged, "ollama": export_ollama, "vllm": export_vllm, "page": export_page}[to]
     return Path(export(model, out or Path(f"{named}-{to}"), **options))
 
 

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 
 import torch
 
-from book.talk_models import publish
+from ftlib.export.page_model import publish
 from ftlib.models.loading import load_model, save_quietly
 from ftlib.models.trainable import add_lora
-from tests.course import ROOT
+from ftlib.paths import talk_folder
 from tests.waiting import HUNG_SECONDS
 
-RUNTIME = ROOT / "book" / "_static" / "lm"
+RUNTIME = talk_folder() / "lm"
 # Loads a model in the worker and asks it; "told" has every message that the worker sends.
 ASK = """async ({about, questions, settings}) => {
   const worker = new Worker("/lm/worker.js", {type: "module"});
@@ -79,7 +79,7 @@ def make_site(folder, **adapters):
     """Put the runtime and models into a folder, each under its name; return what the page must know of each."""
     shutil.copytree(RUNTIME, folder / "lm")
     (folder / "index.html").write_text("<!doctype html><title>Models</title>", encoding="utf-8")
-    abouts = {name: publish(name, folder / name, adapter=adapter) for name, adapter in adapters.items()}
+    abouts = {name: publish(name, folder / name, tuned=adapter) for name, adapter in adapters.items()}
     (folder / "abouts.json").write_text(json.dumps(abouts), encoding="utf-8")
     return abouts
 

@@ -8,9 +8,9 @@ import shutil
 
 import pytest
 
-from book.talk_models import around_question, publish
 from ftlib.data.messages import user
 from ftlib.errors import MissingExtraError
+from ftlib.export.page_model import around_question, publish
 from ftlib.inference import answer
 from ftlib.models.loading import load_tokenizer
 from ftlib.text.chat_template import template_of

@@ -1,17 +1,16 @@
 """A talk on a page, as a reader uses it: recorded answers, a model on a click, and a plain word for each failure."""
 
 import contextlib
-import importlib.util
 import json
 import shutil
 
 import pytest
 
-from book.talk_models import publish
+from ftlib.export.page_model import publish
+from ftlib.export.page_section import NOTE, talk_section
 from ftlib.inference import answer
 from ftlib.models.loading import load_model
 from tests.book.talking import RUNTIME, opened, random_adapter, serving
-from tests.course import ROOT
 
 pytestmark = pytest.mark.browser
 QUESTIONS = ["What is a token?", "<b>Why</b> is a batch padded?"]
@@ -21,17 +20,8 @@ LOAD = ".talk-row button.talk-primary:visible"
 TOO_LARGE = 2**52  # bytes, for any machine
 
 
-@pytest.fixture(scope="module")
-def section():
-    """What the directive writes."""
-    spec = importlib.util.spec_from_file_location("talk_directive", ROOT / "book" / "_extensions" / "talk.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module._section
-
-
 @pytest.fixture
-def make_page(tmp_path, section):
+def make_page(tmp_path):
     """Makes a site of one page with nano; ``change`` may change what the page knows of it."""
 
     def make(change=lambda about: None):
@@ -39,7 +29,7 @@ def make_page(tmp_path, section):
         shutil.copyfile(RUNTIME.parent / "talk.css", tmp_path / "talk.css")
         about = publish("nano", tmp_path / "lm" / "models" / "nano")
         change(about)
-        body = section("nano", about, TOKENS, [(question, RECORDED) for question in QUESTIONS])
+        body = talk_section("nano", about, TOKENS, [(question, [RECORDED]) for question in QUESTIONS])
         head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Talk</title>'
         script = '<link rel="stylesheet" href="talk.css"><script defer src="lm/talk.js"></script>'
         (tmp_path / "index.html").write_text(f"{head}{script}<main><h1>Talk</h1>{body}</main>", encoding="utf-8")
@@ -96,7 +86,7 @@ def test_recorded_answers_stand_there_without_javascript(talk):
 def test_a_reader_loads_the_model_and_asks_it(talk):
     page = talk()
     assert page.text_content(".talk-answer .talk-text") == RECORDED
-    assert page.text_content(".talk-answer .talk-note") == "Recorded when this book was built"
+    assert page.text_content(".talk-answer .talk-note") == NOTE
     assert "6.8 MB" in page.text_content(LOAD)
     assert [url for url in page.asked if "models" in url or "worker" in url] == []
     load(page)
@@ -283,7 +273,7 @@ def test_with_an_adapter_two_columns_answer_and_its_strength_is_set_without_load
         base = answer(model, tokenizer, QUESTIONS, max_new_tokens=TOKENS)
     assert base[0] != tuned[0]
     place = tmp_path / "lm" / "models" / "nano"
-    page = talk(lambda about: about.update(publish("nano", place, adapter=tmp_path / "adapter")))
+    page = talk(lambda about: about.update(publish("nano", place, tuned=tmp_path / "adapter")))
     load(page)
     shown = page.locator(".talk-answer .talk-text")
     page.click(".talk-chip >> nth=0")

@@ -1,12 +1,13 @@
 """What the build does for the talks of its pages: answers are recorded, kept, and put into the pages."""
 
-import importlib.util
 import json
 
 import pytest
 
-from book import talks
+from book import talk_adapters, talks
 from book.chapters import BookError
+from ftlib.export import page
+from ftlib.export.page_section import talk_section
 from ftlib.inference import answer
 from ftlib.models import loading
 from tests.course import ROOT
@@ -22,8 +23,8 @@ def course(tmp_path):
     return tmp_path
 
 
-def recorded(course):
-    talks.record(course, course / "stage")
+def recorded(course, *names):
+    talks.record(course, course / "stage", names)
     return json.loads((course / "stage" / talks.RECORDED).read_text(encoding="utf-8"))
 
 
@@ -32,14 +33,15 @@ def test_answers_are_those_of_the_library_and_are_computed_once(course, monkeypa
     model, tokenizer = loading.load_model("nano", device="cpu")
     questions = ["What is a token?", "<b>Why?</b>"]
     expected = answer(model, tokenizer, questions, max_new_tokens=5)
-    (talk,) = told["answers"]
-    assert [(pair["question"], pair["answer"]) for pair in talk["pairs"]] == list(zip(questions, expected, strict=True))
-    monkeypatch.setattr(loading, "load_model", lambda *_, **__: pytest.fail("a model was loaded again"))
+    (talk,) = told
+    assert [pair["question"] for pair in talk["pairs"]] == questions
+    assert [pair["answers"] for pair in talk["pairs"]] == [[one] for one in expected]
+    monkeypatch.setattr(page, "load_model", lambda *_, **__: pytest.fail("a model was loaded again"))
     assert recorded(course) == told
 
 
 def test_a_model_lies_beside_the_pages_only_where_it_is_named(course):
-    about = recorded(course)["models"]["nano"]
+    about = recorded(course)[0]["about"]
     talks.add_models(course, course / "none", [])
     assert not (course / "none").exists()
     talks.add_models(course, course / "static", ["nano", "smollm2"])
@@ -62,6 +64,88 @@ def test_a_model_that_is_not_there_is_named(course):
         talks.record(course, course / "stage")
 
 
+CONFIG = """model: {name: nano, lora: {rank: 2, targets: blocks}}
+data: {source: house_plants, validation_share: 0}
+train: {epochs: 3, batch_size: 4, learning_rate: 2e-2}
+"""
+ADAPTED = "# A page\n\n```{talk} nano\n:tokens: 6\n:adapter: plants\n:steps: 4\nDear shop,\\\nwhy? Ana\n```\n"
+
+
+@pytest.fixture
+def adapted(course):
+    """A course whose page asks nano before and after a training."""
+    (course / "configs").mkdir()
+    (course / "configs" / "plants.yaml").write_text(CONFIG, encoding="utf-8")
+    (course / "stage" / "book" / "page.md").write_text(ADAPTED, encoding="utf-8")
+    return course
+
+
+def test_an_adapter_is_trained_once_and_both_answer(adapted, capsys, monkeypatch):
+    told = recorded(adapted, "nano")
+    assert capsys.readouterr().out == "training plants for a page, 4 steps: minutes, once\n"
+    (place,) = (adapted / talks.TALKS / "adapters").iterdir()
+    question = "Dear shop,\nwhy? Ana"
+    sides = [loading.load_model(name, device="cpu") for name in ("nano", place)]
+    expected = [text for side in sides for text in answer(*side, [question], max_new_tokens=6)]
+    (talk,) = told
+    assert talk["pairs"] == [{"question": question, "answers": expected}]
+    assert expected[0] != expected[1]
+    talks.add_models(adapted, adapted / "static", ["nano"])
+    there = adapted / "static" / "lm" / "models" / "nano"
+    assert {file["name"]: file["bytes"] for file in talk["about"]["files"]} == {
+        path.relative_to(there).as_posix(): path.stat().st_size for path in there.rglob("*") if path.is_file()
+    }
+    assert "plants-4/adapter_model.safetensors" in [file["name"] for file in talk["about"]["files"]]
+    monkeypatch.setattr(talk_adapters, "_train", lambda *_: pytest.fail("it was trained again"))
+    monkeypatch.setattr(page, "load_model", lambda *_, **__: pytest.fail("a model was loaded again"))
+    assert recorded(adapted, "nano") == told
+
+
+def test_an_adapter_depends_on_its_configuration_its_data_and_its_steps(adapted, monkeypatch):
+    places = set()
+
+    def train(root, config, run, steps):
+        checkpoint = run / "checkpoints" / "step-00000001"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "training_state.json").write_text('{"step": 1, "rank": null}', encoding="utf-8")
+
+    def place(steps=None):
+        places.add(talk_adapters.trained(adapted, adapted / "kept", "nano", "plants", steps))
+
+    monkeypatch.setattr(talk_adapters, "_train", train)
+    (adapted / "datasets" / "house_plants").mkdir(parents=True)
+    for change in (
+        lambda: None,
+        lambda: (adapted / "configs" / "plants.yaml").write_text(CONFIG.replace("rank: 2", "rank: 3"), "utf-8"),
+        lambda: (adapted / "datasets" / "house_plants" / "train.jsonl").write_text("{}", encoding="utf-8"),
+    ):
+        change()
+        place()
+        place()
+    place(5)
+    assert len(places) == 4
+
+
+def test_a_model_that_may_not_be_loaded_is_not_trained_either(adapted, monkeypatch):
+    monkeypatch.setattr(talk_adapters, "_train", lambda *_: pytest.fail("it was trained"))
+    (talk,) = recorded(adapted)
+    assert (talk["shelf"], talk["about"]["tuned"], len(talk["pairs"][0]["answers"])) == (None, False, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("name: nano", "name: smollm2"), "a LoRA adapter of nano, and it trains something else"),
+        (("batch_size: 4", "batch_sise: 4"), "a page wants an adapter that can't be trained: .*batch_size"),
+        (("house_plants", "houseplants"), "plants.yaml: the adapter of a page can't be trained: .*house_plants"),
+    ],
+)
+def test_an_adapter_that_cannot_be_trained_is_said(adapted, change, message):
+    (adapted / "configs" / "plants.yaml").write_text(CONFIG.replace(*change), encoding="utf-8")
+    with pytest.raises(BookError, match=message):
+        recorded(adapted, "nano")
+
+
 def test_every_talk_of_the_course_asks_a_model_that_the_pages_may_load():
     config = (ROOT / "_config.yml").read_text(encoding="utf-8")
     pages = [path.read_text(encoding="utf-8") for path in (ROOT / "book").rglob("*.md")]
@@ -71,9 +155,6 @@ def test_every_talk_of_the_course_asks_a_model_that_the_pages_may_load():
 
 
 def test_turned_off_a_talk_is_its_recorded_answers():
-    spec = importlib.util.spec_from_file_location("talk_directive", ROOT / "book" / "_extensions" / "talk.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    page = module._section("nano", None, 5, [("<b>Why?</b>", "So.")])
-    assert "data-about" not in page
-    assert "&lt;b&gt;Why?&lt;/b&gt;" in page
+    section = talk_section("nano", None, 5, [("<b>Why?</b>", ["So."])])
+    assert "data-about" not in section
+    assert "&lt;b&gt;Why?&lt;/b&gt;" in section

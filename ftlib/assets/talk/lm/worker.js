@@ -17,26 +17,36 @@ async function load({ url, about }) {
     onWait: () => say("waiting"),
   };
   const files = {};
-  for (const { name, bytes } of about.files) {
-    const file = await getFile(`${url}${name}?${about.version}`, bytes, tell);
+  for (const { name, bytes, version } of about.files) {
+    const file = await getFile(`${url}${name}?${version}`, bytes, tell);
     kept &&= file.kept;
     fromCache &&= file.from === "cache";
     files[name] = name.endsWith(".json") ? JSON.parse(new TextDecoder().decode(file.content)) : file.content;
   }
-  const adapter = files["adapter_config.json"] && { config: files["adapter_config.json"], weights: files["adapter_model.safetensors"] };
-  const model = new Model({ config: files["config.json"], weights: files[about.weights], adapter });
-  loaded = { model, tokenizer: new Tokenizer(files["tokenizer.json"]), about, cache: new Cache() };
+  const adapter = about.adapter && { config: files[`${about.adapter}/adapter_config.json`], weights: files[`${about.adapter}/adapter_model.safetensors`] };
+  const config = files["config.json"];
+  const tuned = new Model({ config, weights: files[about.weights], adapter });
+  // Under an adapter lies the base; only a model whose weights were all trained has one beside it.
+  const base = about.base?.weights ? new Model({ config, weights: files[about.base.weights] }) : tuned;
+  loaded = {
+    tuned: { model: tuned, about },
+    base: { model: base, about: { ...about, ...about.base } },
+    tokenizer: new Tokenizer(files["tokenizer.json"]),
+    cache: new Cache(),
+  };
   say("loaded", { seconds: (performance.now() - start) / 1000, kept, fromCache });
 }
 
 async function ask({ id, question, settings }) {
-  const { model } = loaded;
-  if (model.dial.scale !== settings.scale) loaded.cache = new Cache(); // keys and values of another model
+  const { model, about } = loaded[settings.column === "base" ? "base" : "tuned"];
+  const { tokenizer } = loaded;
+  if (loaded.last !== model || model.dial.scale !== settings.scale) loaded.cache = new Cache(); // keys and values of another model
   model.dial.scale = settings.scale;
+  loaded.last = model;
   isStopped = false;
   const start = performance.now();
   let first, count = 0;
-  const reason = await answer(loaded, question, settings, (step) => {
+  const reason = await answer({ model, tokenizer, about, cache: loaded.cache }, question, settings, (step) => {
     first ??= performance.now();
     count = step.count;
     say("token", { id, ...step });

@@ -1,13 +1,17 @@
 "use strict";
-// Makes each recorded talk of a page (see book/_extensions/talk.py) one that the reader can join: the model is loaded
+// Makes each recorded talk of a page (see ftlib/export/page_section.py) one that the reader can join: the model is loaded
 // on a click and runs in a worker. No module, so that it also runs, and says why it can't go on, where a page is
 // opened as a file. What a model writes is text, and is only ever shown as text.
 (() => {
   const HERE = new URL(".", document.currentScript.src);
-  const FROM_FILE = "A page that was opened as a file may not load a model. Serve the book's folder, and open it there: python -m http.server --bind 127.0.0.1 --directory _build/html";
+  // The folder of the site, where this program lies in lm/ or, in the book, in _static/lm/.
+  const FOLDER = decodeURIComponent(HERE.pathname).replace(/(_static\/)?lm\/$/, "").replace(/^\/(?=[A-Za-z]:)/, "");
+  const FROM_FILE = `A page that was opened as a file may not load a model. Serve its folder, and open it there: python -m http.server --bind 127.0.0.1 --directory "${FOLDER}"`;
   const NO_WORKER = "The connection was lost before the program that runs the model was there: see that you are online, and load it again.";
   const CRASHED = "The program that runs the model stopped, probably for want of memory: close other tabs, and load it again.";
   const ENDS = { end: "the model ended it", length: "cut at the limit", stopped: "stopped" };
+
+  const LONGEST_LABEL = 90; // letters of a question on its button
 
   const make = (tag, attributes = {}, ...children) => {
     const { aria = {}, ...properties } = attributes;
@@ -19,6 +23,7 @@
   const button = (textContent, onclick, more = {}) => make("button", { type: "button", textContent, onclick, ...more });
   const megabytes = (bytes) => `${(bytes / 1e6).toLocaleString("en", { maximumFractionDigits: 1 })} MB`;
   const visible = (token) => token.replaceAll(" ", "\u00b7").replaceAll("\n", "\u21b5");
+  const shortened = (text) => (text.length > LONGEST_LABEL ? `${text.slice(0, LONGEST_LABEL).trimEnd()}\u2026` : text);
   const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
   /** A number that the reader may change: `input.valueAsNumber`, or the default where the field holds none. */
@@ -38,6 +43,7 @@
         question: asked.textContent,
         answers: [...asked.parentElement.querySelectorAll("dd > .talk-text")].map((one) => one.textContent),
       }));
+      this.note = place.querySelector(".talk-note")?.textContent ?? "";
       this.build();
       this.showRecorded(0);
       place.classList.add("is-live");
@@ -46,7 +52,7 @@
     build() {
       const { name, files } = this.about;
       this.size = files.reduce((sum, file) => sum + file.bytes, 0);
-      this.chips = this.recorded.map(({ question }, i) => button(question, () => this.take(i), { className: "talk-chip", aria: { pressed: "false" } }));
+      this.chips = this.recorded.map(({ question }, i) => button(shortened(question), () => this.take(i), { title: question.length > LONGEST_LABEL ? question : "", className: "talk-chip", aria: { pressed: "false" } }));
       this.answers = this.columns.map((column) => ({
         text: make("pre", { className: "talk-text" }),
         note: make("p", { className: "talk-note" }),
@@ -90,10 +96,11 @@
       };
       const rows = Object.values(numbers).map(({ row }) => row);
       const scale = make("input", { type: "range", min: 0, max: 1, step: 0.05, value: 1 });
-      if (this.about.tuned) rows.push(make("label", {}, make("span", { textContent: "Strength of the adapter (0: base, 1: as trained)" }), scale));
+      if (this.about.adapter) rows.push(make("label", {}, make("span", { textContent: "Strength of the adapter (0: base, 1: as trained)" }), scale));
       this.read = (column) => ({
         ...Object.fromEntries(Object.entries(numbers).map(([name, { read }]) => [name, read()])),
-        scale: column === "tuned" ? scale.valueAsNumber : 0,
+        scale: column === "tuned" && this.about.adapter ? scale.valueAsNumber : 0,
+        column,
       });
       return make("details", { className: "talk-settings" }, make("summary", { textContent: "Settings" }), ...rows);
     }
@@ -110,7 +117,7 @@
     }
 
     showQuestion(question) {
-      this.chips.forEach((chip) => chip.setAttribute("aria-pressed", String(chip.textContent === question)));
+      this.chips.forEach((chip, i) => chip.setAttribute("aria-pressed", String(this.recorded[i].question === question)));
       this.asked.textContent = question;
     }
 
@@ -119,7 +126,7 @@
       this.showQuestion(this.recorded[i].question);
       this.answers.forEach((answer, column) => {
         answer.text.textContent = this.recorded[i].answers[column];
-        answer.note.textContent = "Recorded when this book was built";
+        answer.note.textContent = this.note;
       });
     }
 

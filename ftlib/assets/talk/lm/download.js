@@ -1,4 +1,4 @@
-// Files from the book's own host, kept in the browser's cache, with a plain word for whatever can go wrong.
+// Files from the page's own host, kept in the browser's cache, with a plain word for whatever can go wrong.
 
 const KEPT = "course-models";
 const MEMORY = "This browser has too little memory for the model: close other tabs or programs and load it again, or take a smaller model.";
@@ -53,7 +53,7 @@ export function getFile(url, bytes, tell) {
 async function fetchWhole(url, bytes, onProgress) {
   const name = new URL(url).pathname.split("/").pop();
   const response = await fetch(url).catch(() => { throw new LoadError(LOST); });
-  if (!response.ok) throw new LoadError(`${name} is not on this site (status ${response.status}): the book was published without it.`);
+  if (!response.ok) throw new LoadError(`${name} is not on this site (status ${response.status}): the page was published without it.`);
   const content = new Uint8Array(bytes); // a RangeError where there is no memory
   const reader = response.body.getReader();
   let length = 0;
