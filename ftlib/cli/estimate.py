@@ -15,6 +15,7 @@ EXAMPLES = (
     "ftlib estimate EleutherAI/pythia-1b --lora-rank 8 --gpu T4",
     "ftlib estimate smollm2 --lora-rank 8 --upper-layers 15 --batch 8 --length 64",
     "ftlib estimate meta-llama/Llama-2-7b-hf --weights 4bit --lora-rank 16",
+    "ftlib estimate smollm2 --objective dpo --lora-rank 8 --batch 4 --length 256",
     "ftlib estimate nano --batch 16 --json",
 )
 STATUSES = {0: "worked out, whether it fits or not"}
@@ -29,7 +30,9 @@ def estimate(
             autocompletion=completion.architectures,
         ),
     ],
-    batch: Annotated[int, typer.Option(metavar="N", min=1, help="Rows of one forward pass.")] = 1,
+    batch: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Rows of one forward pass; pairs with --objective dpo.")
+    ] = 1,
     length: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Tokens of a row; default: the context, 2,048 at most.")
     ] = None,
@@ -71,6 +74,12 @@ def estimate(
         int | None, typer.Option(metavar="N", min=1, help="Adapters in so many of the last blocks only; default: all.")
     ] = None,
     checkpointing: Annotated[bool, typer.Option("--checkpointing", help="Compute activations twice.")] = False,
+    objective: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="sft, or dpo: pairs and a reference.", autocompletion=lambda: completion.OBJECTIVES
+        ),
+    ] = "sft",
     gpu: Annotated[
         str | None,
         typer.Option(
@@ -94,7 +103,7 @@ def estimate(
     arguments |= {"steps": steps, "dtype": dtype, "precision": precision, "optimizer": optimizer}
     named = lora_targets if lora_targets in ("attention", "blocks") else lora_targets.split(",")
     arguments |= {"lora_rank": lora_rank, "lora_targets": named, "lora_upper_layers": upper_layers}
-    arguments |= {"gradient_checkpointing": checkpointing, "weights": weights}
+    arguments |= {"gradient_checkpointing": checkpointing, "weights": weights, "objective": objective}
     config = architecture(model)
     need = work_out(config, **arguments)
     too_small = sorted((card for card in GPUS if not fits(need, card)), key=lambda card: card.memory_bytes)

@@ -13,6 +13,7 @@ from transformers import PretrainedConfig
 
 from ftlib.errors import ModelError
 from ftlib.estimate.estimation import Estimate, Precision, architecture, estimate
+from ftlib.estimate.objectives import ROWS_EACH
 from ftlib.nearest import one_of
 
 _GB = 10**9
@@ -164,6 +165,7 @@ def suggest(model: str | Path | PretrainedConfig, cards: Sequence[GPU], **argume
         return None if changes is None else with_changes(changes)
 
     rows = arguments.get("batch_size", 1) * arguments.get("accumulation_steps", 1)
+    rows *= ROWS_EACH[arguments.get("objective", "sft")]
     length = with_changes({}).need.tokens_per_step // rows
     return [search(card) for card in cards]
 

@@ -6,15 +6,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from transformers import AutoConfig, PretrainedConfig
 
 from ftlib.errors import ModelError
-from ftlib.estimate.flops import flops_per_token, multiplied, repeated_flops_per_token
+from ftlib.estimate.estimate_checks import check_choices, check_positive, checked_share
+from ftlib.estimate.flops import flops_per_token, forward_flops_per_token, multiplied, repeated_flops_per_token
 from ftlib.estimate.memory_tracker import Memory
 from ftlib.estimate.meta_model import freeze_named, make_meta_model
+from ftlib.estimate.objectives import Objective, Passes
 from ftlib.estimate.optimizer_memory import Optimizer
 from ftlib.estimate.quantized import Weights, quantize
 from ftlib.estimate.step_memory import Device, step_memory
@@ -24,7 +26,7 @@ from ftlib.models.names import resolve_name
 from ftlib.models.smollm2 import HUB_ID as SMOLLM2_HUB_ID
 from ftlib.models.smollm2 import NAME as SMOLLM2
 from ftlib.models.trainable import add_lora
-from ftlib.nearest import nearest, one_of
+from ftlib.nearest import nearest
 from ftlib.paths import architectures_file
 
 _LONGEST_BY_DEFAULT = 2048
@@ -42,9 +44,10 @@ class Estimate:
         trainable_parameters: Those that training changes.
         parameters_without_embedding: Those that are multiplied: a table that is only looked up is left out.
         tokens_per_step: Tokens of one optimizer step, padding included.
-        flops_per_token: Forward and backward.
+        flops_per_token: Forward and backward, with the forward pass of a reference.
         flops_per_step: For one optimizer step, with what gradient checkpointing computes a second time.
         flops_per_run: For all steps.
+        reference_bytes: Weights of a reference that is a model of its own; they count in `peak` as weights.
         weight_bytes: All weights: what ``model.get_memory_footprint()`` reports (it adds a few bytes of buffers).
         gradient_bytes: One number for each trainable weight.
         optimizer_bytes: What the optimizer keeps between steps and needs in passing.
@@ -67,11 +70,12 @@ class Estimate:
     activation_bytes: int
     logit_bytes: int
     peak: Memory
+    reference_bytes: int = 0
 
     @property
     def state_bytes(self) -> int:
-        """Weights, gradients and optimizer together: the memory that is there whatever the batch."""
-        return self.weight_bytes + self.gradient_bytes + self.optimizer_bytes
+        """Weights (a reference's too), gradients and optimizer: the memory that is there whatever the batch."""
+        return self.weight_bytes + self.reference_bytes + self.gradient_bytes + self.optimizer_bytes
 
 
 def architecture(name: str | Path) -> PretrainedConfig:
@@ -138,6 +142,7 @@ def estimate(
     target_share: float | None = None,
     padded: bool = False,
     device: Device = "cuda",
+    objective: Objective = "sft",
 ) -> Estimate:
     """Work out parameters, floating-point operations and memory of a training run.
 
@@ -152,7 +157,7 @@ def estimate(
 
     Args:
         model: A name that :func:`architecture` knows, or any causal language model's configuration.
-        batch_size: Rows of one forward pass.
+        batch_size: Rows of one forward pass; with the objective dpo pairs, which are two rows each.
         length: Tokens of each row, padding included; default: the model's context, 2,048 at most.
         accumulation_steps: Forward passes for one optimizer step.
         steps: Optimizer steps of the run.
@@ -174,6 +179,10 @@ def estimate(
             does (:func:`ftlib.evaluation.metrics.summed_target_loss`); default: logits at every position.
         padded: Rows differ in length, so that attention needs a mask.
         device: Whose attention and dropout kernels to follow.
+        objective: As in a configuration. ``"dpo"`` reads both answers of a pair, and the reference reads them too (2
+            operations for each weight and token): with adapters it is the model without them, else a second copy of the
+            weights. Memory follows TRL's DPOTrainer (:mod:`ftlib.estimate.preference_step`), which makes the logits in
+            tiles, and twice; the second time isn't counted in operations.
 
     Raises:
         ModelError: The model is unknown, can't be run without numbers, or an argument can't be used.
@@ -190,39 +199,44 @@ def estimate(
     Taught in: chapters/08_training_pythia_70m.ipynb
     """
     rank = 1 if lora_rank is None else lora_rank
-    _check(batch_size=batch_size, accumulation_steps=accumulation_steps, steps=steps, lora_rank=rank)
-    _check_choices(dtype=(dtype, Dtype), precision=(precision, Precision))
-    _check_choices(optimizer=(optimizer, Optimizer), device=(device, Device))
+    check_positive(batch_size=batch_size, accumulation_steps=accumulation_steps, steps=steps, lora_rank=rank)
+    check_choices(dtype=(dtype, Dtype), precision=(precision, Precision))
+    check_choices(optimizer=(optimizer, Optimizer), device=(device, Device), objective=(objective, Objective))
     if weights is not None:
-        _check_choices(weights=(weights, Weights))
+        check_choices(weights=(weights, Weights))
     config = model if isinstance(model, PretrainedConfig) else architecture(model)
     meta_model = make_meta_model(config, getattr(torch, dtype))
     if lora_upper_layers is not None and lora_rank is None:
         raise ModelError("lora_upper_layers says which blocks get adapters, and there are none: give lora_rank, too")
+    passes = Passes.of(meta_model, objective, has_adapters=lora_rank is not None)
     if lora_rank is not None:
         with torch.device("meta"):
             targets = lora_targets or "attention"
             add_lora(meta_model, rank=lora_rank, targets=targets, upper_layers=lora_upper_layers)  # in place
     freeze_named(meta_model, frozen)
-    row, share = _row_length(meta_model, length), _share(target_share)
-    tokens = batch_size * row * accumulation_steps
+    row, share = _row_length(meta_model, length), checked_share(target_share)
+    rows = batch_size * passes.rows_each
+    tokens = rows * row * accumulation_steps
     counts = _counts(meta_model)
     flops = flops_per_token(meta_model, target_share=share)
+    flops += passes.further * forward_flops_per_token(meta_model, target_share=share)
     per_step = tokens * (flops + (repeated_flops_per_token(meta_model) if gradient_checkpointing else 0))
     if weights is not None:
         products = dtype if precision == "float32" else "bfloat16"
         quantize(meta_model, weights, getattr(torch, products))
+    scored = None if target_share is None else max(1, round(share * rows * (row - 1)))
     peak, most = _memory(
         meta_model,
-        batch_size=batch_size,
+        batch_size=rows,
         length=row,
         optimizer=optimizer,
         accumulates=accumulation_steps > 1,
-        targets=None if target_share is None else max(1, round(share * batch_size * (row - 1))),
+        targets=scored,
         padded=padded,
         autocast=precision != "float32",
         gradient_checkpointing=gradient_checkpointing,
         device=device,
+        **passes.arguments(meta_model, device=device, targets=scored, autocast=precision != "float32"),
     )
     return Estimate(
         **counts,
@@ -235,31 +249,13 @@ def estimate(
         activation_bytes=most.activations,
         logit_bytes=most.logits,
         peak=peak,
+        reference_bytes=passes.reference_bytes,
     )
 
 
 def _known() -> dict[str, dict[str, Any]]:
     known: dict[str, dict[str, Any]] = json.loads(architectures_file().read_text(encoding="utf-8"))
     return known
-
-
-def _check(**positive: int) -> None:
-    for name, value in positive.items():
-        if value < 1:
-            raise ModelError(f"{name} must be at least 1, not {value}")
-
-
-def _check_choices(**choices: tuple[str, Any]) -> None:
-    for name, (value, allowed) in choices.items():
-        if value not in get_args(allowed):
-            raise ModelError(f"unknown {name} {value!r}; {one_of(value, get_args(allowed))}")
-
-
-def _share(target_share: float | None) -> float:
-    share = 1.0 if target_share is None else target_share
-    if not 0 < share <= 1:
-        raise ModelError(f"target_share must be above 0 and at most 1, not {share}")
-    return share
 
 
 def _row_length(meta_model: Any, length: int | None) -> int:

@@ -41,6 +41,24 @@ def multiplied(model: Any) -> list[nn.Parameter]:
     return [weight for weight in model.parameters() if id(weight) not in tables or weight is head]
 
 
+def forward_flops_per_token(model: Any, *, target_share: float = 1.0) -> int:
+    """Operations of one more forward pass without adapters, for each token: 2 for each weight that is multiplied.
+
+    Args:
+        model: As for :func:`flops_per_token`.
+        target_share: As for :func:`flops_per_token`.
+
+    >>> from ftlib.estimate.estimation import architecture
+    >>> from ftlib.estimate.meta_model import make_meta_model
+    >>> forward_flops_per_token(make_meta_model(architecture("EleutherAI/pythia-70m")))
+    89341952
+    """
+    adapters = {id(weight) for name, weight in model.named_parameters() if "lora_" in name}
+    shares = _active_shares(model) | {id(model.get_output_embeddings().weight): target_share}
+    own = (weight for weight in multiplied(model) if id(weight) not in adapters)
+    return round(2 * sum(shares.get(id(weight), 1.0) * weight.numel() for weight in own))
+
+
 def repeated_flops_per_token(model: Any) -> int:
     """Operations that gradient checkpointing repeats for each token: a forward pass without the output layer."""
     shares = _active_shares(model) | {id(model.get_output_embeddings().weight): 0.0}

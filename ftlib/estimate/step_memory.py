@@ -180,6 +180,7 @@ def step_memory(
     gradient_checkpointing: bool = False,
     device: Device = "cuda",
     tracker: MemoryTracker | None = None,
+    loss: Callable[[Any, Tensor], Tensor] | None = None,
 ) -> tuple[Memory, Memory]:
     """Run one training step, not the first, and report how much memory it took.
 
@@ -198,6 +199,7 @@ def step_memory(
         gradient_checkpointing: Each layer keeps its input alone and runs a second time on the way back.
         device: Whose kernels to follow; the model's own may be another.
         tracker: A new one that counts; default: one that is made here.
+        loss: Takes model and ids ``(batch, length)`` to the loss; default: that of the next token.
 
     Returns:
         What there was at the fullest moment, and the most that there ever was of each kind.
@@ -207,6 +209,7 @@ def step_memory(
     tracker = tracker or MemoryTracker(model.config.vocab_size)
     _label_weights(tracker, model, trained, reached)
     kernels = _Kernels(device, padded=padded, autocast=autocast)
+    loss = loss or partial(_loss, targets=targets)
     if gradient_checkpointing:
         _checkpoint(model, kernels)
     with tracker:
@@ -219,18 +222,18 @@ def step_memory(
                 model.zero_grad()
             tracker.start_measuring()
             with kernels, autocast_on_meta():  # and not around the update, which nobody runs in autocast
-                _backward(model, ids, targets, kernels)
+                _backward(model, ids, loss, kernels)
             update(optimizers, tracker)
             if again or not _forget(set(trained) - reached, optimizers):
                 break
     return tracker.peak, tracker.most
 
 
-def _backward(model: Any, ids: Tensor, targets: int | None, kernels: _Kernels) -> None:
+def _backward(model: Any, ids: Tensor, loss: Callable[[Any, Tensor], Tensor], kernels: _Kernels) -> None:
     kernels.remember_cast_weights()
-    loss = _loss(model, ids, targets)
+    found = loss(model, ids)
     kernels.forget_cast_weights()
-    loss.backward()
+    found.backward()
 
 
 def _forget(unused: set[nn.Parameter], optimizers: Iterable[torch.optim.Optimizer]) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ftlib.compat.api_changes import TORCH_DTYPE, USE_AUTH_TOKEN
 from ftlib.upgrade.derived import derived
+from ftlib.upgrade.preference_rules import PREFERENCE_RULES
 from ftlib.upgrade.rule import Rule, gone, moved, removed, said, switch
 from ftlib.upgrade.training_rules import DEPRECATED_BY_TRL, TRAINER_RULES, TRAINING_RULES
 
@@ -267,6 +268,7 @@ _NAME_RULES = (
 RULES: tuple[Rule, ...] = (
     *TRAINING_RULES,
     *TRAINER_RULES,
+    *PREFERENCE_RULES,
     *DEPRECATED_BY_TRL,
     *_LOADING_RULES,
     *_MEMBER_RULES,

@@ -102,12 +102,7 @@ TRAINER_RULES = (
     Rule("rename", "trl 0.18", _SFT, "use_liger", "use_liger_kernel", "named as in TrainingArguments"),
     *removed("trl 0.18", _SFT, "dataset_batch_size", "rows are tokenised in batches of a fixed size"),
     *removed("trl 0.18", _SFT, "num_of_sequences chars_per_token", "packing no longer fills a buffer"),
-    *said(
-        "trl 0.29",
-        (*_ONLINE, *_DPO, "trl.KTOConfig"),
-        "max_prompt_length",
-        "prompts are no longer cut: filter those that are too long out of the data set",
-    ),
+    _config("RewardTrainer", "RewardConfig", fields("max_length", "")),
 )
 
 # What TRL still takes, and warns of.

@@ -1,0 +1,77 @@
+"""What an objective adds to a training step: rows, passes and weights of a reference."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from ftlib.estimate.memory_tracker import MemoryTracker
+from ftlib.estimate.preference_step import PreferenceLoss
+
+Objective = Literal["sft", "dpo"]
+ROWS_EACH: dict[Objective, int] = {"sft": 1, "dpo": 2}
+"""Rows for each that a batch counts: two answers are a pair."""
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How an objective goes through the model.
+
+    Attributes:
+        objective: Which one.
+        further: Forward passes beside the model's own.
+        reference: A model of its own, frozen, on the meta device; None where there is none.
+    """
+
+    objective: Objective
+    further: int = 0
+    reference: Any = None
+
+    @classmethod
+    def of(cls, model: Any, objective: Objective, *, has_adapters: bool) -> Passes:
+        """Look at a model before it gets adapters.
+
+        Args:
+            model: On the meta device. TRL trains on preferences without dropout, and so its dropout goes, in place.
+            objective: What it is trained for.
+            has_adapters: It will have some, so that its reference is what is below them.
+        """
+        if objective == "sft":
+            return cls(objective)
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+        reference = None if has_adapters else copy.deepcopy(model).requires_grad_(False)
+        return cls(objective, further=1, reference=reference)
+
+    @property
+    def rows_each(self) -> int:
+        """Rows for each that a batch counts."""
+        return ROWS_EACH[self.objective]
+
+    @property
+    def reference_bytes(self) -> int:
+        """Weights of the reference."""
+        return 0 if self.reference is None else sum(weight.nbytes for weight in self.reference.parameters())
+
+    def arguments(self, model: Any, *, device: str, targets: int | None, autocast: bool) -> dict[str, Any]:
+        """Further arguments of :func:`ftlib.estimate.step_memory.step_memory`.
+
+        Args:
+            model: What is trained.
+            device: As there.
+            targets: As there.
+            autocast: As there.
+        """
+        if self.objective == "sft":
+            return {}
+        tracker = MemoryTracker(model.config.vocab_size)
+        if self.reference is not None:
+            for tensor in (*self.reference.parameters(), *self.reference.buffers()):
+                tracker.label(tensor, "weights")
+        dtype = torch.bfloat16 if autocast else None
+        return {"tracker": tracker, "loss": PreferenceLoss(tracker, device, targets, self.reference, dtype)}
