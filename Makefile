@@ -58,7 +58,7 @@ test-library: .venv/installed ## pytest: the library and its doctests
 
 test-chapters: .venv/installed ## nbval: run every chapter and compare with the stored outputs
 	@echo "==> Chapters (each is run from its first cell to its last, one on each core)"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -o addopts=-ra -p tests.quiet_chapters --nbval --nbval-cell-timeout 1800 chapters --numprocesses auto --dist loadfile --no-loadscope-reorder --durations 5 $(PYTEST_FLAGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -o addopts=-ra -p tests.quiet_chapters --nbval --nbval-cell-timeout 1800 chapters --numprocesses auto --dist loadfile --no-loadscope-reorder --durations 40 $(PYTEST_FLAGS)
 
 matrix: .venv/installed ## Compat and trainer tests, and chapter 8, against five releases of transformers
 	@echo "==> Each release in an environment of its own, in .matrix (the first time: minutes each)"
