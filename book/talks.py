@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from book.chapters import BookError
-from ftlib.export.page_section import questions_in
 
 TALKS = Path("_build") / "talks"
 RECORDED = Path("book") / "talks.json"
@@ -50,6 +49,10 @@ def talks_in(text: str) -> Iterator[Talk]:
     [Talk(model='nano', questions=('Why?',), tokens=9, adapter=None, steps=None)]
     """
     for found in _TALK.finditer(text):
+        from ftlib.export.page_section import (
+            questions_in,
+        )  # only where a page asks: a book without talks needs no library
+
         lines = found[2].splitlines()
         told = {one[1]: one[2] for one in map(_OPTION.match, lines) if one}
         questions = tuple(questions_in(line for line in lines if not line.startswith(":")))
