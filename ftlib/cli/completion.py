@@ -10,7 +10,7 @@ from ftlib.paths import architectures_file, shipped
 ENGINES = ("loop", "hf", "lightning", "trl")
 DTYPES = ("float32", "bfloat16")
 PRECISIONS = ("float32", "bfloat16", "float16", "mixed")
-OBJECTIVES = ("sft", "dpo")
+OBJECTIVES = ("sft", "dpo", "grpo")
 OPTIMIZERS = ("adamw", "adafactor", "muon", "sgd")
 WEIGHTS = ("4bit", "8bit")
 PROVIDERS = ("openai", "deepseek", "lamini")

@@ -16,6 +16,7 @@ EXAMPLES = (
     "ftlib estimate smollm2 --lora-rank 8 --upper-layers 15 --batch 8 --length 64",
     "ftlib estimate meta-llama/Llama-2-7b-hf --weights 4bit --lora-rank 16",
     "ftlib estimate smollm2 --objective dpo --lora-rank 8 --batch 4 --length 256",
+    "ftlib estimate smollm2 --objective grpo --lora-rank 8 --batch 8 --length 256 --generated 128",
     "ftlib estimate nano --batch 16 --json",
 )
 STATUSES = {0: "worked out, whether it fits or not"}
@@ -77,9 +78,18 @@ def estimate(
     objective: Annotated[
         str,
         typer.Option(
-            metavar="NAME", help="sft, or dpo: pairs and a reference.", autocompletion=lambda: completion.OBJECTIVES
+            metavar="NAME",
+            help="sft, dpo (pairs, a reference) or grpo (generates first).",
+            autocompletion=lambda: completion.OBJECTIVES,
         ),
     ] = "sft",
+    generated: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Tokens of a row that grpo generates; the others are the prompt."),
+    ] = None,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Grpo keeps a reference: its beta is above 0.")
+    ] = False,
     gpu: Annotated[
         str | None,
         typer.Option(
@@ -104,6 +114,7 @@ def estimate(
     named = lora_targets if lora_targets in ("attention", "blocks") else lora_targets.split(",")
     arguments |= {"lora_rank": lora_rank, "lora_targets": named, "lora_upper_layers": upper_layers}
     arguments |= {"gradient_checkpointing": checkpointing, "weights": weights, "objective": objective}
+    arguments |= {"generated": generated, "reference": reference}
     config = architecture(model)
     need = work_out(config, **arguments)
     too_small = sorted((card for card in GPUS if not fits(need, card)), key=lambda card: card.memory_bytes)

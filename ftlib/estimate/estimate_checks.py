@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from ftlib.errors import ModelError
+from ftlib.models.loading import NO_LIMIT
 from ftlib.nearest import one_of
+
+_LONGEST_BY_DEFAULT = 2048
 
 
 def check_positive(**positive: int) -> None:
@@ -28,3 +31,27 @@ def checked_share(target_share: float | None) -> float:
     if not 0 < share <= 1:
         raise ModelError(f"target_share must be above 0 and at most 1, not {share}")
     return share
+
+
+def checked_generated(objective: str, generated: int | None, length: int) -> int:
+    """Return how many tokens of a row are generated: 0 where none are."""
+    if objective != "grpo":
+        if generated is not None:
+            raise ModelError(f"generated is grpo's: with objective {objective} nothing is generated; leave it out")
+        return 0
+    if generated is None or not 0 < generated < length:
+        raise ModelError(
+            f"objective grpo needs generated, the tokens of a row of {length} that are no prompt: "
+            f"1 to {length - 1}, not {generated}"
+        )
+    return generated
+
+
+def checked_length(context: int, length: int | None) -> int:
+    """Return the tokens of a row: where nothing is said the model's context, 2,048 at most."""
+    if length is None:
+        return min(context, _LONGEST_BY_DEFAULT)
+    if not 2 <= length <= context:
+        most = "" if context == NO_LIMIT else f" and at most the model's context of {context} tokens"
+        raise ModelError(f"length must be at least 2{most}, not {length}")
+    return length

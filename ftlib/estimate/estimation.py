@@ -12,8 +12,15 @@ import torch
 from transformers import AutoConfig, PretrainedConfig
 
 from ftlib.errors import ModelError
-from ftlib.estimate.estimate_checks import check_choices, check_positive, checked_share
+from ftlib.estimate.estimate_checks import (
+    check_choices,
+    check_positive,
+    checked_generated,
+    checked_length,
+    checked_share,
+)
 from ftlib.estimate.flops import flops_per_token, forward_flops_per_token, multiplied, repeated_flops_per_token
+from ftlib.estimate.generation_memory import generation_memory
 from ftlib.estimate.memory_tracker import Memory
 from ftlib.estimate.meta_model import freeze_named, make_meta_model
 from ftlib.estimate.objectives import Objective, Passes
@@ -21,15 +28,13 @@ from ftlib.estimate.optimizer_memory import Optimizer
 from ftlib.estimate.quantized import Weights, quantize
 from ftlib.estimate.step_memory import Device, step_memory
 from ftlib.models.gradients import gradients_on
-from ftlib.models.loading import NO_LIMIT, context_length
+from ftlib.models.loading import context_length
 from ftlib.models.names import resolve_name
 from ftlib.models.smollm2 import HUB_ID as SMOLLM2_HUB_ID
 from ftlib.models.smollm2 import NAME as SMOLLM2
 from ftlib.models.trainable import add_lora
 from ftlib.nearest import nearest
 from ftlib.paths import architectures_file
-
-_LONGEST_BY_DEFAULT = 2048
 
 Dtype = Literal["float32", "bfloat16"]
 Precision = Literal["float32", "bfloat16", "float16", "mixed"]
@@ -47,6 +52,7 @@ class Estimate:
         flops_per_token: Forward and backward, with the forward pass of a reference.
         flops_per_step: For one optimizer step, with what gradient checkpointing computes a second time.
         flops_per_run: For all steps.
+        cache_bytes: Keys and values that GRPO keeps of what all completions of a step have read.
         reference_bytes: Weights of a reference that is a model of its own; they count in `peak` as weights.
         weight_bytes: All weights: what ``model.get_memory_footprint()`` reports (it adds a few bytes of buffers).
         gradient_bytes: One number for each trainable weight.
@@ -71,6 +77,7 @@ class Estimate:
     logit_bytes: int
     peak: Memory
     reference_bytes: int = 0
+    cache_bytes: int = 0
 
     @property
     def state_bytes(self) -> int:
@@ -143,6 +150,8 @@ def estimate(
     padded: bool = False,
     device: Device = "cuda",
     objective: Objective = "sft",
+    generated: int | None = None,
+    reference: bool = False,
 ) -> Estimate:
     """Work out parameters, floating-point operations and memory of a training run.
 
@@ -182,7 +191,9 @@ def estimate(
         objective: As in a configuration. ``"dpo"`` reads both answers of a pair, and the reference reads them too (2
             operations for each weight and token): with adapters it is the model without them, else a second copy of the
             weights. Memory follows TRL's DPOTrainer (:mod:`ftlib.estimate.preference_step`), which makes the logits in
-            tiles, and twice; the second time isn't counted in operations.
+            tiles, twice (counted once). ``"grpo"`` generates a step's completions before it learns from them.
+        generated: Tokens of a row that GRPO generates, 1 less than `length` at most; the others are the prompt.
+        reference: GRPO has a reference too, as with its beta above 0.
 
     Raises:
         ModelError: The model is unknown, can't be run without numbers, or an argument can't be used.
@@ -208,13 +219,16 @@ def estimate(
     meta_model = make_meta_model(config, getattr(torch, dtype))
     if lora_upper_layers is not None and lora_rank is None:
         raise ModelError("lora_upper_layers says which blocks get adapters, and there are none: give lora_rank, too")
-    passes = Passes.of(meta_model, objective, has_adapters=lora_rank is not None)
+    passes = Passes.of(meta_model, objective, has_adapters=lora_rank is not None, reference=reference)
     if lora_rank is not None:
         with torch.device("meta"):
             targets = lora_targets or "attention"
             add_lora(meta_model, rank=lora_rank, targets=targets, upper_layers=lora_upper_layers)  # in place
     freeze_named(meta_model, frozen)
-    row, share = _row_length(meta_model, length), checked_share(target_share)
+    row = checked_length(context_length(meta_model), length)
+    new = checked_generated(objective, generated, row)
+    target_share = new / row if new else target_share
+    share = checked_share(target_share)
     rows = batch_size * passes.rows_each
     tokens = rows * row * accumulation_steps
     counts = _counts(meta_model)
@@ -224,6 +238,9 @@ def estimate(
     if weights is not None:
         products = dtype if precision == "float32" else "bfloat16"
         quantize(meta_model, weights, getattr(torch, products))
+    made = new and generation_memory(
+        meta_model, rows=batch_size * accumulation_steps, length=row, generated=new, device=device
+    )
     scored = None if target_share is None else max(1, round(share * rows * (row - 1)))
     peak, most = _memory(
         meta_model,
@@ -238,6 +255,8 @@ def estimate(
         device=device,
         **passes.arguments(meta_model, device=device, targets=scored, autocast=precision != "float32"),
     )
+    if made:
+        peak = max(peak, made.peak(weights=most.weights, optimizer=most.optimizer), key=lambda memory: memory.total)
     return Estimate(
         **counts,
         weight_bytes=sum(weight.nbytes for weight in meta_model.parameters()),
@@ -250,22 +269,13 @@ def estimate(
         logit_bytes=most.logits,
         peak=peak,
         reference_bytes=passes.reference_bytes,
+        cache_bytes=made.cache_bytes if made else 0,
     )
 
 
 def _known() -> dict[str, dict[str, Any]]:
     known: dict[str, dict[str, Any]] = json.loads(architectures_file().read_text(encoding="utf-8"))
     return known
-
-
-def _row_length(meta_model: Any, length: int | None) -> int:
-    context = context_length(meta_model)
-    if length is None:
-        return min(context, _LONGEST_BY_DEFAULT)
-    if not 2 <= length <= context:
-        most = "" if context == NO_LIMIT else f" and at most the model's context of {context} tokens"
-        raise ModelError(f"length must be at least 2{most}, not {length}")
-    return length
 
 
 def _memory(meta_model: Any, **arguments: Any) -> tuple[Memory, Memory]:

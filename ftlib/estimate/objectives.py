@@ -9,11 +9,12 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from ftlib.errors import ModelError
 from ftlib.estimate.memory_tracker import MemoryTracker
 from ftlib.estimate.preference_step import PreferenceLoss
 
-Objective = Literal["sft", "dpo"]
-ROWS_EACH: dict[Objective, int] = {"sft": 1, "dpo": 2}
+Objective = Literal["sft", "dpo", "grpo"]
+ROWS_EACH: dict[Objective, int] = {"sft": 1, "dpo": 2, "grpo": 1}
 """Rows for each that a batch counts: two answers are a pair."""
 
 
@@ -23,7 +24,7 @@ class Passes:
 
     Attributes:
         objective: Which one.
-        further: Forward passes beside the model's own.
+        further: Forward passes beside the one that is followed by a backward pass: the reference's, and GRPO generates.
         reference: A model of its own, frozen, on the meta device; None where there is none.
     """
 
@@ -32,21 +33,29 @@ class Passes:
     reference: Any = None
 
     @classmethod
-    def of(cls, model: Any, objective: Objective, *, has_adapters: bool) -> Passes:
+    def of(cls, model: Any, objective: Objective, *, has_adapters: bool, reference: bool) -> Passes:
         """Look at a model before it gets adapters.
 
         Args:
-            model: On the meta device. TRL trains on preferences without dropout, and so its dropout goes, in place.
+            model: On the meta device. TRL's DPO trains without dropout, and so its dropout goes, in place.
             objective: What it is trained for.
             has_adapters: It will have some, so that its reference is what is below them.
+            reference: GRPO has one.
+
+        Raises:
+            ModelError: The objective has no choice about a reference.
         """
-        if objective == "sft":
-            return cls(objective)
+        if reference and objective != "grpo":
+            raise ModelError(f"reference is grpo's choice (its beta above 0), not that of {objective}: leave it out")
+        if objective == "sft" or (objective == "grpo" and not reference):
+            return cls(objective, further=int(objective == "grpo"))
+        copied = None if has_adapters else copy.deepcopy(model).requires_grad_(False)
+        if objective == "grpo":
+            return cls(objective, further=2, reference=copied)
         for module in model.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
-        reference = None if has_adapters else copy.deepcopy(model).requires_grad_(False)
-        return cls(objective, further=1, reference=reference)
+        return cls(objective, further=1, reference=copied)
 
     @property
     def rows_each(self) -> int:
@@ -74,4 +83,5 @@ class Passes:
             for tensor in (*self.reference.parameters(), *self.reference.buffers()):
                 tracker.label(tensor, "weights")
         dtype = torch.bfloat16 if autocast else None
-        return {"tracker": tracker, "loss": PreferenceLoss(tracker, device, targets, self.reference, dtype)}
+        loss = PreferenceLoss(tracker, device, targets, self.reference, dtype, compares=self.objective == "dpo")
+        return {"tracker": tracker, "loss": loss}

@@ -1,8 +1,9 @@
-"""The passes of DPO on tensors that hold no numbers: two answers a pair, and a reference that reads the same.
+"""The passes of DPO and GRPO on tensors that hold no numbers: log-probabilities of a batch, and a reference's.
 
-Follows TRL 1.16's DPOTrainer: both answers of a pair are rows of one batch; the reference reads it while the
-activations of the policy are there, and keeps none of its own. The scores over the vocabulary exist in tiles only
-(4,096 tokens by 32,768 entries) and are made a second time for the backward pass (trl/kernels/chunked_logprob.py).
+Follows TRL 1.16's trainers. With DPO both answers of a pair are rows of one batch, which the reference reads while the
+activations of the policy are there, and keeps none of its own; with GRPO it has read it before. The scores over the
+vocabulary exist in tiles only (4,096 tokens by 32,768 entries) and are made a second time for the backward pass
+(trl/kernels/chunked_logprob.py).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class PreferenceLoss:
         targets: Tokens of the batch that are scored; None: all that follow another.
         reference: Reads the batch as well; None where it is the model itself with its adapters off.
         dtype: Of the scores; None: that of the hidden states.
+        compares: The reference reads the batch within the step.
     """
 
     tracker: MemoryTracker
@@ -41,21 +43,23 @@ class PreferenceLoss:
     targets: int | None
     reference: Any = None
     dtype: torch.dtype | None = None
+    compares: bool = True
 
     def __call__(self, model: Any, ids: Tensor) -> Tensor:
         """Take the forward passes.
 
         Args:
             model: The policy, on the meta device.
-            ids: ``(rows, seq)``: all chosen answers, then all rejected ones.
+            ids: ``(rows, seq)``; of pairs all chosen answers, then all rejected ones.
 
         Returns:
             A number to go backward from.
         """
         scored = self._log_probs(model, ids, _FOLDED[self.device])
-        off = without_adapters(model) if self.reference is None else contextlib.nullcontext()
-        with torch.no_grad(), off:
-            self._log_probs(self.reference or model, ids, _FOLDED_BY_REFERENCE[self.device])
+        if self.compares:
+            off = without_adapters(model) if self.reference is None else contextlib.nullcontext()
+            with torch.no_grad(), off:
+                self._log_probs(self.reference or model, ids, _FOLDED_BY_REFERENCE[self.device])
         return scored.sum()
 
     def _log_probs(self, model: Any, ids: Tensor, folded: int) -> Tensor:

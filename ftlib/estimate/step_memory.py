@@ -128,6 +128,15 @@ class _Kernels(TorchFunctionMode):
         return result
 
 
+def like_on(device: Device) -> TorchFunctionMode:
+    """Run what is inside as a device would, on tensors that hold no numbers: rows of one length, nothing cast.
+
+    Args:
+        device: Whose kernels to follow.
+    """
+    return _Kernels(device, padded=False, autocast=False)
+
+
 def _needs_every_score(
     query: Tensor, key: Tensor, value: Tensor, added: Tensor | None, *, on_gpu: bool, shares: bool, dropout: float
 ) -> bool:

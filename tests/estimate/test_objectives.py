@@ -3,6 +3,8 @@
 import copy
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from ftlib.errors import ModelError
 from ftlib.estimate import preference_step
@@ -81,6 +83,54 @@ def test_half_of_a_row_is_half_of_one_answer():
     card = GPU("small", memory_bytes=round((half + 1e9) / 0.95) + 2, half_flops=1.0, float32_flops=1.0)
     (found,) = suggest(CONFIGS["llama"], [card], length=48, dtype="bfloat16", **fixed)
     assert found.changes == {"length": 24}
+
+
+GRPO = {"objective": "grpo", "batch_size": 4, "length": 48}
+
+
+@pytest.mark.parametrize("architecture", ["gpt_neox", "gpt2", "llama"])
+def test_the_cache_of_what_is_generated_is_the_models_own(architecture):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(copy.deepcopy(CONFIGS[architecture]))
+    with torch.no_grad():
+        cache = model(torch.ones(8, 47, dtype=torch.int64), use_cache=True).past_key_values
+    kept = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    need = estimate(CONFIGS[architecture], **GRPO, accumulation_steps=2, generated=32)
+    assert need.cache_bytes == kept
+    assert estimate(CONFIGS[architecture], **GRPO, generated=32).cache_bytes == kept // 2
+
+
+def test_many_completions_at_once_take_more_than_the_step_that_learns_from_them():
+    step = estimate(CONFIGS["llama"], **GRPO, generated=32, lora_rank=2, gradient_checkpointing=True)
+    more = estimate(
+        CONFIGS["llama"], **GRPO, generated=32, lora_rank=2, gradient_checkpointing=True, accumulation_steps=500
+    )
+    assert more.peak.gradients == 0
+    assert more.peak.total > more.cache_bytes > step.peak.total
+
+
+def test_grpo_goes_forward_to_generate_and_with_a_reference_once_more():
+    alone, compared = (estimate(CONFIGS["gpt_neox"], **GRPO, generated=24, reference=one) for one in (False, True))
+    learnt = estimate(CONFIGS["gpt_neox"], batch_size=4, length=48, target_share=0.5)
+    assert alone.flops_per_token == learnt.flops_per_token * 8 // 6
+    assert compared.flops_per_token == learnt.flops_per_token * 10 // 6
+    assert (alone.reference_bytes, compared.reference_bytes) == (0, alone.weight_bytes)
+    assert compared.peak.weights >= alone.peak.weights + alone.weight_bytes
+    assert estimate(CONFIGS["gpt_neox"], **GRPO, generated=24, reference=True, lora_rank=2).reference_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"objective": "grpo", "length": 32}, "needs generated.*1 to 31, not None"),
+        ({"objective": "grpo", "length": 32, "generated": 32}, "1 to 31, not 32"),
+        ({"generated": 8}, "nothing is generated"),
+        ({"objective": "dpo", "reference": True}, "leave it out"),
+    ],
+)
+def test_what_an_objective_does_not_know_is_refused(arguments, said):
+    with pytest.raises(ModelError, match=said):
+        estimate(CONFIGS["llama"], **arguments)
 
 
 def test_an_unknown_objective_is_refused():
