@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 from ftlib.argument_checks import renamed_argument
 from ftlib.errors import AdapterWarning, ModelError
 from ftlib.models.loading import quiet_peft
+from ftlib.models.quantized import unpack_4bit
 from ftlib.nearest import and_ask, one_of
 
 ModuleKind = Literal["embeddings", "norms", "attention", "feed_forward", "other"]
@@ -218,12 +219,17 @@ def _sizes(model: nn.Module, chosen: Sequence[str], *, with_experts: bool) -> di
 
     Experts lie on top of each other in one tensor of three dimensions, which is no linear layer.
     """
-    sizes = {name: model.get_parameter(f"{name}.weight").numel() for name in chosen}
+    sizes = {name: _size(model.get_submodule(name)) for name in chosen}
     if with_experts:
         inside = blocks(model)[0] + "."
         within = {name: weight for name, weight in model.named_parameters() if name.startswith(inside)}
         sizes |= {name: w.numel() for name, w in within.items() if w.ndim == 3 and min(w.shape) > 1}
     return sizes
+
+
+def _size(layer: Any) -> int:
+    """Count the weights of a matrix; a packed one has no tensor of that size."""
+    return int(layer.in_features * layer.out_features if isinstance(layer, nn.Linear) else layer.weight.numel())
 
 
 def _say_what_is_left_out(model: nn.Module, wanted: dict[str, int]) -> None:
@@ -251,8 +257,10 @@ def merge_lora(model: Any) -> Any:
     """Add the low-rank pairs into the matrices they stand beside, and return the plain model.
 
     It computes what the adapter computed, up to rounding, and no slower than the model did before. A model without
-    adapters, or with one of another kind that can't be added in, is returned as it is.
+    adapters, or with one of another kind that can't be added in, is returned as it is. Weights of 4 bits are unpacked
+    first (:func:`ftlib.models.quantized.unpack_4bit`), since the sum has no 4 bits.
     """
+    unpack_4bit(model)
     return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 
 
