@@ -19,6 +19,7 @@ from ftlib.models.smollm2 import PACKAGE, VERSION
 
 CONFIG = "_config.yml"
 WHEEL_PAGE = "book/setup.html"  # of the site; it links the wheel, and pip follows the links of a page
+BUTTONS = {"colab_url": "https://colab.research.google.com", "binderhub_url": "https://mybinder.org"}
 _LARGE = '"smollm2"'  # in the code of a chapter that loads it
 _ADDRESS = re.compile(r"https?://[\w.:-]+(/[\w.~-]+)*")
 
@@ -73,7 +74,8 @@ def write(root: Path, *, site: str, repository: str) -> list[str]:
         if not _ADDRESS.fullmatch(address):
             raise ValueError(f"{address!r} is no address: expected one such as https://one.github.io/course")
     text = (root / CONFIG).read_text(encoding="utf-8")
-    for key, value in (("baseurl", site), ("url", repository)):
+    buttons = {key: url if repository else "" for key, url in BUTTONS.items()}
+    for key, value in {"baseurl": site, "url": repository, **buttons}.items():
         text = re.sub(rf'^(  {key}: )"[^"]*"', rf'\g<1>"{value}"', text, count=1, flags=re.MULTILINE)
     changed = _write_where_new(root / CONFIG, text)
     for path in sorted((root / "chapters").glob("*.ipynb")):

@@ -64,8 +64,9 @@ def test_what_is_no_address_changes_nothing(course, wrong):
     assert (course / address.CONFIG).read_text(encoding="utf-8") == before
 
 
-def test_pages_carry_both_buttons(course):
-    address.write(course, site=SITE, repository=REPOSITORY)
+@pytest.mark.parametrize("repository", [REPOSITORY, ""])
+def test_pages_carry_both_buttons_where_there_is_an_address(course, repository):
+    address.write(course, site=SITE, repository=repository)
     config = yaml.safe_load((course / address.CONFIG).read_text(encoding="utf-8"))
     kept = {key: config[key] for key in ("title", "execute", "repository", "launch_buttons")}
     (course / address.CONFIG).write_text(yaml.safe_dump({**kept, "only_build_toc_files": True}), encoding="utf-8")
@@ -76,8 +77,9 @@ def test_pages_carry_both_buttons(course):
     (course / "_toc.yml").write_text(toc, encoding="utf-8")
     subprocess.run([*JUPYTER_BOOK, "build", "--quiet", str(course)], check=True, capture_output=True)
     page = (course / "_build" / "html" / "chapters" / "01_short.html").read_text(encoding="utf-8")
-    assert "https://colab.research.google.com/github/one/course/blob/main/chapters/01_short.ipynb" in page
-    assert "https://mybinder.org/v2/gh/one/course/main?urlpath=lab/tree/chapters/01_short.ipynb" in page
+    colab = "https://colab.research.google.com/github/one/course/blob/main/chapters/01_short.ipynb"
+    binder = "https://mybinder.org/v2/gh/one/course/main?urlpath=lab/tree/chapters/01_short.ipynb"
+    assert [colab in page, binder in page] == [bool(repository)] * 2
     assert "colab" not in (course / "_build" / "html" / "index.html").read_text(encoding="utf-8").lower()
 
 
