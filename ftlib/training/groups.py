@@ -16,7 +16,7 @@ from ftlib.training.grpo_section import GrpoSection
 from ftlib.training.job import Job, MicroBatches
 from ftlib.training.scores import greedy_answers, last_answer
 
-_FEWEST_STRAYS = 3  # of whole text: what a message shows of a function's answer
+_SHOWN = 3  # of the numbers that a function returned, in a message about them
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Rewards:
             if len(values) != len(answers) or not all(_is_number(value) for value in values):
                 raise TrainingError(
                     f"reward {name}: expected a finite number for each of {len(answers)} answers, found "
-                    f"{len(values)}: {values[:_FEWEST_STRAYS]!r:.80}"
+                    f"{len(values)}: {values[:_SHOWN]!r:.80}"
                 )
             found[name] = [float(value) for value in values]
         return found

@@ -78,7 +78,8 @@ def train(
             bit for bit on a processor, that of a run that was never stopped.
         on_step: Called after each step with the step and the number of the last one.
         rewards: With `objective: grpo`, functions by name that give rewards beside those of the configuration: each
-            takes a list of answers and one of references, and returns a number for each answer; higher is better.
+            takes a list of answers and one of references, and returns a number for each answer; higher is better. A
+            run that goes on needs the same ones again.
 
     Raises:
         TrainingError: The folder holds a run (or, to resume, none, or another one, or one that was begun with other

@@ -107,6 +107,8 @@ def sample_groups(
 
 
 def _further_arguments(settings: GrpoSection, given: Rewards, size: int) -> dict[str, Any]:
+    if not hasattr(GRPOTrainer, "_tokenize_prompts"):  # of an earlier release, whose arguments are others too
+        raise TrainingError("objective grpo needs a later release of TRL: pip install 'trl>=1.16'")
     return {
         **settings.model_dump(exclude={"rewards", "reward_weights"}),
         "reward_weights": list(given.weights) if given.weights else None,
@@ -171,8 +173,6 @@ class _Tokenised(GRPOTrainer):
 
     def __init__(self, model: Any, rewards: Any, **arguments: Any) -> None:
         _check_head(model)
-        if not hasattr(GRPOTrainer, "_tokenize_prompts"):
-            raise TrainingError("objective grpo needs another release of TRL: pip install 'trl>=1.16'")
         super().__init__(model, rewards, **arguments)
         # As with DPO: a copy of the adapters as they are now would move the reference at each resume.
         if "ref" in getattr(model, "peft_config", {}):

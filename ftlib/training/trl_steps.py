@@ -60,7 +60,8 @@ def model_kept(model: Any) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             # TRL 1.16 asks transformers 5.23 by the old name: huggingface/trl, trl/models/utils.py
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            old = r"`(is_gradient_checkpointing|gradient_checkpointing_\w+)` is deprecated"
+            warnings.filterwarnings("ignore", old, FutureWarning)
             yield
     finally:
         model.train(was_training)

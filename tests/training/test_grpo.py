@@ -146,18 +146,35 @@ def test_without_adapters_all_weights_are_trained_and_micro_batches_add_up(mails
     assert all(step.tokens > 8 for step in run.history)
 
 
-def test_the_reward_rises(tmp_path, tiny_model, tiny_tokenizer):
-    """An untrained model draws each token about as often as any other; 30 steps teach it to write one letter."""
+@pytest.fixture
+def tiny_folder(tmp_path, tiny_model, tiny_tokenizer):
     folder = tmp_path / "model"
     tiny_model.save_pretrained(folder)
     tiny_tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_in_bfloat16_with_activations_computed_twice_it_runs(tmp_path, tiny_folder):
+    settings = config(
+        written(tmp_path, TEXTS),
+        model={"name": str(tiny_folder), "gradient_checkpointing": True},
+        data={"validation_share": 0, "template": "question-answer"},
+        train={"max_steps": 1, "precision": "bfloat16"},
+        grpo={"rewards": ["rouge_l"], "beta": 0.1},
+    )
+    run = train(settings, tmp_path / "run", rewards={"short": shortness})
+    assert run.history[0].gradient_norm > 0
+
+
+def test_the_reward_rises(tmp_path, tiny_folder):
+    """An untrained model draws each token about as often as any other; 30 steps teach it to write one letter."""
 
     def letters_e(answers, references):
         return [min(1, answer.count("e") / 6) for answer in answers]
 
     settings = config(
         written(tmp_path, TEXTS),
-        model={"name": str(folder), "lora": None},
+        model={"name": str(tiny_folder), "lora": None},
         data={"validation_share": 0, "template": "question-answer"},
         train={"max_steps": 30, "batch_size": 32, "learning_rate": 1e-2, "schedule": "constant"},
         grpo={"rewards": [], "num_generations": 16, "max_completion_length": 6},
