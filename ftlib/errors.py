@@ -50,6 +50,10 @@ class LossWarning(UserWarning):
     """A model's own loss is another than the cross-entropy of its next tokens; the message holds both."""
 
 
+class RewardWarning(UserWarning):
+    """For several steps, all answers to each prompt had one reward, and nothing was learnt; the message says which."""
+
+
 class AdapterWarning(UserWarning):
     """All matrices of a model's blocks were to get an adapter, and some can't have one; the message names them."""
 

@@ -51,6 +51,42 @@ TRAINING = (
         holds="steps[0].loss > 0",
     ),
     Trouble(
+        "all answers to each prompt had one reward",
+        "RewardWarning: for 5 steps, all answers to each prompt had one reward (now 0): every advantage is 0, and "
+        "nothing was learnt: reward parts of an answer, start from a model that is right now and then, or raise "
+        "grpo.temperature or grpo.num_generations",
+        cause="GRPO learns from differences: an answer's advantage is its reward minus the mean of its group. A model "
+        "that never gets the reward, or always does, shows no difference. In TRL's own logs, `reward` stays at 0, "
+        "`reward_std` too, and `frac_reward_zero_std` at 1.",
+        cure="Fine-tune on a few right answers first, so that some samples are right. And reward a part of the way: "
+        "`json_fields` before `json_match`, or a function of yours:",
+        provoke="""
+            from ftlib.training.config import FinetuneConfig
+            from ftlib.training.run import train
+            model.save_pretrained("model")
+            tokenizer.save_pretrained("model")
+            settings = {
+                "engine": "trl",
+                "objective": "grpo",
+                "model": {"name": "model", "device": "cpu"},
+                "data": {"source": "mails.jsonl", "validation_share": 0},
+                "train": {"max_steps": 5},
+                "grpo": {"rewards": ["json_valid"], "max_completion_length": 24},
+            }
+            train(FinetuneConfig.from_dict(settings), "runs/first")
+        """,
+        fix="""
+            def nearly_json(answers, references):
+                return [sum(mark in answer for mark in '{":}') / 4 for answer in answers]
+
+
+            config = FinetuneConfig.from_dict(settings)
+            run = train(config, "runs/second", rewards={"nearly_json": nearly_json})
+        """,
+        holds="any(step.rewards['reward_std'] > 0 for step in run.history)",
+        files={"mails.jsonl": '{"prompt": "Why?", "completion": "{}"}\n' * 2},
+    ),
+    Trouble(
         "LoRA leaves out experts that share one tensor: they get no adapter and stay as they are",
         "AdapterWarning: LoRA on MixtralForCausalLM leaves out ...: ...% of the weights that were asked for, such as "
         "experts that share one tensor, get no adapter and stay as they are",

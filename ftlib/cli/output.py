@@ -114,6 +114,9 @@ def print_run(folder: str, summary: Mapping[str, Any]) -> None:
         table.add_row("model FLOPs utilization", f"{summary['model_flops_utilization']:.0%}")
     table.add_row("loss, first step", f"{summary['first_loss']:.4f}")
     table.add_row("loss, last step", f"{summary['last_loss']:.4f}")
+    if "first_reward" in summary:
+        table.add_row("reward, first step", f"{summary['first_reward']:.4f}")
+        table.add_row("reward, last step", f"{summary['last_reward']:.4f}")
     if summary["best_eval_loss"] is not None:
         table.add_row(f"best evaluation loss (step {summary['best_step']})", f"{summary['best_eval_loss']:.4f}")
     console.print(table)

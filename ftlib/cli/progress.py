@@ -82,7 +82,9 @@ def training(*, shown: bool) -> Iterator[Callable[[Step, int], None]]:
         task = progress.add_task("", total=None, told="")
 
         def on_step(step: Step, steps: int) -> None:
-            told = f"loss {step.loss:.3f}, {step.tokens / step.seconds:,.0f} tokens/s"
+            reward = (step.rewards or {}).get("reward")  # under it, GRPO's loss is about 0 at every step
+            measured = f"loss {step.loss:.3f}" if reward is None else f"reward {reward:.3f}"
+            told = f"{measured}, {step.tokens / step.seconds:,.0f} tokens/s"
             progress.update(task, completed=step.number, total=steps, told=told)
 
         yield on_step

@@ -26,10 +26,11 @@ from ftlib.training.config_sections import (
 from ftlib.training.config_sections import (
     TrackingSection as TrackingSection,  # other modules ask here for every section
 )
+from ftlib.training.grpo_section import GrpoSection
 from ftlib.training.sft_keys import is_sft_yaml, translate
 
 Engine = Literal["loop", "hf", "lightning", "trl"]
-Objective = Literal["sft", "dpo"]
+Objective = Literal["sft", "dpo", "grpo"]
 
 
 class FinetuneConfig(Section):
@@ -43,14 +44,28 @@ class FinetuneConfig(Section):
     engine: Engine = "loop"
     """Who takes the steps: loop, hf, lightning or trl."""
     objective: Objective = "sft"
-    """What is minimised: sft, the loss of the answers; dpo, that of a chosen answer against a rejected one."""
+    """What is learnt from: sft, the answers themselves; dpo, a chosen answer against a rejected one; grpo, rewards of
+    the model's own answers."""
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
     train: TrainSection = TrainSection()
     dpo: DpoSection | None = None
+    grpo: GrpoSection | None = None
     evaluate: EvaluateSection = EvaluateSection()
     checkpoint: CheckpointSection = CheckpointSection()
     tracking: TrackingSection | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rewards_decide_which_is_best(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or values.get("objective") != "grpo":
+            return values
+        section = values.get("checkpoint") or {}
+        if isinstance(section, CheckpointSection):
+            section = section.model_dump(exclude_unset=True)
+        if not isinstance(section, Mapping) or "monitor" in section:
+            return values
+        return {**values, "checkpoint": {**section, "monitor": "reward"}}
 
     @model_validator(mode="after")
     def _weights_suit_the_training(self) -> FinetuneConfig:
@@ -65,26 +80,63 @@ class FinetuneConfig(Section):
 
     @model_validator(mode="after")
     def _objective_can_be_reached(self) -> FinetuneConfig:
-        if self.dpo is not None and self.objective != "dpo":
-            raise ValueError(f"the section dpo is for objective: dpo, not {self.objective}: set it, or leave it out")
-        if self.objective == "sft":
-            return self
-        if self.engine != "trl":
+        for name in ("dpo", "grpo"):
+            if getattr(self, name) is not None and self.objective != name:
+                raise ValueError(
+                    f"the section {name} is for objective: {name}, not {self.objective}: set it, or leave it out"
+                )
+        if self.objective != "sft" and self.engine != "trl":
             raise ValueError(f"engine {self.engine} knows objective sft only: for {self.objective} set engine: trl")
-        if self.model.lora is None:
-            raise ValueError("objective dpo needs model.lora: its reference is the model with its adapters off")
-        if self.checkpoint.start_from is not None:
+        if self.has_reference and self.model.lora is None:
+            raise ValueError(f"{self._with_beta} needs model.lora: its reference is the model with its adapters off")
+        if self.has_reference and self.checkpoint.start_from is not None:
             raise ValueError(
-                "objective dpo can't go on from checkpoint.start_from: the reference would be the model below the "
+                f"{self._with_beta} can't go on from checkpoint.start_from: the reference would be the model below the "
                 "adapters, not the run that it starts from: merge that run's adapters and give the folder as model.name"
             )
-        if self.evaluate.metrics:
+        if self.objective == "dpo" and self.evaluate.metrics:
             raise ValueError("evaluate.metrics scores one answer a row; pairs have two: leave it out")
         return self
 
     @model_validator(mode="after")
+    def _groups_are_whole(self) -> FinetuneConfig:
+        if self.objective != "grpo":
+            return self
+        size, group = self.train.batch_size, self.rewarded.num_generations
+        if size % group:
+            raise ValueError(
+                f"train.batch_size {size} counts answers, and grpo.num_generations {group} of them belong to a prompt: "
+                f"set train.batch_size to a multiple of {group}, and train.accumulation_steps for more prompts a step"
+            )
+        if self.data.truncate == "end":
+            raise ValueError("objective grpo can't cut rows at their end (data.truncate): the reward looks at answers")
+        return self
+
+    @property
+    def rewarded(self) -> GrpoSection:
+        """The section grpo, or its defaults."""
+        return self.grpo or GrpoSection()
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether a model is held against what it was before: always with dpo, and with grpo where beta is above 0."""
+        return self.objective == "dpo" or (self.objective == "grpo" and self.rewarded.beta > 0)
+
+    @property
+    def _with_beta(self) -> str:
+        return "objective dpo" if self.objective == "dpo" else "objective grpo with grpo.beta above 0"
+
+    @property
+    def rows_per_batch(self) -> int:
+        """Rows of the data that a batch reads: with grpo, each stands there `num_generations` times."""
+        return self.train.batch_size // (self.rewarded.num_generations if self.objective == "grpo" else 1)
+
+    @model_validator(mode="after")
     def _scores_are_measured(self) -> FinetuneConfig:
-        if self.checkpoint.monitor not in ("eval_loss", "loss") and not self.evaluate.metrics:
+        if self.checkpoint.monitor == "reward":
+            if self.objective != "grpo":
+                raise ValueError(f"checkpoint.monitor reward is for objective: grpo, not {self.objective}")
+        elif self.checkpoint.monitor not in ("eval_loss", "loss") and not self.evaluate.metrics:
             raise ValueError(f"checkpoint.monitor {self.checkpoint.monitor!r} needs evaluate.metrics: true")
         return self
 

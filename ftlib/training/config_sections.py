@@ -17,7 +17,7 @@ from ftlib.training.job import BatchOrder
 from ftlib.training.optimizers import OptimizerName, ScheduleName
 
 Dtype = Literal["float32", "bfloat16"]
-Monitor = Literal["eval_loss", "loss", "token_accuracy", "bleu", "rouge_l"]
+Monitor = Literal["eval_loss", "loss", "token_accuracy", "bleu", "rouge_l", "reward"]
 
 
 class Section(BaseModel):
@@ -219,7 +219,7 @@ class EvaluateSection(Section):
     metrics: bool = False
     """Measure token accuracy, BLEU and ROUGE-L too."""
     metrics_rows: int = Field(16, ge=1)
-    """Rows whose answers are generated for BLEU and ROUGE-L, the first ones: generating takes time."""
+    """Rows whose answers are generated for BLEU, ROUGE-L and rewards, the first ones: generating takes time."""
 
     @model_validator(mode="after")
     def _one_interval(self) -> EvaluateSection:
@@ -238,8 +238,8 @@ class CheckpointSection(Section):
     keep: int = Field(1, ge=1)
     """How many of the last checkpoints stay, beside the best one."""
     monitor: Monitor = "eval_loss"
-    """What decides which one is best: eval_loss, loss (of training; compared where one is due), token_accuracy, bleu
-    or rouge_l."""
+    """What decides which one is best: eval_loss, loss (of training; compared where one is due), token_accuracy, bleu,
+    rouge_l, or reward, which is grpo's default."""
     mode: Literal["min", "max"] = "min"
     """Whether the best value is the lowest or the highest; default: as `monitor` has it, min for a loss and max for a
     score."""
@@ -271,7 +271,7 @@ class CheckpointSection(Section):
 
 def _higher_is_better(monitor: Any) -> bool:
     known: dict[str, Score | LossScore] = {**SCORES, **LOSS_SCORES}
-    return str(monitor) in known and known[str(monitor)].better == "higher"
+    return monitor == "reward" or (str(monitor) in known and known[str(monitor)].better == "higher")
 
 
 class TrackingSection(Section):

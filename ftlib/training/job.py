@@ -42,7 +42,11 @@ class Step:
         tokens: Tokens that the model read in this step, padding not counted.
         seconds: Time the step took, evaluation not counted.
         eval_loss: Loss on the evaluation rows after the step, where it was measured.
-        rewards: What an objective with rewards says of the step: DPO's chosen, rejected, margins, accuracies.
+        rewards: What an objective with rewards says of the step. DPO's: chosen, rejected, margins, accuracies. GRPO's:
+            reward (mean of the sampled answers) and reward_std, frac_reward_zero_std (share of the groups whose answers
+            all have one reward, so that they teach nothing), mean_length and clipped_ratio (tokens of an answer, share
+            of those that were cut), entropy, kl where beta is above 0, and each reward by its name where there are
+            several.
     """
 
     number: int

@@ -26,6 +26,7 @@ from ftlib.training.checks import check_fit
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.config_sections import DpoSection
 from ftlib.training.distributed import is_main_process, process_count
+from ftlib.training.groups import GroupBatches, GroupJob, Rewards, check_prompts, measure_rewards
 from ftlib.training.job import Job, MicroBatches, check_finite, evaluator
 from ftlib.training.loop import steps_for_epochs
 from ftlib.training.optimizers import default_learning_rate, make_optimizer, schedule
@@ -75,10 +76,10 @@ def prepare_model(config: FinetuneConfig, start: Checkpoint | None) -> tuple[Any
         raise ConfigError(f"model.device {device}: no NVIDIA card was found: choose cpu, or leave it out")
     name = start.folder if start else config.checkpoint.start_from or section.name
     model, tokenizer = load_model(name, device=device, dtype=section.dtype, trainable=True)
-    if config.objective == "dpo" and start is None and hasattr(model, "peft_config"):
+    if config.has_reference and start is None and hasattr(model, "peft_config"):
         raise ModelError(
-            f"{name}: has adapters, and DPO's reference would be the model without them: merge them first "
-            "(ftlib.models.merge_lora) and give the merged folder as model.name"
+            f"{name}: has adapters, and the reference of {config.objective} would be the model without them: merge "
+            "them first (ftlib.models.merge_lora) and give the merged folder as model.name"
         )
     if section.lora is not None and not hasattr(model, "peft_config"):
         model = add_lora(model, **section.lora.model_dump(), seed=config.train.seed)
@@ -111,14 +112,14 @@ def prepare_job(
     check_fit(rows, model)
     if evaluation.rows:
         check_fit(evaluation.rows, model, "evaluation row")
+    if config.objective == "grpo":
+        check_prompts(model, tokenizer, rows, config.rewarded)
     max_steps = section.max_steps or steps_for_epochs(
-        len(rows), section.epochs or 1, section.batch_size, section.accumulation_steps
+        len(rows), section.epochs or 1, config.rows_per_batch, section.accumulation_steps
     )
     warmup = section.warmup_steps or round(section.warmup_share * max_steps)
     rate = section.learning_rate or default_learning_rate(model, section.optimizer)
-    is_paired = config.objective == "dpo"
-    kind: type[Job] = PreferenceJob if is_paired else Job
-    more: dict[str, Any] = {"beta": beta_of(config)} if is_paired else {}
+    kind, more = _kind(config, evaluation)
     job = kind(
         model=model,
         tokenizer=tokenizer,
@@ -143,6 +144,15 @@ def prepare_job(
     return job
 
 
+def _kind(config: FinetuneConfig, evaluation: Evaluation) -> tuple[type[Job], dict[str, Any]]:
+    """Return the class of a job by its objective, and what that one needs more."""
+    if config.objective == "dpo":
+        return PreferenceJob, {"beta": beta_of(config)}
+    if config.objective == "grpo":
+        return GroupJob, {"settings": config.rewarded, "given": evaluation.rewards}
+    return Job, {}
+
+
 def beta_of(config: FinetuneConfig) -> float:
     """Return DPO's beta as a run's configuration has it."""
     return (config.dpo or DpoSection()).beta
@@ -156,10 +166,14 @@ class Evaluation:
         tokenizer: Its tokenizer.
         config: Of the run.
         rows: Tokenised, or none.
+        rewards: What gives answers their rewards, where the objective has some.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, config: FinetuneConfig, rows: Dataset | None) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, config: FinetuneConfig, rows: Dataset | None, rewards: Rewards | None = None
+    ) -> None:
         """Keep what is needed; nothing is measured yet."""
+        self.rewards, self.answer_tokens = rewards or Rewards({}), config.rewarded.max_completion_length
         self.section, self.model, self.tokenizer, self.rows = config.evaluate, model, tokenizer, rows
         size = config.evaluate.batch_size
         self.is_paired = config.objective == "dpo"
@@ -170,11 +184,20 @@ class Evaluation:
             self.loss = evaluator(model, rows, **how)
 
     def scores(self) -> dict[str, float]:
-        """Measure token accuracy, BLEU and ROUGE-L, if they are wanted."""
-        if not self.section.metrics or not self.rows:
+        """Measure token accuracy, BLEU and ROUGE-L, if they are wanted, and rewards, if there are some."""
+        if not self.rows:
             return {}
-        size, generated = self.section.batch_size, self.section.metrics_rows
-        return scores(self.model, self.tokenizer, self.rows, generated_rows=generated, batch_size=size)
+        return self._scores(self.rows, self.section.metrics_rows)
+
+    def _scores(self, rows: Dataset, generated: int) -> dict[str, float]:
+        size, found = self.section.batch_size, dict[str, float]()
+        if self.section.metrics:
+            found |= scores(self.model, self.tokenizer, rows, generated_rows=generated, batch_size=size)
+        if self.rewards.functions:
+            first = rows.select(range(min(len(rows), generated)))
+            how: dict[str, Any] = {"max_new_tokens": self.answer_tokens, "batch_size": size}
+            found |= measure_rewards(self.model, self.tokenizer, first, self.rewards, **how)
+        return found
 
     def check(self) -> None:
         """Evaluate the first few batches, as `evaluate.sanity_batches` asks, and keep nothing.
@@ -196,8 +219,7 @@ class Evaluation:
         else:
             loss = answer_loss(self.model, padded_batches(rows, size, pad_token_id=pad))
         check_finite(0, loss, 0.0)
-        if self.section.metrics:
-            scores(self.model, self.tokenizer, rows, generated_rows=1, batch_size=size)
+        self._scores(rows, 1)
 
 
 def checkpoint_is_due(config: FinetuneConfig, job: Job) -> Callable[[int], bool]:
@@ -233,12 +255,14 @@ def _due(job: Job, *, steps: int = 0, batches: int = 0, epochs: float = 0) -> Ca
 
 def _batches(config: FinetuneConfig, rows: Dataset, tokenizer: Any, **steps: int) -> MicroBatches:
     section = config.train
-    return (PairBatches if config.objective == "dpo" else MicroBatches)(
-        rows,
-        pad_token_id=tokenizer.pad_token_id,
-        batch_size=section.batch_size,
-        accumulation_steps=section.accumulation_steps,
-        order="as_given" if config.data.overfit_batches else section.batch_order,
-        seed=section.seed,
+    plan: dict[str, Any] = {
+        "pad_token_id": tokenizer.pad_token_id,
+        "batch_size": config.rows_per_batch,
+        "accumulation_steps": section.accumulation_steps,
+        "order": "as_given" if config.data.overfit_batches else section.batch_order,
+        "seed": section.seed,
         **steps,
-    )
+    }
+    if config.objective == "grpo":
+        return GroupBatches(rows, tokenizer=tokenizer, num_generations=config.rewarded.num_generations, **plan)
+    return (PairBatches if config.objective == "dpo" else MicroBatches)(rows, **plan)

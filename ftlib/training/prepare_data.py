@@ -45,7 +45,7 @@ def tokenized(tokenizer: Any, config: FinetuneConfig, *, context: int) -> tuple[
         raise
     overfit = config.data.overfit_batches
     if overfit:
-        rows = first_batches(rows, overfit, config.train.batch_size)
+        rows = first_batches(rows, overfit, config.rows_per_batch)
         eval_rows = first_batches(eval_rows, overfit, config.evaluate.batch_size) if eval_rows is not None else None
     return rows, eval_rows
 

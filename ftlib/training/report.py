@@ -59,10 +59,19 @@ def summarize(
         "last_loss": history[-1].loss,
         "best_eval_loss": best.eval_loss,
         "best_step": best.step,
+        **_rewards_told(history, config),
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": f"{platform.machine()}, {os.cpu_count()} processors, {_device_name()}",
         "versions": {"ftlib": ftlib.__version__, "torch": torch.__version__, "transformers": transformers.__version__},
     }
+
+
+def _rewards_told(history: Sequence[Step], config: FinetuneConfig) -> dict[str, float]:
+    """Return the mean reward of the first and of the last step, where the objective has one."""
+    if config.objective != "grpo":
+        return {}
+    first, last = ((step.rewards or {}).get("reward", 0.0) for step in (history[0], history[-1]))
+    return {"first_reward": first, "last_reward": last}
 
 
 def _device_name() -> str:
@@ -97,7 +106,7 @@ def model_card(
 | computed in | {_computed_in(summary)} |
 | tokens a second, model FLOPs utilisation | {_rate(summary)} |
 | loss of the first and the last step | {summary["first_loss"]:.4f}, {summary["last_loss"]:.4f} |
-| best evaluation loss | {measured} at step {best.step} |
+{_reward_row(summary)}| best evaluation loss | {measured} at step {best.step} |
 | finished | {summary["finished"]} on {summary["machine"]} |
 
 The best checkpoint is `checkpoints/{best.folder.name}`, the last one `checkpoints/{last.folder.name}`. To load
@@ -116,12 +125,24 @@ ftlib train {name}/config.yaml --out another-folder
 ```
 
 ![Loss of each step](loss.png)
-"""
+{_reward_picture(summary)}"""
 
 
 def loss_unit(config: FinetuneConfig) -> str:
     """Return what the losses of a run are counted in."""
     return "nats per pair" if config.objective == "dpo" else "nats per token"
+
+
+def _reward_row(summary: dict[str, Any]) -> str:
+    if "first_reward" not in summary:
+        return ""
+    shown = f"{summary['first_reward']:.4f}, {summary['last_reward']:.4f}"
+    return f"| mean reward of the first and the last step | {shown} |\n"
+
+
+def _reward_picture(summary: dict[str, Any]) -> str:
+    """Show the rewards too: GRPO's loss is about 0 at every step, and says nothing about how well it goes."""
+    return "\n![Mean reward of each step](reward.png)\n" if "first_reward" in summary else ""
 
 
 def _computed_in(summary: dict[str, Any]) -> str:
@@ -157,5 +178,25 @@ def plot_losses(history: Sequence[Step], path: Path, *, unit: str = "nats per to
     if evaluated:
         curves["evaluation"] = ([s.number for s in evaluated], [s.eval_loss for s in evaluated])
     figure = plot_curves(curves, x="step", y=f"loss ({unit})")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def plot_rewards(history: Sequence[Step], path: Path) -> None:
+    """Draw the mean rewards of a run into a file, with a band of one standard deviation of the answers around them.
+
+    Args:
+        history: Its steps, each with rewards.
+        path: Of the picture.
+    """
+    import matplotlib.pyplot as plt
+
+    from ftlib.plots import plot_curves
+
+    told = [(step.number, step.rewards["reward"], step.rewards["reward_std"]) for step in history if step.rewards]
+    numbers, means, spreads = zip(*told, strict=True)
+    figure = plot_curves({"sampled answers": (numbers, means)}, x="step", y="mean reward")
+    low, high = ([mean + side * spread for mean, spread in zip(means, spreads, strict=True)] for side in (-1, 1))
+    figure.axes[0].fill_between(numbers, low, high, alpha=0.2, linewidth=0)
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ftlib.errors import ConfigError, DataError, TrainingError
+from ftlib.evaluation.rewards import Reward
 from ftlib.files import check_folder, read_note, write_whole
 from ftlib.models.gradients import gradients_on
 from ftlib.models.loading import context_length
@@ -24,15 +25,17 @@ from ftlib.training.checkpoints import Checkpoint, best_of, checkpoints, load_st
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.distributed import is_main_process
 from ftlib.training.freed_memory import returning_freed_memory
+from ftlib.training.groups import check_rewards, make_rewards
 from ftlib.training.job import Job, Step
 from ftlib.training.pairs import tokenized_pairs
 from ftlib.training.prepare import Evaluation, checkpoint_is_due, other_run, prepare_job, prepare_model
 from ftlib.training.prepare_data import fingerprint, run_template, tokenized
-from ftlib.training.report import loss_unit, model_card, plot_losses, summarize
+from ftlib.training.report import loss_unit, model_card, plot_losses, plot_rewards, summarize
 from ftlib.training.run_log import Recorder, read_metrics
 from ftlib.training.speed import Speed, measure_speed
 
 CARD, PLOT, SUMMARY = "README.md", "loss.png", "summary.json"
+REWARD_PLOT = "reward.png"
 DATA = "data.json"
 
 
@@ -62,6 +65,7 @@ def train(
     *,
     resume: bool = False,
     on_step: Callable[[Step, int], None] | None = None,
+    rewards: Mapping[str, Reward] | None = None,
 ) -> Run:
     """Fine-tune as a configuration says, and keep everything in a folder.
 
@@ -75,6 +79,9 @@ def train(
         resume: Go on with the run in the folder from its last checkpoint, with the same configuration. The result is,
             bit for bit on a processor, that of a run that was never stopped.
         on_step: Called after each step with the step and the number of the last one.
+        rewards: With `objective: grpo`, functions by name that give rewards beside those of the configuration: each
+            takes a list of answers and one of references, and returns a number for each answer; higher is better. A
+            run that goes on needs the same ones again.
 
     Raises:
         TrainingError: The folder holds a run (or, to resume, none, or another one, or one that was begun with other
@@ -84,6 +91,7 @@ def train(
         ModelError: The model can't be loaded or frozen as asked.
     """
     place = _place(folder, config)
+    check_rewards(config, rewards or {})
     if not resume and is_main_process():  # another process may come here when this one has begun to write
         _check_empty(place)
     start = (_where_it_stopped(place, config) if resume else None) or other_run(config)
@@ -98,7 +106,8 @@ def train(
     template = run_template(tokenizer, config)
     set_ends(tokenizer, model.generation_config, template)
     tokenizer.chat_template = to_jinja(template, tokenizer)
-    evaluation = Evaluation(model, tokenizer, config, eval_rows)
+    given = make_rewards(tokenizer, config, rewards or {}, rows, eval_rows) if config.objective == "grpo" else None
+    evaluation = Evaluation(model, tokenizer, config, eval_rows, given)
     first_step = start.step + 1 if start else 1
     job = prepare_job(model, tokenizer, config, rows, first_step=first_step, evaluation=evaluation)
     _check_something_is_left(job, place)
@@ -220,4 +229,6 @@ def _finish(place: Path, config: FinetuneConfig, model: Any, speed: Speed, facts
         write_whole(place / SUMMARY, json.dumps(summary, indent=1) + "\n")
         write_whole(place / CARD, model_card(place.name, config, summary, best=best, last=last))
         plot_losses(history, place / PLOT, unit=loss_unit(config))
+        if config.objective == "grpo":
+            plot_rewards(history, place / REWARD_PLOT)
     return Run(place, history, best, last)

@@ -45,7 +45,7 @@ def scores(
         with torch.no_grad():
             accuracy = token_accuracy(model, padded_batches(rows, batch_size, pad_token_id=tokenizer.pad_token_id))
             first = rows.select(range(min(len(rows), generated_rows)))
-            predictions, references = _answers(model, first, tokenizer, batch_size)
+            predictions, references = greedy_answers(model, tokenizer, first, batch_size)
     finally:
         model.train(was_training)
     return {"token_accuracy": accuracy, **text_scores(predictions, references)}
@@ -70,14 +70,36 @@ def text_scores(predictions: Sequence[str], references: Sequence[str]) -> dict[s
     return {"bleu": corpus_bleu(predictions, references), "rouge_l": sum(each) / len(each)}
 
 
-def _answers(model: Any, rows: Dataset, tokenizer: Any, batch_size: int) -> tuple[list[str], list[str]]:
-    """Generate the last answer of each row from what stands before it; return it beside the true one."""
-    pairs = [_last_answer(row["input_ids"], row["labels"]) for row in rows]
+def greedy_answers(
+    model: Any, tokenizer: Any, rows: Dataset, batch_size: int, *, max_new_tokens: int | None = None
+) -> tuple[list[str], list[str]]:
+    """Generate the last answer of each row from what stands before it; return it beside the true one.
+
+    Args:
+        model: A causal language model; its training mode is restored afterwards.
+        tokenizer: The model's.
+        rows: Tokenised rows (:func:`ftlib.tokenize`).
+        batch_size: Rows of one forward pass.
+        max_new_tokens: Tokens that an answer may have; default: as many as the longest true one of its batch.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        return _greedy_answers(model, rows, tokenizer, batch_size, max_new_tokens)
+    finally:
+        model.train(was_training)
+
+
+@torch.no_grad()
+def _greedy_answers(
+    model: Any, rows: Dataset, tokenizer: Any, batch_size: int, max_new_tokens: int | None
+) -> tuple[list[str], list[str]]:
+    pairs = [last_answer(row["input_ids"], row["labels"]) for row in rows]
     predictions: list[str] = []
     for start in range(0, len(pairs), batch_size):
         some = pairs[start : start + batch_size]
         longest = max(len(prompt) for prompt, _ in some)
-        wanted = max(len(target) for _, target in some)
+        wanted = max_new_tokens or max(len(target) for _, target in some)
         free = min(wanted, context_length(model) - longest)
         predictions += _continued(model, tokenizer, [prompt for prompt, _ in some], max(1, free))
     references = [tokenizer.decode(target, skip_special_tokens=True).strip() for _, target in pairs]
@@ -100,10 +122,14 @@ def _continued(model: Any, tokenizer: Any, prompts: list[list[int]], max_new_tok
     return [text.strip() for text in texts]
 
 
-def _last_answer(ids: list[int], labels: list[int]) -> tuple[list[int], list[int]]:
-    """Split a row at its last answer.
+def last_answer(ids: list[int], labels: list[int]) -> tuple[list[int], list[int]]:
+    """Split the ids of a row at its last answer.
 
-    >>> _last_answer([5, 6, 7, 8], [-100, -100, 7, 8])
+    Args:
+        ids: Of the row.
+        labels: -100 where nothing is learnt.
+
+    >>> last_answer([5, 6, 7, 8], [-100, -100, 7, 8])
     ([5, 6], [7, 8])
     """
     end = max((i + 1 for i, label in enumerate(labels) if label != IGNORED), default=len(ids))

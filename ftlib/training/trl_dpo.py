@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,7 +12,7 @@ from datasets import Dataset
 from ftlib.training.hf import precision_of_this_run_only, trainer_arguments
 from ftlib.training.pairs import PreferenceJob, completion_batch
 from ftlib.training.randomness import random_states
-from ftlib.training.trl_steps import TRLSteps, without_recomputation
+from ftlib.training.trl_steps import TRLSteps, model_kept, without_recomputation
 
 _KEPT = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies")
 
@@ -23,7 +20,7 @@ _KEPT = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accur
 def run(job: PreferenceJob) -> None:
     """Take the steps of a job with TRL's DPOTrainer; the reference is the model with its adapters off."""
     states = random_states()
-    with tempfile.TemporaryDirectory() as folder, precision_of_this_run_only(), _model_kept(job.model):
+    with tempfile.TemporaryDirectory() as folder, precision_of_this_run_only(), model_kept(job.model):
         arguments = DPOConfig(**trainer_arguments(job, folder), **_further_arguments(job.beta))
         _DPOTrainer(job.model, arguments, job=job, states=states).train()
 
@@ -39,7 +36,7 @@ def trl_loss(model: Any, tokenizer: Any, pairs: Dataset, *, beta: float = 0.1) -
 
     Taught in: chapters/14_preferences.ipynb
     """
-    with tempfile.TemporaryDirectory() as folder, _model_kept(model), torch.no_grad():
+    with tempfile.TemporaryDirectory() as folder, model_kept(model), torch.no_grad():
         quiet: dict[str, Any] = {"output_dir": folder, "report_to": [], "disable_tqdm": True, "bf16": False}
         arguments = DPOConfig(**quiet, use_cpu=model.device.type == "cpu", **_further_arguments(beta))
         trainer = _Untokenised(model, args=arguments, train_dataset=pairs, processing_class=tokenizer)
@@ -51,22 +48,6 @@ def trl_loss(model: Any, tokenizer: Any, pairs: Dataset, *, beta: float = 0.1) -
 
 def _further_arguments(beta: float) -> dict[str, Any]:
     return {"beta": beta, "max_length": None, **without_recomputation(DPOConfig)}
-
-
-@contextlib.contextmanager
-def _model_kept(model: Any) -> Iterator[None]:
-    """Undo what DPOTrainer does to a model beside training it, and keep quiet about old names that TRL uses."""
-    was_training, base = model.training, model.get_base_model()
-    own = set(vars(base))
-    try:
-        with warnings.catch_warnings():
-            # TRL 1.16 asks transformers 5.23 by the old name: huggingface/trl, trl/models/utils.py
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-            yield
-    finally:
-        model.train(was_training)
-        for added in set(vars(base)) - own:  # the forward that DPOTrainer puts over the model's own
-            delattr(base, added)
 
 
 class _Untokenised(DPOTrainer):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
@@ -46,3 +49,22 @@ def without_recomputation(config: type) -> dict[str, Any]:
     """Return the argument of a configuration that keeps activations: TRL would compute them twice, a third slower."""
     known = {field.name for field in dataclasses.fields(config)}
     return {"activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing": False}
+
+
+@contextlib.contextmanager
+def model_kept(model: Any) -> Iterator[None]:
+    """Undo what a trainer of TRL does to a model beside training it, and keep quiet about old names that TRL uses."""
+    was_training = model.training
+    parts = [model, model.get_base_model()] if hasattr(model, "peft_config") else [model]
+    own = [set(vars(part)) for part in parts]
+    try:
+        with warnings.catch_warnings():
+            # TRL 1.16 asks transformers 5.23 by the old name: huggingface/trl, trl/models/utils.py
+            old = r"`(is_gradient_checkpointing|gradient_checkpointing_\w+)` is deprecated"
+            warnings.filterwarnings("ignore", old, FutureWarning)
+            yield
+    finally:
+        model.train(was_training)
+        for part, names in zip(parts, own, strict=True):
+            for added in set(vars(part)) - names:  # the forward that a trainer puts over the model's own, and notes
+                delattr(part, added)

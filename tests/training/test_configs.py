@@ -23,6 +23,13 @@ CHANGES = {
     "lora_chat": FEW,
     "preferences": (*FEW, "model.name=nano", "model.lora.upper_layers=2", "train.warmup_steps=0"),
     "response_only": FEW,
+    "rewards": (
+        *FEW,
+        "model.name=nano",
+        "model.lora.upper_layers=2",
+        "data.max_length=256",
+        "grpo.max_completion_length=4",
+    ),
     "sft_freezing_train": (*FEW, "model.use_cache=true"),
     "support_mail": (*FEW, "model.name=nano", "model.lora.upper_layers=2", "data.max_length=256"),
 }
