@@ -166,7 +166,7 @@ def estimate(
 
     Args:
         model: A name that :func:`architecture` knows, or any causal language model's configuration.
-        batch_size: Rows of one forward pass; with the objective dpo pairs, which are two rows each.
+        batch_size: Rows of one forward pass; with the objective dpo pairs, two rows each.
         length: Tokens of each row, padding included; default: the model's context, 2,048 at most.
         accumulation_steps: Forward passes for one optimizer step.
         steps: Optimizer steps of the run.
@@ -236,8 +236,7 @@ def estimate(
     flops += passes.further * forward_flops_per_token(meta_model, target_share=share)
     per_step = tokens * (flops + (repeated_flops_per_token(meta_model) if gradient_checkpointing else 0))
     if weights is not None:
-        products = dtype if precision == "float32" else "bfloat16"
-        quantize(meta_model, weights, getattr(torch, products))
+        quantize(meta_model, weights, getattr(torch, dtype if precision == "float32" else "bfloat16"))
     made = new and generation_memory(
         meta_model, rows=batch_size * accumulation_steps, length=row, generated=new, device=device
     )
