@@ -49,13 +49,12 @@ class Passes:
             raise ModelError(f"reference is grpo's choice (its beta above 0), not that of {objective}: leave it out")
         if objective == "sft" or (objective == "grpo" and not reference):
             return cls(objective, further=int(objective == "grpo"))
+        if objective == "dpo":
+            for module in model.modules():
+                if isinstance(module, nn.Dropout):
+                    module.p = 0.0
         copied = None if has_adapters else copy.deepcopy(model).requires_grad_(False)
-        if objective == "grpo":
-            return cls(objective, further=2, reference=copied)
-        for module in model.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
-        return cls(objective, further=1, reference=copied)
+        return cls(objective, further=1 if objective == "dpo" else 2, reference=copied)
 
     @property
     def rows_each(self) -> int:
