@@ -31,7 +31,7 @@ WORK = (
     "ftlib.models.chat_model.load_model",
     "ftlib.training.prepare.load_model",
     "ftlib.training.sft_testing.load_model",
-    "ftlib.chat.server.load_chat_model",
+    "ftlib.models.chat_model.load_chat_model",
     "ftlib.pretraining.nano._corpus",
     "ftlib.data.reading.iter_conversations",
 )
