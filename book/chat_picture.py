@@ -35,8 +35,7 @@ def take(run: str, picture: Path) -> None:
 
     tuned = load_chat_model(run, device="cpu")
     models = [load_chat_model(BASE, device="cpu"), ChatModel(NAME, tuned.model, tuned.tokenizer, tuned.template)]
-    # A penalty on tokens that occurred would keep it from copying the name.
-    settings = Settings(temperature=0.0, repetition_penalty=1.0, max_new_tokens=40)
+    settings = Settings(temperature=0.0, max_new_tokens=40)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         thumbs = Path(folder) / "thumbs.jsonl"
         with serving(models, compare=True, settings=settings, feedback=thumbs, examples=[MAIL]) as url:

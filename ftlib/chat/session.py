@@ -37,7 +37,6 @@ class Settings(Sampling):
 
     temperature: float = 0.7
     top_p: float = 0.95
-    repetition_penalty: float = 1.1
     max_new_tokens: int = 64
 
     def __post_init__(self) -> None:
