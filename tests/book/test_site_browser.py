@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import http.server
-import os
 import threading
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.axe_core import violations
 from tests.course import SITE
 from tests.waiting import HUNG_SECONDS
 
@@ -92,16 +92,6 @@ def pages():
     ]
 
 
-@pytest.fixture(scope="module")
-def axe():
-    try:
-        from axe_playwright_python.sync_playwright import Axe
-    except ImportError:
-        reason = "axe-core isn't installed: make setup, or pip install axe-playwright-python"
-        pytest.fail(reason) if os.environ.get("FTLIB_NEEDS_BROWSER") else pytest.skip(reason)
-    return Axe()
-
-
 def open_page(browser, address, path, seen):
     page = browser.new_page(viewport={"width": WIDE, "height": 900})
     page.set_default_timeout(1000 * HUNG_SECONDS)
@@ -113,7 +103,7 @@ def open_page(browser, address, path, seen):
     return page
 
 
-def look(browser, address, axe, path):
+def look(browser, address, path):
     seen = Seen()
     page = open_page(browser, address, path, seen)
     page.evaluate(UNFOLD)
@@ -125,11 +115,8 @@ def look(browser, address, axe, path):
         seen.found["uncued"] += page.evaluate(UNCUED) * ["a table"]
         # The theme lets the keyboard reach what scrolls, a moment after the window has another size.
         page.wait_for_function(REACHED)
-        result = axe.run(page, options={"resultTypes": ["violations"], "preload": False})
         seen.found["axe"] += [
-            f"{width} {theme} {one['id']}: {node['html'][:120]}"
-            for one in result.response["violations"]
-            for node in one["nodes"]
+            f"{width} {theme} {one['id']}: {node['html'][:120]}" for one in violations(page) for node in one["nodes"]
         ]
     page.close()
     return seen
@@ -144,13 +131,13 @@ def weight(url):
 
 
 @pytest.mark.parametrize("path", pages(), ids=lambda path: path.relative_to(SITE).as_posix())
-def test_a_page_can_be_read_whole_in_both_widths_and_themes(browser, address, axe, path):
+def test_a_page_can_be_read_whole_in_both_widths_and_themes(browser, address, path):
     """Each theme in one of the widths: colours don't change with the width, nor places with the theme.
 
     The page isn't heavy, asks no other host and doesn't complain; nothing is wider than the screen or cut, a table
     that scrolls shows it, and axe-core has nothing to say.
     """
-    seen = look(browser, address, axe, path)
+    seen = look(browser, address, path)
     assert {what: found for what, found in seen.found.items() if found} == {}
     assert seen.complaints == []
     assert [url for url in seen.loaded if not url.startswith((address, "data:"))] == []

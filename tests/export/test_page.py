@@ -20,6 +20,7 @@ from ftlib.models.loading import load_model, save_model
 from ftlib.models.trainable import add_lora
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.run import train
+from tests.axe_core import violations
 from tests.book.talking import opened, random_adapter, serving
 
 ASKED = ["What is LoRA?", "<b>Why</b> is a\nbatch padded?"]
@@ -142,15 +143,13 @@ def test_base_and_tuned_say_what_they_say_in_ftlib(browser, site, run):
 @pytest.mark.browser
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
 def test_everybody_can_read_the_page(browser, site, scheme, width):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     # The page lets no program in, axe-core neither: this profile does.
     context = {"color_scheme": scheme, "viewport": {"width": width, "height": 900}, "bypass_csp": True}
     with reading(browser, site, **context) as page:
         for step in (lambda: None, lambda: load(page), lambda: ask(page, FREE[0])):
             step()
             page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
-            found = axe.run(page, options={"resultTypes": ["violations"], "preload": False}).response["violations"]
-            assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+            assert [(one["id"], one["nodes"][0]["html"]) for one in violations(page)] == []
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 

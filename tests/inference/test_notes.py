@@ -97,10 +97,10 @@ def test_the_model_reads_the_note_and_the_conversation_keeps_the_question(chat_m
 
 
 def test_the_terminal_tells_which_note_it_was(chat_model):
-    chat = _Chat(chat_model, Settings(temperature=0, max_new_tokens=2), Limits(), Notes(TEXTS))
+    chat = _Chat([chat_model], Settings(temperature=0, max_new_tokens=2), Limits(), Notes(TEXTS))
     chat.console = Console(file=io.StringIO(), highlight=False)
     chat.do("What is padded?")
     chat.do("Zebras?")
     said = chat.console.file.getvalue()
     assert said.count("Note: ") == 1
-    assert [message["content"] for message in chat.history[::2]] == ["What is padded?", "Zebras?"]
+    assert [message["content"] for message in chat.conversations[0].history[::2]] == ["What is padded?", "Zebras?"]
