@@ -23,6 +23,7 @@ MODULES = sorted(ROOT.glob("ftlib/**/*.py"))
 HELPERS = {
     "__init__",
     "alone",
+    "axe_core",
     "chat_templates",
     "clocks",
     "conftest",
