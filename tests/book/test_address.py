@@ -80,6 +80,12 @@ def test_pages_carry_both_buttons_where_there_is_an_address(course, repository):
     colab = "https://colab.research.google.com/github/one/course/blob/main/chapters/01_short.ipynb"
     binder = "https://mybinder.org/v2/gh/one/course/main?urlpath=lab/tree/chapters/01_short.ipynb"
     assert [colab in page, binder in page] == [bool(repository)] * 2
+    # The theme's own icons aren't loaded: those of its header are drawn in the course's style sheet.
+    header = page[page.index("article-header-buttons") : page.index("<article")]
+    drawn = (ROOT / "book" / "_static" / "icons.css").read_text(encoding="utf-8")
+    icons = set(re.findall(r"\bfa-[a-z-]+", header)) - {"fa-lg", "fa-fw"}
+    assert ("fa-rocket" in icons) == bool(repository)
+    assert {icon for icon in icons if f".{icon} " not in drawn and f".{icon}," not in drawn} == set()
     assert "colab" not in (course / "_build" / "html" / "index.html").read_text(encoding="utf-8").lower()
 
 
