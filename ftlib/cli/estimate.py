@@ -88,7 +88,7 @@ def estimate(
         typer.Option(metavar="N", min=1, help="Tokens of a row that grpo generates; the others are the prompt."),
     ] = None,
     reference: Annotated[
-        bool, typer.Option("--reference", help="Grpo keeps a reference: its beta is above 0.")
+        bool, typer.Option("--reference", help="GRPO keeps a reference: its beta is above 0.")
     ] = False,
     gpu: Annotated[
         str | None,
