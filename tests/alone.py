@@ -44,7 +44,7 @@ OWN = ("FTLIB_", "PYTHON", "VIRTUAL_ENV", "JUPYTER_")
 def run(command: list[str | Path], folder: Path, constraints: Path = CONSTRAINTS) -> str:
     """Run a command in a folder, without the variables that would lead back to this checkout or its environment."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
-    variables |= {"PIP_CONSTRAINT": str(constraints), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    variables |= {"PIP_CONSTRAINT": constraints.as_uri(), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(
         command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"
     )
