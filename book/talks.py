@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from book.chapters import BookError
+from book.staged import markdown_of
 
 TALKS = Path("_build") / "talks"
 RECORDED = Path("book") / "talks.json"
@@ -72,8 +73,7 @@ def record(root: Path, stage: Path, names: Collection[str] = ()) -> None:
         BookError: A model that a page asks isn't there, or an adapter can't be trained.
     """
     shutil.rmtree(root / TALKS / "models", ignore_errors=True)
-    pages = [path for path in sorted((stage / "book").rglob("*.md")) if path.is_file()]
-    talks = [talk for path in pages for talk in talks_in(path.read_text(encoding="utf-8"))]
+    talks = [talk for text in markdown_of(stage) for talk in talks_in(text)]
     if not talks:
         return
     talks = [talk if talk.model in names else replace(talk, adapter=None) for talk in talks]
@@ -84,19 +84,33 @@ def record(root: Path, stage: Path, names: Collection[str] = ()) -> None:
 
 def _published(talk: Talk, root: Path) -> tuple[dict[str, Any], Path | None]:
     """Lay out what a page needs of the model that it asks; return what it must know, and where its adapter lies."""
-    # Only where a page asks: they take PyTorch.
-    from book.talk_adapters import trained
-    from ftlib.errors import FtlibError
-    from ftlib.export.page_model import publish
+    from book.talk_adapters import trained  # only where a page asks: it takes PyTorch
 
     tuned = None
     if talk.adapter:
         tuned = trained(root, root / TALKS / "adapters", talk.model, talk.adapter, talk.steps)
+    return laid_out(root, talk.model, tuned=tuned, shelf=talk.shelf or ""), tuned
+
+
+def laid_out(root: Path, model: str, *, tuned: Path | None = None, shelf: str = "") -> dict[str, Any]:
+    """Lay a model out as pages load it, and return what they must know of it.
+
+    Args:
+        root: The course's folder.
+        model: Its name.
+        tuned: The folder of an adapter that lies on it.
+        shelf: The folder for that adapter beside the model.
+
+    Raises:
+        BookError: The model isn't there.
+    """
+    from ftlib.errors import FtlibError  # only where a page asks: they take PyTorch
+    from ftlib.export.page_model import publish
+
     try:
-        about = publish(talk.model, root / TALKS / "models" / talk.model, tuned=tuned, shelf=talk.shelf or "")
+        return publish(model, root / TALKS / "models" / model, tuned=tuned, shelf=shelf)
     except FtlibError as error:
         raise BookError(f"a page asks a model that isn't there: {error}") from error
-    return about, tuned
 
 
 def add_models(root: Path, static: Path, names: list[str]) -> None:

@@ -31,7 +31,8 @@ def make_page(tmp_path):
         change(about)
         body = talk_section("nano", about, TOKENS, [(question, [RECORDED]) for question in QUESTIONS])
         head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Talk</title>'
-        script = '<link rel="stylesheet" href="talk.css"><script defer src="lm/talk.js"></script>'
+        scripts = "".join(f'<script defer src="lm/{name}.js"></script>' for name in ("parts", "talk"))
+        script = f'<link rel="stylesheet" href="talk.css">{scripts}'
         (tmp_path / "index.html").write_text(f"{head}{script}<main><h1>Talk</h1>{body}</main>", encoding="utf-8")
         return tmp_path
 
@@ -113,7 +114,7 @@ def test_by_keyboard_each_token_shows_what_else_was_likely(talk):
     page.keyboard.press("ArrowRight")
     assert page.evaluate("document.activeElement === document.querySelectorAll('.talk-token')[1]")
     shares = [
-        float(text.removesuffix(" %")) for text in page.locator(".talk-bars > div > :last-child").all_text_contents()
+        float(text.removesuffix(" %")) for text in page.locator(".talk-bars > li > :last-child").all_text_contents()
     ]
     assert shares == sorted(shares, reverse=True)
     bars = page.eval_on_selector_all(
@@ -121,7 +122,7 @@ def test_by_keyboard_each_token_shows_what_else_was_likely(talk):
     )
     assert bars == pytest.approx(shares, abs=1)  # a bar's width is its probability
     assert page.text_content(".talk-bars .is-chosen code") == page.locator(".talk-token").nth(1).text_content()
-    assert page.text_content(".talk-bars > div:first-child code") == page.text_content(".talk-bars .is-chosen code")
+    assert page.text_content(".talk-bars > li:first-child code") == page.text_content(".talk-bars .is-chosen code")
 
 
 def test_a_seed_repeats_what_is_drawn_and_settings_count(talk):
