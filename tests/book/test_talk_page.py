@@ -291,6 +291,59 @@ def test_with_an_adapter_two_columns_answer_and_its_strength_is_set_without_load
     assert page.asked == []
 
 
+# Hears what the worker says, and notes how much of the page changes in answer.
+LISTEN = """() => {
+  window.told = [];
+  const Real = Worker;
+  window.Worker = class extends Real {
+    set onmessage(take) {
+      super.onmessage = (event) => {
+        const length = JSON.stringify(event.data).length - JSON.stringify(event.data.text ?? "").length;
+        const binary = Object.values(event.data).some((one) => one instanceof ArrayBuffer || ArrayBuffer.isView(one));
+        told.push({kind: event.data.kind, count: event.data.count, length, binary, before: Talked.changed});
+        take(event);
+      };
+    }
+  };
+  window.Talked = {changed: 0, frames: 0};
+  const counts = (records) => { Talked.changed += records.length; };
+  const all = {subtree: true, childList: true, characterData: true};
+  new MutationObserver(counts).observe(document.querySelector("section.talk"), all);
+  const real = requestAnimationFrame;
+  window.requestAnimationFrame = (draw) => real((now) => { Talked.frames += 1; draw(now); });
+}"""
+
+
+def test_while_a_model_writes_the_page_has_little_to_do(talk):
+    """No duration is asserted, since it depends on the machine: counted is what the page's own thread gets to do.
+
+    All of the model runs in the worker, each of whose messages brings one token; and however many come, the page draws
+    once a frame, and then changes two texts.
+    """
+    page = talk()
+    page.evaluate(LISTEN)
+    load(page)
+    page.click(".talk-settings summary")
+    page.get_by_label("Tokens at most").fill("200")
+    page.evaluate("told.length = Talked.frames = 0")
+    page.fill("textarea", "Returns the number of")
+    page.press("textarea", "Enter")
+    wait_for_answer(page)
+    told = page.evaluate("told")
+    written = [one for one in told if one["kind"] == "token"]
+    assert [one["count"] for one in written] == list(range(1, len(written) + 1))
+    assert len(written) > 50
+    assert [one["kind"] for one in told if one["kind"] != "token"] == ["answered"]
+    assert max(one["length"] for one in told) < 1000  # beside the text: the token, and five that were likely too
+    assert not any(one["binary"] for one in told)
+    frames = page.evaluate("Talked.frames")
+    assert frames <= len(written)
+    assert written[-1]["before"] - written[0]["before"] <= 2 * frames
+    scripts = page.evaluate("[...document.scripts].map((one) => one.src.split('/').pop())")
+    assert scripts == ["parts.js", "talk.js"]
+    assert not any("import" in (RUNTIME / name).read_text(encoding="utf-8") for name in scripts)
+
+
 def test_the_programs_are_plain_and_show_text_as_text():
     for path in sorted(RUNTIME.glob("*.js")):
         program = path.read_text(encoding="utf-8")
