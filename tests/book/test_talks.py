@@ -82,7 +82,7 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def adapted(course):
+def adapted(course, cache):
     """A course whose page asks nano before and after a training."""
     (course / "configs").mkdir()
     (course / "configs" / "plants.yaml").write_text(CONFIG, encoding="utf-8")
@@ -163,8 +163,13 @@ def test_without_steps_an_adapter_is_trained_as_long_as_its_configuration_says(a
 def test_pages_that_want_the_same_training_share_its_adapter(adapted, monkeypatch):
     other = adapted / "stage" / "book" / "other.md"
     other.write_text(ADAPTED.replace("Dear shop", "Dear all").replace("6", "5"), encoding="utf-8")
-    train, trainings = talk_adapters._train, []
-    monkeypatch.setattr(talk_adapters, "_train", lambda *asked: trainings.append(train(*asked)))
+    train, trainings = kept.train, []
+
+    def noted(*asked, **how):
+        trainings.append(asked)
+        return train(*asked, **how)
+
+    monkeypatch.setattr(kept, "train", noted)
     one, two = recorded(adapted, "nano")
     assert one["about"] == two["about"]
     assert len(trainings) == 1
