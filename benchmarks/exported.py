@@ -50,13 +50,12 @@ def row(name: str, file: Path, conversations: list[Any], expected: list[str], li
 def written(model: ChatModel, asked: list[str], limit: int) -> tuple[list[str], float]:
     """Return PyTorch's answers, and how many tokens a second it wrote."""
     started = time.perf_counter()
-    settings = {"template": model.template, "max_new_tokens": limit, "batch_size": 1}
-    texts = answer(model.model, model.tokenizer, asked, **settings)
+    texts = answer(model.model, model.tokenizer, asked, template=model.template, max_new_tokens=limit, batch_size=1)
     seconds = time.perf_counter() - started
     return texts, sum(len(model.tokenizer(text)["input_ids"]) for text in texts) / seconds
 
 
-def main(model: str = "nano", limit: int = 40, data: str = "faq") -> None:
+def main(model: str, limit: int, data: str) -> None:
     """Print the table of a model."""
     torch.set_num_threads(1)
     loaded = load_merged(model)
@@ -74,4 +73,6 @@ def main(model: str = "nano", limit: int = 40, data: str = "faq") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2], *map(int, sys.argv[2:3]), *sys.argv[3:4])
+    given = sys.argv[1:]
+    name, tokens, rows = [*given, *("nano", "40", "faq")[len(given) :]]
+    main(name, int(tokens), rows)
