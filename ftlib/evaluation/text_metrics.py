@@ -28,7 +28,7 @@ _REFUSAL = re.compile(
     r"|\b(i|we) (do not|don't) (have (\w+ )?(opinions?|access|the ability)|feel comfortable)\b"
     r"|\bas an ai\b[^.]*, i\b.*\b(not|\w+n't|cannot|no)\b|\b(not appropriate|wrong) (for|of) me\b"
     # What is asked lies outside of what the assistant does.
-    r"|\b(outside|beyond) (of )?(my|our|what (i|we)|the scope of (this|my|our))\b|\bis off.topic\b"
+    r"|\b(outside|beyond) (of )?(me|my|our|this (course|desk)|what (i|we)|the scope of (this|my|our))\b|\bis off.topic\b"
     r"|\bnot (related|relevant) to (my|our|this)\b|\b(limited|restricted) to questions\b"
     r"|\b(i|we)( can)? (only|just) (answer|help|cover|discuss)\b"
     rf"|\bnot (something|a (subject|topic|matter)) (that )?(i|we) (can )?({_SERVICE}|follow)\b"
