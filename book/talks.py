@@ -91,7 +91,7 @@ def _published(talk: Talk, root: Path) -> tuple[dict[str, Any], Path | None]:
 
     tuned = None
     if talk.adapter:
-        tuned = trained(root, root / TALKS / "adapters", talk.model, talk.adapter, talk.steps)
+        tuned = trained(root, talk.model, talk.adapter, talk.steps)
     try:
         about = publish(talk.model, root / TALKS / "models" / talk.model, tuned=tuned, shelf=talk.shelf or "")
     except FtlibError as error:

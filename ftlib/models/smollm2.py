@@ -17,15 +17,15 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ftlib.errors import DataError, MissingExtraError, ModelError
-from ftlib.files import check_folder, whole_folder
+from ftlib.cache import caches, cant_write, locked, writable_cache
+from ftlib.errors import FtlibError, MissingExtraError, ModelError
+from ftlib.files import whole_folder
 from ftlib.models.gguf_conversion import CANT_WRITE
-from ftlib.paths import CACHE_VARIABLE, assets_folder, cache_folder, library_folder
+from ftlib.paths import assets_folder, library_folder
 
 NAME = "smollm2"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -38,6 +38,7 @@ CONVERSION = 1
 
 _SEAL = "complete.json"
 _NEEDED_BYTES = 545_000_000
+_WHAT = f"{NAME} is unpacked once"
 _CARD = assets_folder() / "smollm2_card.md"
 
 
@@ -54,7 +55,7 @@ def smollm2_folder() -> Path:
     if found := cached_folder():
         return found
     gguf = find_gguf()
-    place = _place(_writable(_caches()))
+    place = _place(writable_cache(_WHAT, _NEEDED_BYTES, error=ModelError))
     with _locked(place.parent):
         if not is_whole(place):  # another process may have made it meanwhile
             _make(place, gguf)
@@ -63,7 +64,7 @@ def smollm2_folder() -> Path:
 
 def cached_folder() -> Path | None:
     """Return smollm2's folder if it is in the cache already, and whole."""
-    return next((place for place in map(_place, _caches()) if is_whole(place)), None)
+    return next((place for place in map(_place, caches()) if is_whole(place)), None)
 
 
 def is_smollm2(path: str | Path) -> bool:
@@ -131,68 +132,17 @@ def _place(cache: Path) -> Path:
     return cache / f"{SHA256[:16]}-{CONVERSION}" / NAME
 
 
-def _caches() -> list[Path]:
-    """Return the folders where the cache may be, the best first."""
-    if os.environ.get(CACHE_VARIABLE):
-        return [cache_folder()]
-    user = f"-{os.getuid()}" if hasattr(os, "getuid") else ""  # Windows gives each user a temporary folder
-    return [cache_folder(), *(one for one in [Path(tempfile.gettempdir()) / f"ftlib-cache{user}"] if _is_ours(one))]
-
-
-def _is_ours(folder: Path) -> bool:
-    """Tell whether nobody else can put anything into a temporary folder, which may not be there yet."""
-    if not hasattr(os, "getuid"):
-        return True
-    try:
-        told = folder.lstat()
-    except OSError:
-        return True
-    return folder.is_dir() and not folder.is_symlink() and told.st_uid == os.getuid() and not told.st_mode & 0o022
-
-
-def _writable(caches: list[Path]) -> Path:
-    """Make the first of the folders that can be written, and see that there is space.
-
-    Raises:
-        ModelError: None can, or there is no space.
-    """
-    reasons = []
-    for cache in caches:
-        try:
-            check_folder(cache)
-            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except (OSError, DataError) as error:
-            reasons.append(str(error))
-            continue
-        free = shutil.disk_usage(cache).free
-        if free >= _NEEDED_BYTES:
-            return cache
-        reasons.append(f"{cache}: has {free / 1e6:,.0f} MB free")
-    raise _cant_write("; ".join(reasons))
-
-
-def _cant_write(reason: str) -> ModelError:
-    return ModelError(
-        f"{NAME} is unpacked once, into {_NEEDED_BYTES / 1e6:,.0f} MB, and that can't be written: {reason}; "
-        f"free some space, or set {CACHE_VARIABLE} to a folder that has it"
-    )
+def _cant_write(reason: str) -> FtlibError:
+    return cant_write(_WHAT, _NEEDED_BYTES, reason, error=ModelError)
 
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Let one process in at a time; the system opens the lock when a process ends, however it does."""
-    from filelock import FileLock
-
-    lock = FileLock(folder / "lock")
     try:
-        folder.mkdir(exist_ok=True)
-        lock.acquire()
-    except (OSError, NotImplementedError) as error:  # there are file systems without locks
+        with locked(folder):
+            yield
+    except OSError as error:
         raise _cant_write(f"{folder}: {error}") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def is_whole(place: Path) -> bool:

@@ -217,18 +217,29 @@ def _check_same_data(place: Path, data: dict[str, Any]) -> None:
         )
 
 
-def _finish(place: Path, config: FinetuneConfig, model: Any, speed: Speed, facts: dict[str, Any]) -> Run:
-    found, history = checkpoints(place), read_metrics(place)
+def read_run(folder: Path) -> Run:
+    """Return what a finished run left in its folder.
+
+    Raises:
+        TrainingError: There is no checkpoint in it.
+    """
+    found, history = checkpoints(folder), read_metrics(folder)
     best = best_of(found)
-    assert best  # noqa: S101 (the last step is always saved)
+    if best is None:
+        raise TrainingError(f"{folder}: holds no checkpoint: name the folder of a run that took a step")
     # What decides which is best stands in a checkpoint's eval_loss; it may be another value than that.
     losses = {step.number: step.eval_loss for step in history}
     best, last = (replace(one, eval_loss=losses.get(one.step)) for one in (best, found[-1]))
+    return Run(folder, history, best, last)
+
+
+def _finish(place: Path, config: FinetuneConfig, model: Any, speed: Speed, facts: dict[str, Any]) -> Run:
+    run = read_run(place)
     if is_main_process():
-        summary = summarize(history, best, config, count_parameters(model), speed, **facts)
+        summary = summarize(run.history, run.best, config, count_parameters(model), speed, **facts)
         write_whole(place / SUMMARY, json.dumps(summary, indent=1) + "\n")
-        write_whole(place / CARD, model_card(place.name, config, summary, best=best, last=last))
-        plot_losses(history, place / PLOT, unit=loss_unit(config))
+        write_whole(place / CARD, model_card(place.name, config, summary, best=run.best, last=run.last))
+        plot_losses(run.history, place / PLOT, unit=loss_unit(config))
         if config.objective == "grpo":
-            plot_rewards(history, place / REWARD_PLOT)
-    return Run(place, history, best, last)
+            plot_rewards(run.history, place / REWARD_PLOT)
+    return run

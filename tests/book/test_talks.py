@@ -4,12 +4,13 @@ import json
 
 import pytest
 
-from book import talk_adapters, talks
+from book import talks
 from book.chapters import BookError
 from ftlib.export import page
 from ftlib.export.page_section import talk_section
 from ftlib.inference import answer
 from ftlib.models import loading
+from ftlib.training import kept
 from tests.course import ROOT
 
 PAGE = "# A page\n\n```{talk} nano\n:tokens: 5\nWhat is a token?\n\n<b>Why?</b>\n```\n"
@@ -72,6 +73,13 @@ ADAPTED = "# A page\n\n```{talk} nano\n:tokens: 6\n:adapter: plants\n:steps: 4\n
 
 
 @pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A cache in which nothing is kept."""
+    monkeypatch.setenv("FTLIB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
 def adapted(course):
     """A course whose page asks nano before and after a training."""
     (course / "configs").mkdir()
@@ -80,10 +88,10 @@ def adapted(course):
     return course
 
 
-def test_an_adapter_is_trained_once_and_both_answer(adapted, capsys, monkeypatch):
+def test_an_adapter_is_trained_once_and_both_answer(adapted, cache, capsys, monkeypatch):
     told = recorded(adapted, "nano")
     assert capsys.readouterr().out == "training plants for a page, 4 steps: minutes, once\n"
-    (place,) = (adapted / talks.TALKS / "adapters").iterdir()
+    (place,) = (cache / "runs").glob("*/plants/checkpoints/step-*")
     question = "Dear shop,\nwhy? Ana"
     sides = [loading.load_model(name, device="cpu") for name in ("nano", place)]
     expected = [text for side in sides for text in answer(*side, [question], max_new_tokens=6)]
@@ -96,38 +104,13 @@ def test_an_adapter_is_trained_once_and_both_answer(adapted, capsys, monkeypatch
         path.relative_to(there).as_posix(): path.stat().st_size for path in there.rglob("*") if path.is_file()
     }
     assert "plants-4/adapter_model.safetensors" in [file["name"] for file in talk["about"]["files"]]
-    monkeypatch.setattr(talk_adapters, "_train", lambda *_: pytest.fail("it was trained again"))
+    monkeypatch.setattr(kept, "train", lambda *_, **__: pytest.fail("it was trained again"))
     monkeypatch.setattr(page, "load_model", lambda *_, **__: pytest.fail("a model was loaded again"))
     assert recorded(adapted, "nano") == told
 
 
-def test_an_adapter_depends_on_its_configuration_its_data_and_its_steps(adapted, monkeypatch):
-    places = set()
-
-    def train(root, config, run, steps):
-        checkpoint = run / "checkpoints" / "step-00000001"
-        checkpoint.mkdir(parents=True)
-        (checkpoint / "training_state.json").write_text('{"step": 1, "rank": null}', encoding="utf-8")
-
-    def place(steps=None):
-        places.add(talk_adapters.trained(adapted, adapted / "kept", "nano", "plants", steps))
-
-    monkeypatch.setattr(talk_adapters, "_train", train)
-    (adapted / "datasets" / "house_plants").mkdir(parents=True)
-    for change in (
-        lambda: None,
-        lambda: (adapted / "configs" / "plants.yaml").write_text(CONFIG.replace("rank: 2", "rank: 3"), "utf-8"),
-        lambda: (adapted / "datasets" / "house_plants" / "train.jsonl").write_text("{}", encoding="utf-8"),
-    ):
-        change()
-        place()
-        place()
-    place(5)
-    assert len(places) == 4
-
-
 def test_a_model_that_may_not_be_loaded_is_not_trained_either(adapted, monkeypatch):
-    monkeypatch.setattr(talk_adapters, "_train", lambda *_: pytest.fail("it was trained"))
+    monkeypatch.setattr(kept, "train", lambda *_, **__: pytest.fail("it was trained"))
     (talk,) = recorded(adapted)
     assert (talk["shelf"], talk["about"]["tuned"], len(talk["pairs"][0]["answers"])) == (None, False, 1)
 
@@ -137,7 +120,7 @@ def test_a_model_that_may_not_be_loaded_is_not_trained_either(adapted, monkeypat
     [
         (("name: nano", "name: smollm2"), "a LoRA adapter of nano, and it trains something else"),
         (("batch_size: 4", "batch_sise: 4"), "a page wants an adapter that can't be trained: .*batch_size"),
-        (("house_plants", "houseplants"), "plants.yaml: the adapter of a page can't be trained: .*house_plants"),
+        (("house_plants", "houseplants"), "plants.yaml: a page wants an adapter that can't be trained: .*house_plants"),
     ],
 )
 def test_an_adapter_that_cannot_be_trained_is_said(adapted, change, message):
