@@ -68,8 +68,8 @@ machines: .venv/installed ## The tests and chapters as ten other machines would 
 	@echo "==> Results go to _build/machines as they come: a second call goes on where the first was stopped"
 	@$(BIN)/python -m tests.machines $(ONLY)
 
-alone: .venv/installed ## Three chapters in empty folders, beside the wheel, in a new environment (PYTHON=python3.12 too)
-	@$(BIN)/python tests/alone.py --python "$(PYTHON)"
+alone: .venv/installed ## Three chapters in empty folders, beside the wheel, in a new environment (PYTHON=python3.12 too; COLAB=1 as in Colab)
+	@$(BIN)/python tests/alone.py --python "$(PYTHON)" $(if $(COLAB),--colab)
 
 llama: .llama_cpp/installed ## Install llama.cpp for the tests of ftlib export (npm; Linux on x86-64; 85 MB in .llama_cpp)
 

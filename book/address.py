@@ -36,7 +36,7 @@ def first_cell(site: str, *, large: bool) -> str:
     from importlib.util import find_spec
     <BLANKLINE>
     if find_spec("ftlib") is None:
-        %pip install --quiet --find-links . --find-links https://one.github.io/course/book/setup.html "ftlib[course]"
+        %pip install --quiet --find-links . --find-links https://one.github.io/course/book/setup.html "ftlib[chapters]"
     """
     places = ["."] + ([f"{site}/{WHEEL_PAGE}"] if site else [])
     links = " ".join(f"--find-links {place}" for place in places)
@@ -45,7 +45,7 @@ def first_cell(site: str, *, large: bool) -> str:
         "from importlib.util import find_spec",
         "",
         'if find_spec("ftlib") is None:',
-        f'    %pip install --quiet {links} "ftlib[course]"',
+        f'    %pip install --quiet {links} "ftlib[chapters]"',
     ]
     if large:
         module = PACKAGE.replace("-", "_")

@@ -27,7 +27,7 @@ OpenUrl = Callable[[str, float], None]
 
 NEEDED = ("", "train", "eval")
 """The extras without which no chapter runs; the empty one stands for what comes with ftlib itself."""
-EXTRAS = (*NEEDED, "smollm2", "export", "hosted", "chat", "tracking", "upgrade", "course")
+EXTRAS = (*NEEDED, "smollm2", "export", "hosted", "chat", "tracking", "upgrade", "chapters", "course")
 KEYS = (*(one.key_variable for one in PROVIDERS.values() if one.key_variable), "HF_TOKEN", "WANDB_API_KEY")
 LEAST_PYTHON = (3, 10)
 HUB_LIMIT_SECONDS = 2.0

