@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from book import talks
+from book import next_tokens, talks
 from book.chapters import Chapter, digest_of
 
 BUILT = Path("_build")
@@ -38,6 +38,7 @@ def stage(root: Path, notebooks: Mapping[Chapter, nbformat.NotebookNode]) -> Non
     for chapter, notebook in notebooks.items():
         nbformat.write(notebook, root / STAGE / chapter.path.relative_to(root))
     talks.record(root, root / STAGE, _talk_models(root))
+    next_tokens.record(root, root / STAGE)
 
 
 def is_current(root: Path) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from book.chapters import BookError
+from book.staged import markdown_of
 
 TALKS = Path("_build") / "talks"
 RECORDED = Path("book") / "talks.json"
@@ -23,7 +24,7 @@ RECORDED = Path("book") / "talks.json"
 TOKENS = 60
 """Tokens that an answer has at most, where a page says nothing else."""
 _TALK = re.compile(r"^```\{talk\} *(\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_OPTION = re.compile(r":(tokens|adapter|steps): *(\S+)")
+_OPTION = re.compile(r":(tokens|adapter|steps|rows): *(.*\S)")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Talk:
     tokens: int = TOKENS
     adapter: str | None = None
     steps: int | None = None
+    rows: str | None = None
 
     @property
     def shelf(self) -> str | None:
@@ -46,7 +48,7 @@ def talks_in(text: str) -> Iterator[Talk]:
     r"""Find what a page of Markdown asks.
 
     >>> list(talks_in("```{talk} nano\n:tokens: 9\nWhy?\n```\n"))
-    [Talk(model='nano', questions=('Why?',), tokens=9, adapter=None, steps=None)]
+    [Talk(model='nano', questions=('Why?',), tokens=9, adapter=None, steps=None, rows=None)]
     """
     for found in _TALK.finditer(text):
         from ftlib.export.page_section import (
@@ -55,9 +57,26 @@ def talks_in(text: str) -> Iterator[Talk]:
 
         lines = found[2].splitlines()
         told = {one[1]: one[2] for one in map(_OPTION.match, lines) if one}
-        questions = tuple(questions_in(line for line in lines if not line.startswith(":")))
+        questions = list(questions_in(line for line in lines if not line.startswith(":")))
+        rows = told.get("rows")
+        questions += _prompts(rows) if rows else []
         steps = int(told["steps"]) if "steps" in told else None
-        yield Talk(found[1], questions, int(told.get("tokens", TOKENS)), told.get("adapter"), steps)
+        yield Talk(found[1], tuple(questions), int(told.get("tokens", TOKENS)), told.get("adapter"), steps, rows)
+
+
+def _prompts(rows: str) -> list[str]:
+    """Return the questions of rows of the course's data; ``"support_mail test 2 8"`` means rows 2 and 8, from 1."""
+    from ftlib.data import load_conversations  # only where a page takes rows
+    from ftlib.errors import FtlibError
+
+    try:
+        source, split, *numbers = rows.split()
+        conversations = load_conversations(source, split=split)["messages"]
+        questions = (next(turn["content"] for turn in turns if turn["role"] == "user") for turns in conversations)
+        asked = {str(number): question for number, question in enumerate(questions, start=1)}
+        return [asked[number] for number in numbers]
+    except (FtlibError, ValueError, KeyError) as error:
+        raise BookError(f"a page asks rows that aren't there, in {rows!r}: {error}") from error
 
 
 def record(root: Path, stage: Path, names: Collection[str] = ()) -> None:
@@ -72,8 +91,7 @@ def record(root: Path, stage: Path, names: Collection[str] = ()) -> None:
         BookError: A model that a page asks isn't there, or an adapter can't be trained.
     """
     shutil.rmtree(root / TALKS / "models", ignore_errors=True)
-    pages = [path for path in sorted((stage / "book").rglob("*.md")) if path.is_file()]
-    talks = [talk for path in pages for talk in talks_in(path.read_text(encoding="utf-8"))]
+    talks = [talk for text in markdown_of(stage) for talk in talks_in(text)]
     if not talks:
         return
     talks = [talk if talk.model in names else replace(talk, adapter=None) for talk in talks]
@@ -84,19 +102,33 @@ def record(root: Path, stage: Path, names: Collection[str] = ()) -> None:
 
 def _published(talk: Talk, root: Path) -> tuple[dict[str, Any], Path | None]:
     """Lay out what a page needs of the model that it asks; return what it must know, and where its adapter lies."""
-    # Only where a page asks: they take PyTorch.
-    from book.talk_adapters import trained
-    from ftlib.errors import FtlibError
-    from ftlib.export.page_model import publish
+    from book.talk_adapters import trained  # only where a page asks: it takes PyTorch
 
     tuned = None
     if talk.adapter:
         tuned = trained(root, talk.model, talk.adapter, talk.steps)
+    return laid_out(root, talk.model, tuned=tuned, shelf=talk.shelf or ""), tuned
+
+
+def laid_out(root: Path, model: str, *, tuned: Path | None = None, shelf: str = "") -> dict[str, Any]:
+    """Lay a model out as pages load it, and return what they must know of it.
+
+    Args:
+        root: The course's folder.
+        model: Its name.
+        tuned: The folder of an adapter that lies on it.
+        shelf: The folder for that adapter beside the model.
+
+    Raises:
+        BookError: The model isn't there.
+    """
+    from ftlib.errors import FtlibError  # only where a page asks: they take PyTorch
+    from ftlib.export.page_model import publish
+
     try:
-        about = publish(talk.model, root / TALKS / "models" / talk.model, tuned=tuned, shelf=talk.shelf or "")
+        return publish(model, root / TALKS / "models" / model, tuned=tuned, shelf=shelf)
     except FtlibError as error:
         raise BookError(f"a page asks a model that isn't there: {error}") from error
-    return about, tuned
 
 
 def add_models(root: Path, static: Path, names: list[str]) -> None:
@@ -134,4 +166,5 @@ def _answered(talk: Talk, about: dict[str, Any], tuned: Path | None, kept: _Kept
         answers = [said for _, said in record(source, talk.questions, max_new_tokens=talk.tokens)]
         kept.keep(keys, answers)
     pairs = [{"question": q, "answers": a} for q, a in zip(talk.questions, answers, strict=True)]
-    return {"model": talk.model, "shelf": talk.shelf, "tokens": talk.tokens, "about": about, "pairs": pairs}
+    told = {"model": talk.model, "shelf": talk.shelf, "tokens": talk.tokens, "rows": talk.rows}
+    return told | {"about": about, "pairs": pairs}

@@ -19,7 +19,10 @@ _USED_BY = {  # what a page must have for a file to be of use to it
     "togglebutton": "dropdown",
     "copybutton": "highlight",
     "clipboard": "highlight",
-    "talk.": 'class="talk"',
+    "talk.css": 'class="talk"',
+    "lm/parts.js": 'class="talk"',
+    "lm/talk.js": "data-tokens=",
+    "next_token.js": "data-recorded=",
 }
 _LAST = 900  # after the extensions that add what is taken away here
 

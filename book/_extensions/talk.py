@@ -11,7 +11,8 @@ Each line is a question; a line that ends with a backslash goes on in the next o
 ``book/talks.py`` and stands on the page as text, with JavaScript or without. With ``:adapter:`` and the name of a
 configuration two columns show the model before and after that training, which the build does, for as many steps as
 ``:steps:`` says. The option ``talk_models`` of the book's configuration names the models that a reader may load into a
-page; without its model an adapter isn't trained, and one column stands there.
+page; without its model an adapter isn't trained, and one column stands there. With ``:rows: support_mail test 2 8`` the
+questions are those of rows 2 and 8 of the data's test split.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class TalkDirective(SphinxDirective):
         "tokens": directives.positive_int,
         "adapter": directives.unchanged_required,
         "steps": directives.positive_int,
+        "rows": directives.unchanged_required,
     }
 
     def run(self) -> list[nodes.Node]:
@@ -49,12 +51,14 @@ class TalkDirective(SphinxDirective):
         path = Path(self.env.srcdir) / RECORDED
         self.env.note_dependency(str(path))
         talks = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-        asked = (name, shelf or None, tokens)
-        same = [talk for talk in talks if (talk["model"], talk["shelf"], talk["tokens"]) == asked]
+        asked = (name, shelf or None, tokens, self.options.get("rows"))
+        same = [talk for talk in talks if (talk["model"], talk["shelf"], talk["tokens"], talk["rows"]) == asked]
         answers = {pair["question"]: pair["answers"] for talk in same for pair in talk["pairs"]}
-        questions = questions_in(self.content)
+        questions = list(answers) if "rows" in self.options else questions_in(self.content)
         if missing := [question for question in questions if question not in answers]:
             raise self.error(f"talk: no answer of {name} was recorded to {missing[0]!r}: build the book with make book")
+        if not same:
+            raise self.error(f"talk: nothing of {name} was recorded for this talk: build the book with make book")
         about = same[0]["about"] if is_live else None
         recorded = [(question, answers[question]) for question in questions]
         return [nodes.raw("", talk_section(name, about, tokens, recorded), format="html")]

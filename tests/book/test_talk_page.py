@@ -31,7 +31,8 @@ def make_page(tmp_path):
         change(about)
         body = talk_section("nano", about, TOKENS, [(question, [RECORDED]) for question in QUESTIONS])
         head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Talk</title>'
-        script = '<link rel="stylesheet" href="talk.css"><script defer src="lm/talk.js"></script>'
+        scripts = "".join(f'<script defer src="lm/{name}.js"></script>' for name in ("parts", "talk"))
+        script = f'<link rel="stylesheet" href="talk.css">{scripts}'
         (tmp_path / "index.html").write_text(f"{head}{script}<main><h1>Talk</h1>{body}</main>", encoding="utf-8")
         return tmp_path
 
@@ -113,7 +114,7 @@ def test_by_keyboard_each_token_shows_what_else_was_likely(talk):
     page.keyboard.press("ArrowRight")
     assert page.evaluate("document.activeElement === document.querySelectorAll('.talk-token')[1]")
     shares = [
-        float(text.removesuffix(" %")) for text in page.locator(".talk-bars > div > :last-child").all_text_contents()
+        float(text.removesuffix(" %")) for text in page.locator(".talk-bars > li > :last-child").all_text_contents()
     ]
     assert shares == sorted(shares, reverse=True)
     bars = page.eval_on_selector_all(
@@ -121,7 +122,7 @@ def test_by_keyboard_each_token_shows_what_else_was_likely(talk):
     )
     assert bars == pytest.approx(shares, abs=1)  # a bar's width is its probability
     assert page.text_content(".talk-bars .is-chosen code") == page.locator(".talk-token").nth(1).text_content()
-    assert page.text_content(".talk-bars > div:first-child code") == page.text_content(".talk-bars .is-chosen code")
+    assert page.text_content(".talk-bars > li:first-child code") == page.text_content(".talk-bars .is-chosen code")
 
 
 def test_a_seed_repeats_what_is_drawn_and_settings_count(talk):
@@ -288,6 +289,59 @@ def test_with_an_adapter_two_columns_answer_and_its_strength_is_set_without_load
     wait_for_answer(page, "tuned")
     assert shown.all_text_contents() == [base[1], base[1]]
     assert page.asked == []
+
+
+# Hears what the worker says, and notes how much of the page changes in answer.
+LISTEN = """() => {
+  window.told = [];
+  const Real = Worker;
+  window.Worker = class extends Real {
+    set onmessage(take) {
+      super.onmessage = (event) => {
+        const length = JSON.stringify(event.data).length - JSON.stringify(event.data.text ?? "").length;
+        const binary = Object.values(event.data).some((one) => one instanceof ArrayBuffer || ArrayBuffer.isView(one));
+        told.push({kind: event.data.kind, count: event.data.count, length, binary, before: Talked.changed});
+        take(event);
+      };
+    }
+  };
+  window.Talked = {changed: 0, frames: 0};
+  const counts = (records) => { Talked.changed += records.length; };
+  const all = {subtree: true, childList: true, characterData: true};
+  new MutationObserver(counts).observe(document.querySelector("section.talk"), all);
+  const real = requestAnimationFrame;
+  window.requestAnimationFrame = (draw) => real((now) => { Talked.frames += 1; draw(now); });
+}"""
+
+
+def test_while_a_model_writes_the_page_has_little_to_do(talk):
+    """No duration is asserted, since it depends on the machine: counted is what the page's own thread gets to do.
+
+    All of the model runs in the worker, each of whose messages brings one token; and however many come, the page draws
+    once a frame, and then changes two texts.
+    """
+    page = talk()
+    page.evaluate(LISTEN)
+    load(page)
+    page.click(".talk-settings summary")
+    page.get_by_label("Tokens at most").fill("200")
+    page.evaluate("told.length = Talked.frames = 0")
+    page.fill("textarea", "Returns the number of")
+    page.press("textarea", "Enter")
+    wait_for_answer(page)
+    told = page.evaluate("told")
+    written = [one for one in told if one["kind"] == "token"]
+    assert [one["count"] for one in written] == list(range(1, len(written) + 1))
+    assert len(written) > 50
+    assert [one["kind"] for one in told if one["kind"] != "token"] == ["answered"]
+    assert max(one["length"] for one in told) < 1000  # beside the text: the token, and five that were likely too
+    assert not any(one["binary"] for one in told)
+    frames = page.evaluate("Talked.frames")
+    assert frames <= len(written)
+    assert written[-1]["before"] - written[0]["before"] <= 2 * frames
+    scripts = page.evaluate("[...document.scripts].map((one) => one.src.split('/').pop())")
+    assert scripts == ["parts.js", "talk.js"]
+    assert not any("import" in (RUNTIME / name).read_text(encoding="utf-8") for name in scripts)
 
 
 def test_the_programs_are_plain_and_show_text_as_text():

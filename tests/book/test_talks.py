@@ -6,6 +6,8 @@ import pytest
 
 from book import talks
 from book.chapters import BookError
+from book.staged import markdown_of
+from ftlib.data import load_conversations
 from ftlib.export import page
 from ftlib.export.page_section import talk_section
 from ftlib.inference import answer
@@ -80,7 +82,7 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def adapted(course):
+def adapted(course, cache):
     """A course whose page asks nano before and after a training."""
     (course / "configs").mkdir()
     (course / "configs" / "plants.yaml").write_text(CONFIG, encoding="utf-8")
@@ -129,11 +131,55 @@ def test_an_adapter_that_cannot_be_trained_is_said(adapted, change, message):
         recorded(adapted, "nano")
 
 
+ROWS = "# A page\n\n```{talk} nano\n:tokens: 5\n:rows: support_mail test 2 8\nWhy?\n```\n"
+
+
+def test_questions_may_be_rows_of_the_data(course):
+    (course / "stage" / "book" / "page.md").write_text(ROWS, encoding="utf-8")
+    (talk,) = recorded(course)
+    mails = load_conversations("support_mail", split="test")["messages"]
+    assert [pair["question"] for pair in talk["pairs"]] == ["Why?", mails[1][0]["content"], mails[7][0]["content"]]
+    assert talk["rows"] == "support_mail test 2 8"
+
+
+@pytest.mark.parametrize("rows", ["support_mail test 0", "support_mail test 999", "support_mail", "no_mail test 2"])
+def test_rows_that_are_not_there_are_named(course, rows):
+    (course / "stage" / "book" / "page.md").write_text(ROWS.replace("support_mail test 2 8", rows), encoding="utf-8")
+    with pytest.raises(BookError, match=f"rows that aren't there, in '{rows}'"):
+        talks.record(course, course / "stage")
+
+
+def test_without_steps_an_adapter_is_trained_as_long_as_its_configuration_says(adapted, capsys):
+    config = CONFIG.replace("epochs: 3", "max_steps: 2")
+    (adapted / "configs" / "plants.yaml").write_text(config, encoding="utf-8")
+    page = adapted / "stage" / "book" / "page.md"
+    page.write_text(ADAPTED.replace(":steps: 4\n", ""), encoding="utf-8")
+    (talk,) = recorded(adapted, "nano")
+    assert capsys.readouterr().out == "training plants for a page: minutes, once\n"
+    assert talk["shelf"] == talk["about"]["adapter"] == "plants"
+    assert "plants/adapter_model.safetensors" in [file["name"] for file in talk["about"]["files"]]
+
+
+def test_pages_that_want_the_same_training_share_its_adapter(adapted, monkeypatch):
+    other = adapted / "stage" / "book" / "other.md"
+    other.write_text(ADAPTED.replace("Dear shop", "Dear all").replace("6", "5"), encoding="utf-8")
+    train, trainings = kept.train, []
+
+    def noted(*asked, **how):
+        trainings.append(asked)
+        return train(*asked, **how)
+
+    monkeypatch.setattr(kept, "train", noted)
+    one, two = recorded(adapted, "nano")
+    assert one["about"] == two["about"]
+    assert len(trainings) == 1
+
+
 def test_every_talk_of_the_course_asks_a_model_that_the_pages_may_load():
     config = (ROOT / "_config.yml").read_text(encoding="utf-8")
-    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "book").rglob("*.md")]
-    asked = {talk.model for page in pages for talk in talks.talks_in(page)}
-    assert asked == {"nano", "smollm2"}
+    asked = [talk for page in markdown_of(ROOT) for talk in talks.talks_in(page)]
+    assert {talk.model for talk in asked} == {"nano", "smollm2"}
+    assert len({talk.shelf for talk in asked if talk.adapter == "support_mail"}) == 1  # trained once for all pages
     assert "talk_models: [nano, smollm2]" in config
 
 

@@ -1,30 +1,12 @@
 "use strict";
-// Makes each recorded talk of a page (see ftlib/export/page_section.py) one that the reader can join: the model is loaded
-// on a click and runs in a worker. No module, so that it also runs, and says why it can't go on, where a page is
-// opened as a file. What a model writes is text, and is only ever shown as text.
+// Makes each recorded talk of a page (see ftlib/export/page_section.py) one that the reader can join.
 (() => {
-  const HERE = new URL(".", document.currentScript.src);
-  // The folder of the site, where this program lies in lm/ or, in the book, in _static/lm/.
-  const FOLDER = decodeURIComponent(HERE.pathname).replace(/(_static\/)?lm\/$/, "").replace(/^\/(?=[A-Za-z]:)/, "");
-  const FROM_FILE = `A page that was opened as a file may not load a model. Serve its folder, and open it there: python -m http.server --bind 127.0.0.1 --directory "${FOLDER}"`;
-  const NO_WORKER = "The connection was lost before the program that runs the model was there: see that you are online, and load it again.";
-  const CRASHED = "The program that runs the model stopped, probably for want of memory: close other tabs, and load it again.";
+  const { ModelInPage, bars, button, make, onPage, strip } = ModelParts; // parts.js
   const ENDS = { end: "the model ended it", length: "cut at the limit", stopped: "stopped" };
 
   const LONGEST_LABEL = 90; // letters of a question on its button
 
-  const make = (tag, attributes = {}, ...children) => {
-    const { aria = {}, ...properties } = attributes;
-    const element = Object.assign(document.createElement(tag), properties);
-    for (const [name, value] of Object.entries(aria)) element.setAttribute(name === "role" ? name : `aria-${name}`, value);
-    element.append(...children);
-    return element;
-  };
-  const button = (textContent, onclick, more = {}) => make("button", { type: "button", textContent, onclick, ...more });
-  const megabytes = (bytes) => `${(bytes / 1e6).toLocaleString("en", { maximumFractionDigits: 1 })} MB`;
-  const visible = (token) => token.replaceAll(" ", "\u00b7").replaceAll("\n", "\u21b5");
   const shortened = (text) => (text.length > LONGEST_LABEL ? `${text.slice(0, LONGEST_LABEL).trimEnd()}\u2026` : text);
-  const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
   /** A number that the reader may change: `input.valueAsNumber`, or the default where the field holds none. */
   const setting = (label, value, { min, max, step }) => {
@@ -33,11 +15,9 @@
     return { row: make("label", {}, make("span", { textContent: label }), input), read };
   };
 
-  class Talk {
+  class Talk extends ModelInPage {
     constructor(place) {
-      this.place = place;
-      this.about = JSON.parse(place.dataset.about);
-      this.url = new URL(`models/${this.about.name}/`, HERE).href;
+      super(place);
       this.columns = this.about.tuned ? ["base", "tuned"] : [this.about.name];
       this.recorded = [...place.querySelectorAll("dt")].map((asked) => ({
         question: asked.textContent,
@@ -50,8 +30,7 @@
     }
 
     build() {
-      const { name, files } = this.about;
-      this.size = files.reduce((sum, file) => sum + file.bytes, 0);
+      const { name } = this.about;
       this.chips = this.recorded.map(({ question }, i) => button(shortened(question), () => this.take(i), { title: question.length > LONGEST_LABEL ? question : "", className: "talk-chip", aria: { pressed: "false" } }));
       this.answers = this.columns.map((column) => ({
         text: make("pre", { className: "talk-text" }),
@@ -60,10 +39,6 @@
         column,
       }));
       this.asked = make("p", { className: "talk-asked" });
-      this.loadButton = button(`Load ${name} into this page (${megabytes(this.size)})`, () => this.load(), { className: "talk-primary" });
-      this.cancelButton = button("Cancel", () => this.cancel(), { hidden: true });
-      this.bar = make("progress", { max: this.size, value: 0, hidden: true, aria: { label: `Loading ${name}` } });
-      this.status = make("p", { className: "talk-status", aria: { role: "status" } });
       this.spoken = make("p", { className: "visually-hidden talk-spoken", aria: { role: "status" } });
       this.field = make("textarea", { rows: 2, required: true, aria: { label: `Your question to ${name}` } });
       this.field.onkeydown = (event) => {
@@ -83,7 +58,7 @@
       this.place.append(
         make("div", { className: "talk-chips", aria: { role: "group", label: "Questions to ask" } }, ...this.chips),
         this.asked, make("div", { className: "talk-answers" }, ...panels),
-        make("div", { className: "talk-row" }, this.loadButton, this.bar, this.cancelButton), this.status, this.spoken, this.form);
+        this.loading, this.status, this.spoken, this.form);
     }
 
     settings() {
@@ -103,10 +78,6 @@
         column,
       });
       return make("details", { className: "talk-settings" }, make("summary", { textContent: "Settings" }), ...rows);
-    }
-
-    say(text) {
-      this.status.textContent = text;
     }
 
     /** A question of the page: its recorded answer, until the model is there to answer it now. */
@@ -130,52 +101,15 @@
       });
     }
 
-    load() {
-      if (location.protocol === "file:") return this.say(FROM_FILE);
-      this.loadButton.hidden = true;
-      this.bar.hidden = this.cancelButton.hidden = false;
-      this.cancelButton.focus();
-      this.bar.value = 0;
-      this.say("");
-      this.worker = new Worker(new URL("worker.js", HERE), { type: "module" });
-      this.worker.onmessage = ({ data }) => this[`on_${data.kind}`](data);
-      // Whether the worker's files didn't come or something in them failed: only the second has a message.
-      this.worker.onerror = (event) => this.unload(event.message ? CRASHED : NO_WORKER);
-      this.worker.postMessage({ kind: "load", url: this.url, about: this.about });
-    }
-
-    cancel() {
-      this.unload("Cancelled. What was loaded is thrown away.");
-    }
-
-    unload(text) {
-      this.worker?.terminate();
-      this.worker = null;
-      this.isLoaded = false;
+    hasGone() {
       this.answered?.({ failed: true });
-      this.form.hidden = this.bar.hidden = this.cancelButton.hidden = true;
-      this.loadButton.hidden = false;
-      this.loadButton.focus();
-      this.say(text);
+      this.form.hidden = true;
     }
 
-    on_waiting() {
-      this.say("Another tab is loading this model: waiting until it is in the browser's cache. Each tab needs memory of its own for it.");
-    }
-
-    on_progress({ received }) {
-      this.bar.value = received;
-      this.say(received < this.size ? `${megabytes(received)} of ${megabytes(this.size)}` : "Unpacking");
-    }
-
-    on_loaded({ seconds, kept, fromCache }) {
-      this.isLoaded = true;
-      this.bar.hidden = this.cancelButton.hidden = true;
+    isThere() {
       this.form.hidden = false;
       this.field.value = this.asked.textContent;
       this.field.focus();
-      const where = fromCache ? "from this browser's cache" : kept ? "and kept in this browser's cache" : "but this browser has no room to keep it";
-      this.say(`${this.about.name} runs in this page, on your computer: loaded in ${seconds.toFixed(1)} s, ${where}.`);
     }
 
     on_failed({ id, message }) {
@@ -243,39 +177,21 @@
       return told.reason !== "stopped";
     }
 
-    /** Every token as a button; under them, how likely it and its rivals were. Arrow keys go from one to the next. */
+    /** Every token as a button; under them, how likely it and its rivals were. */
     showTokens(details, steps) {
-      const bars = make("div", { className: "talk-bars", aria: { live: "polite" } });
-      const buttons = steps.map((step, i) => button(visible(step.token), () => choose(i), { className: "talk-token", tabIndex: -1 }));
+      const shown = make("div", { aria: { live: "polite" } });
       const choose = (i) => {
-        buttons.forEach((one, at) => {
-          one.tabIndex = at === i ? 0 : -1;
-          one.setAttribute("aria-pressed", String(at === i));
-        });
+        mark(i);
         const { token, share, others } = steps[i];
         const known = others.some((one) => one.text === token);
-        bars.replaceChildren(...[...others, ...(known ? [] : [{ text: token, share }])].map((one) => {
-          const bar = make("span", { className: "talk-bar", aria: { hidden: "true" } }, make("span"));
-          bar.firstChild.style.width = `${100 * one.share}%`;
-          return make("div", { className: one.text === token ? "is-chosen" : "" }, make("code", { textContent: visible(one.text) }), bar, make("span", { textContent: percent(one.share) }));
-        }));
+        shown.replaceChildren(bars([...others, ...(known ? [] : [{ text: token, share }])], token));
       };
-      const strip = make("div", { className: "talk-strip", aria: { role: "group", label: "Tokens of the answer; arrow keys go from one to the next" } }, ...buttons);
-      strip.onkeydown = (event) => {
-        const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-        const next = buttons[buttons.indexOf(document.activeElement) + step];
-        if (!step || !next) return;
-        event.preventDefault();
-        choose(buttons.indexOf(next));
-        next.focus();
-      };
+      const { row, mark } = strip(steps.map(({ token }) => token), "Tokens of the answer", choose, choose);
       choose(0);
-      details.replaceChildren(details.firstChild, strip, bars);
+      details.replaceChildren(details.firstChild, row, shown);
       details.hidden = false;
     }
   }
 
-  const start = () => document.querySelectorAll("section.talk[data-about]").forEach((place) => new Talk(place));
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
-  else start();
+  onPage("section.talk[data-tokens]", (place) => new Talk(place));
 })();

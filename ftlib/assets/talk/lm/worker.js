@@ -1,6 +1,8 @@
-// The model in a thread of its own, so that the page stays responsive. It hears {kind: "load" | "ask" | "stop"}.
+// The model in a thread of its own, so that the page stays responsive.
+// It hears {kind: "load" | "ask" | "stop" | "expect"}.
 
 import { AskError, answer } from "./generate.js";
+import { expected } from "./expect.js";
 import { getFile, inPlainWords } from "./download.js";
 import { Cache, Model } from "./model.js";
 import { Tokenizer } from "./tokenizer.js";
@@ -37,16 +39,21 @@ async function load({ url, about }) {
   say("loaded", { seconds: (performance.now() - start) / 1000, kept, fromCache });
 }
 
-async function ask({ id, question, settings }) {
-  const { model, about } = loaded[settings.column === "base" ? "base" : "tuned"];
-  const { tokenizer } = loaded;
-  if (loaded.last !== model || model.dial.scale !== settings.scale) loaded.cache = new Cache(); // keys and values of another model
-  model.dial.scale = settings.scale;
+/** The model of a column with its adapter as strong as is asked, and what belongs to it. */
+function side({ column, scale }) {
+  const { model, about } = loaded[column === "base" ? "base" : "tuned"];
+  if (loaded.last !== model || model.dial.scale !== scale) loaded.cache = new Cache(); // keys and values of another model
+  model.dial.scale = scale;
   loaded.last = model;
+  return { model, about, tokenizer: loaded.tokenizer, cache: loaded.cache };
+}
+
+async function ask({ id, question, settings }) {
+  const one = side(settings);
   isStopped = false;
   const start = performance.now();
   let first, count = 0;
-  const reason = await answer({ model, tokenizer, about, cache: loaded.cache }, question, settings, (step) => {
+  const reason = await answer(one, question, settings, (step) => {
     first ??= performance.now();
     count = step.count;
     say("token", { id, ...step });
@@ -60,6 +67,7 @@ onmessage = async ({ data }) => {
   try {
     if (data.kind === "load") await load(data);
     else if (data.kind === "ask") await ask(data);
+    else if (data.kind === "expect") say("expected", { id: data.id, ...expected(side({ column: "base", scale: 0 }), data.text, data.position) });
     else isStopped = true;
   } catch (error) {
     say("failed", { id: data.id, message: error instanceof AskError ? error.message : inPlainWords(error) });
