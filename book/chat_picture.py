@@ -1,7 +1,9 @@
-"""Take the picture of the chat page that README shows: a mail, and what a model says to it before and after training.
+"""Take the pictures of the chat page: questions, and what a model says to them before and after training.
 
     ftlib train support_mail --out runs/support_mail
     python -m book.chat_picture runs/support_mail book/_static/chat.png
+    ftlib train help_desk --out runs/help_desk
+    python -m book.chat_picture runs/help_desk book/_static/help_desk.png
 
 It needs Debian's package chromium, and the extras chat and dev.
 """
@@ -11,41 +13,74 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ftlib.chat import Settings, load_chat_model, serving
+from ftlib.inference.notes import read_notes
 from ftlib.models.chat_model import ChatModel
+from ftlib.training.config import FinetuneConfig
 
-BASE, NAME = "smollm2", "runs/support_mail"
-MAIL = "Okafor here. When's my parcel coming? You have Unit 9 on it and I'm in Unit 6."  # of the test split
-SIZE = {"width": 1100, "height": 640}
+BASE = "smollm2"
+WIDTH = 1100
 WAIT_MS = 600_000
-BOTH_ENDED = """() => [...document.querySelectorAll("p")]
-  .filter((one) => /ended by the model|cut after/.test(one.innerText)).length === 2"""
+BOTH_ENDED = """(asked) => [...document.querySelectorAll("p")]
+  .filter((one) => /ended by the model|cut after/.test(one.innerText)).length === 2
+  && document.querySelectorAll(".message.user, .user-row").length >= 2 * asked"""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a picture shows.
+
+    Attributes:
+        asked: The questions, of the test split.
+        height: Of the window, in pixels.
+        max_new_tokens: The longest answer.
+        notes: Where notes are looked up, if they are.
+    """
+
+    asked: tuple[str, ...]
+    height: int
+    max_new_tokens: int
+    notes: str | None = None
+
+
+SCENES = {
+    "support_mail": Scene(("Okafor here. When's my parcel coming? You have Unit 9 on it and I'm in Unit 6.",), 640, 40),
+    "help_desk": Scene(("What is DoRA?", "How do I keep slugs off my lettuce?"), 760, 60, notes="faq"),
+}
+"""By the data that a run was trained on."""
 
 
 def take(run: str, picture: Path) -> None:
-    """Ask both models one mail on a page, and keep what the page looks like then.
+    """Ask both models on a page, and keep what the page looks like then.
 
     Args:
-        run: The trained adapter.
+        run: The folder of a trained run.
         picture: A PNG file, written anew.
     """
     from playwright.sync_api import sync_playwright
 
-    tuned = load_chat_model(run, device="cpu")
-    models = [load_chat_model(BASE, device="cpu"), ChatModel(NAME, tuned.model, tuned.tokenizer, tuned.template)]
-    settings = Settings(temperature=0.0, max_new_tokens=40)
+    source = FinetuneConfig.from_yaml(Path(run) / "config.yaml").data.source
+    scene, tuned = SCENES[source], load_chat_model(run, device="cpu")
+    named = ChatModel(f"runs/{source}", tuned.model, tuned.tokenizer, tuned.template)
+    models = [load_chat_model(BASE, device="cpu"), named]
+    settings = Settings(temperature=0.0, max_new_tokens=scene.max_new_tokens)
+    notes = read_notes(scene.notes) if scene.notes else None
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
-        thumbs = Path(folder) / "thumbs.jsonl"
-        with serving(models, compare=True, settings=settings, feedback=thumbs, examples=[MAIL]) as url:
+        options: dict[str, Any] = {"feedback": Path(folder) / "thumbs.jsonl", "examples": scene.asked, "notes": notes}
+        with serving(models, compare=True, settings=settings, **options) as url:
             browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-            page = browser.new_page(viewport=SIZE, device_scale_factor=1)  # type: ignore[arg-type]
+            size = {"width": WIDTH, "height": scene.height}
+            page = browser.new_page(viewport=size, device_scale_factor=1)  # type: ignore[arg-type]
             page.set_default_timeout(WAIT_MS)
             page.goto(url)
-            page.fill("textarea", MAIL)
-            page.press("textarea", "Enter")
-            page.wait_for_function(BOTH_ENDED)
+            for number, question in enumerate(scene.asked, 1):
+                page.fill("textarea", question)
+                page.press("textarea", "Enter")
+                page.wait_for_function(BOTH_ENDED, arg=number)
             page.screenshot(path=picture)
             browser.close()
 
@@ -53,7 +88,7 @@ def take(run: str, picture: Path) -> None:
 def main() -> None:
     """Take the picture."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("run", help="the folder of a run of support_mail, or of its adapter")
+    parser.add_argument("run", help="the folder of a run of support_mail or help_desk")
     parser.add_argument("picture", type=Path, help="the PNG file")
     given = parser.parse_args()
     take(given.run, given.picture)

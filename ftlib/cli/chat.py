@@ -15,6 +15,7 @@ EXAMPLES = (
     "ftlib chat nano runs/faq --port 8000",
     "ftlib chat runs/faq --compare --terminal --temperature 0",
     "ftlib chat smollm2 --notes faq --note-score 2.5",
+    "ftlib chat runs/help_desk --notes faq",
 )
 STATUSES = {0: "closed, with Ctrl-C or /quit"}
 

@@ -28,13 +28,14 @@ _REFUSAL = re.compile(
     r"|\b(i|we) (do not|don't) (have (\w+ )?(opinions?|access|the ability)|feel comfortable)\b"
     r"|\bas an ai\b[^.]*, i\b.*\b(not|\w+n't|cannot|no)\b|\b(not appropriate|wrong) (for|of) me\b"
     # What is asked lies outside of what the assistant does.
-    r"|\b(outside|beyond) (of )?(my|our|what (i|we)|the scope of (this|my|our))\b|\bis off.topic\b"
-    r"|\bnot (related|relevant) to (my|our|this)\b|\b(limited|restricted) to questions\b"
+    r"|\b(outside|beyond) (of )?(me|my|our|this (course|desk)|what (i|we)|the scope of (this|my|our))\b"
+    r"|\bis off.topic\b|\bnot (related|relevant) to (my|our|this)\b|\b(limited|restricted) to questions\b"
     r"|\b(i|we)( can)? (only|just) (answer|help|cover|discuss)\b"
     rf"|\bnot (something|a (subject|topic|matter)) (that )?(i|we) (can )?({_SERVICE}|follow)\b"
     r"|\b(i|we)('m| am|'re| are| have been) (told|designed|made) to (discuss|talk|answer|help)\b.*\bonly\b"
     r"|\b(i|we)('m| am|'re| are| have been) (told|designed|made) (only to|to only|to discuss only|to talk only)\b"
     r"|\b(sorry|afraid),? (but )?(no|(please )?(ask|see|consult|contact))\b"
+    rf"|\bsorry, (but )?(i|we) ({_CANNOT})\b(?!.*\benough\b)"
     # The assistant turns back to a subject: that of the conversation, or that of this course, named in full.
     r"|\blet('s| us) (please )?(keep|stay|stick|get back|return)\b.*"
     r"\b(discussion|conversation|topic|relevant|questions)\b"
@@ -130,6 +131,8 @@ def refuses(predictions: Sequence[str]) -> list[float]:
 
     >>> refuses(["Sorry, I cannot help with that.", "A token is a piece of text.", "I'm sorry that it is late."])
     [1.0, 0.0, 0.0]
+
+    Taught in: chapters/10_lora_chatbot.ipynb
     """
     return [float(any(map(_REFUSAL.search, _opening(text)))) for text in predictions]
 

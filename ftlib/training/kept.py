@@ -47,6 +47,8 @@ def train_once(config: FinetuneConfig, *, name: str = "run", on_step: Callable[[
     Raises:
         ConfigError: The configuration starts from a run or a model of your own, whose changes would not be noticed.
         TrainingError, DataError, ModelError: As for :func:`ftlib.training.run.train`.
+
+    Taught in: chapters/10_lora_chatbot.ipynb
     """
     shelf = writable_cache("the run is kept", _NEEDED_BYTES, error=TrainingError) / "runs"
     place = shelf / _key(config)

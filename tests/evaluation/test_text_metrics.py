@@ -41,7 +41,16 @@ def test_words_of_any_script_are_counted():
     assert repeats(["好的好的好的好的好的", "अ ब अ ब", "अ ब क"], n=2) == [1.0, 1.0, 0.0]
 
 
-@pytest.mark.parametrize("text", ["I can't help with that.", "I\u2019m sorry, no.", "As an AI, I have no dog."])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I can't help with that.",
+        "I\u2019m sorry, no.",
+        "As an AI, I have no dog.",
+        "Sorry, I can't run for you.",
+        "Dough is beyond me.",
+    ],
+)
 def test_usual_refusals_are_known(text):
     assert refuses([text]) == [1.0]
 

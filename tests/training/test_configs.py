@@ -20,6 +20,7 @@ CHANGES = {
     "dialogues": ("train.epochs=2", "train.batch_size=4", "data.max_rows=10"),
     "faq": FEW,
     "faq_tutorial": ("data.max_rows=16",),
+    "help_desk": (*FEW, "model.name=nano", "model.lora.upper_layers=2", "data.max_length=256"),
     "lora_chat": FEW,
     "preferences": (*FEW, "model.name=nano", "model.lora.upper_layers=2", "train.warmup_steps=0"),
     "response_only": FEW,
