@@ -20,7 +20,7 @@ KNOWN = {
     "03": {"4096": "nano's vocabulary", "8.32": "its logarithm"},
     "08": {"10.83": "the logarithm of 50,304", "5.0": "a version", "4.41": "a version"},
     "11": {"500": "the Trainer's default"},
-    "12": {"0.18": "an example in the quiz"},
+    "12": {"0.18": "an example in the quiz", "0.20": "and its other half"},
     "13": {"140": "questions, as many as in the tutorial that is named"},
     "14": {"0.693": "ln 2"},
     "16": {"141": "bytes of a card"},
