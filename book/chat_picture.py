@@ -35,7 +35,7 @@ class Scene:
     """What a picture shows.
 
     Attributes:
-        asked: The questions, of the test split.
+        asked: The questions, none of them from training.
         height: Of the window, in pixels.
         max_new_tokens: The longest answer.
         notes: Where notes are looked up, if they are.
@@ -49,7 +49,9 @@ class Scene:
 
 SCENES = {
     "support_mail": Scene(("Okafor here. When's my parcel coming? You have Unit 9 on it and I'm in Unit 6.",), 640, 40),
-    "help_desk": Scene(("What is DoRA?", "How do I keep slugs off my lettuce?"), 760, 60, notes="faq"),
+    "help_desk": Scene(
+        ("Why is a saved adapter so small?", "How do I teach my cat to use a cat flap?"), 760, 60, notes="faq"
+    ),
 }
 """By the data that a run was trained on."""
 
