@@ -115,7 +115,7 @@ def fits(need: Estimate, card: GPU) -> bool:
     >>> fits(estimate("EleutherAI/pythia-1b", length=512), gpu("T4"))
     False
 
-    Taught in: chapters/15_best_practices_and_scale.ipynb
+    Taught in: chapters/16_best_practices_and_scale.ipynb
     """
     return need.peak.total <= card.usable_bytes
 
@@ -148,7 +148,7 @@ def suggest(model: str | Path | PretrainedConfig, cards: Sequence[GPU], **argume
     >>> suggest("EleutherAI/pythia-70m", [gpu("T4")], batch_size=32, length=512)[0].changes
     {'batch_size': 16, 'accumulation_steps': 2}
 
-    Taught in: chapters/15_best_practices_and_scale.ipynb
+    Taught in: chapters/16_best_practices_and_scale.ipynb
     """
     config = model if isinstance(model, PretrainedConfig) else architecture(model)
     known: dict[Any, Estimate] = {}
@@ -185,7 +185,7 @@ def model_flops_utilization(tokens_per_second: float, flops_per_token: float, pe
     >>> model_flops_utilization(1000, flops_per_token=6e9, peak_flops=60e12)
     0.1
 
-    Taught in: chapters/15_best_practices_and_scale.ipynb
+    Taught in: chapters/16_best_practices_and_scale.ipynb
     """
     return tokens_per_second * flops_per_token / peak_flops
 

@@ -47,9 +47,9 @@ class Sizes:
         return {"B": self.rows, "T": self.length, "U": self.length + 1, "P": rounded, "r": self.rank}
 
 
-# Each letter has a prime factor that no model's widths have: 1009, 977, 163 (of 978), 31 (of 992) and 37.
-TRACED = Sizes(rows=1009, length=977, rank=37)
-_PRIMES = {"B": 1009, "T": 977, "U": 163, "P": 31, "r": 37}
+# Each letter has a prime factor that no model's widths have: 1009, 977, 163 (of 978), 31 (of 992) and 41.
+TRACED = Sizes(rows=1009, length=977, rank=41)
+PRIMES = {"B": 1009, "T": 977, "U": 163, "P": 31, "r": 41}
 
 
 def letters_of(count: int) -> tuple[str, int]:
@@ -62,7 +62,7 @@ def letters_of(count: int) -> tuple[str, int]:
     ('BT', 2048)
     """
     letters, values = "", TRACED.letters()
-    for letter, prime in _PRIMES.items():
+    for letter, prime in PRIMES.items():
         while count and count % prime == 0 and count % values[letter] == 0:
             letters, count = letters + letter, count // values[letter]
     return letters, count

@@ -57,6 +57,8 @@ def choose_rewards(names: Sequence[str], references: Sequence[str]) -> dict[str,
     >>> reward = choose_rewards(["json_fields"], ['{"topic": "defect", "order": null}'])["json_fields"]
     >>> reward(['{"topic": "defect", "order": "7"}', "defect"], ['{"topic": "defect", "order": null}'] * 2)
     [0.5, 0.0]
+
+    Taught in: chapters/14_preferences.ipynb
     """
     known: dict[str, Reward] = {VALID: _is_valid, **{name: SCORES[name].each for name in TEXT_REWARDS}}
     if any(name not in known and is_reward(name) for name in names):
@@ -117,6 +119,8 @@ def group_advantages(rewards: Tensor, scale: RewardScale = "group") -> Tensor:
     >>> import torch
     >>> [[round(one, 2) for one in row] for row in group_advantages(torch.tensor([[0., 1.], [1., 1.]])).tolist()]
     [[-0.71, 0.71], [0.0, 0.0]]
+
+    Taught in: chapters/14_preferences.ipynb
     """
     if rewards.dim() != 2 or rewards.shape[1] < 2:
         raise DataError(

@@ -44,6 +44,8 @@ def export_gguf(name: str, file: str | Path, *, quantization: Quantization = "f1
         ExportError: The file is there already or can't be written; or no GGUF file can hold this model or tokenizer.
         MissingExtraError: The package ``gguf`` isn't installed.
         ModelError: There is no such model.
+
+    Taught in: chapters/15_smaller_and_shipped.ipynb
     """
     check_quantization(quantization)
     gguf_package()

@@ -34,6 +34,8 @@ def export_ollama(name: str, folder: str | Path, *, quantization: Quantization =
             is neither one of ftlib's nor ChatML.
         MissingExtraError: The package ``gguf`` isn't installed.
         ModelError: There is no such model.
+
+    Taught in: chapters/15_smaller_and_shipped.ipynb
     """
     check_quantization(quantization)
     gguf_package()

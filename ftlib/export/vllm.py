@@ -30,6 +30,8 @@ def export_vllm(name: str, folder: str | Path, *, dtype: Dtype = "bfloat16") -> 
     Raises:
         ExportError: The folder is there already or can't be written, or the adapter is of a kind that can't be merged.
         ModelError: There is no such model.
+
+    Taught in: chapters/15_smaller_and_shipped.ipynb
     """
     place = new_place(folder)
     model = load_merged(name, dtype)

@@ -109,7 +109,7 @@ def write_finetuning_file(conversations: Iterable[Sequence[Message]], path: str 
     Raises:
         DataError: A conversation can't be written, or the file can't.
 
-    Taught in: chapters/15_best_practices_and_scale.ipynb
+    Taught in: chapters/16_best_practices_and_scale.ipynb
     """
     place = check_target(path)
     lines = [
@@ -147,7 +147,7 @@ def check_finetuning_file(
     Raises:
         DataError: There is no such file.
 
-    Taught in: chapters/15_best_practices_and_scale.ipynb
+    Taught in: chapters/16_best_practices_and_scale.ipynb
     """
     place = Path(path).expanduser()
     if not place.is_file():

@@ -28,6 +28,7 @@ def evenly_spaced(bits: int) -> Tensor:
     >>> evenly_spaced(3).tolist()
     [-1.0, -0.6666666865348816, -0.3333333432674408, 0.0, 0.3333333432674408, 0.6666666865348816, 1.0]
 
+    Taught in: chapters/15_smaller_and_shipped.ipynb
     """
     if not 2 <= bits <= 8:
         raise ModelError(f"{bits} bits: a code has at least 2 and at most 8")
@@ -45,6 +46,7 @@ def nf4_values() -> Tensor:
     >>> [round(value, 3) for value in nf4_values().tolist()[6:10]]
     [-0.091, 0.0, 0.08, 0.161]
 
+    Taught in: chapters/15_smaller_and_shipped.ipynb
     """
     edge = 1 - (1 / 30 + 1 / 32) / 2
     positive = [NormalDist().inv_cdf(float(share)) for share in torch.linspace(0.5, edge, 9).double()[1:]]
@@ -93,6 +95,7 @@ def rounded(weight: Tensor, values: Tensor, block_size: int | None = None) -> Te
     >>> rounded(torch.tensor([1.0, -0.4, 0.2]), evenly_spaced(2)).tolist()
     [1.0, 0.0, 0.0]
 
+    Taught in: chapters/15_smaller_and_shipped.ipynb
     """
     codes, scales = nearest_codes(weight, values, block_size)
     blocks, count = _in_blocks(values.to(weight.device)[codes.int()], block_size)
@@ -234,6 +237,7 @@ def quantize_4bit(model: Any) -> int:
     >>> quantize_4bit(model), model_bytes(model) < before
     (16, True)
 
+    Taught in: chapters/15_smaller_and_shipped.ipynb
     """
     if hasattr(model, "peft_config"):
         raise ModelError("the model has adapters already: pack it first, and add them then")
@@ -263,6 +267,9 @@ def _children(model: nn.Module) -> list[tuple[nn.Module, str, nn.Module]]:
 
 
 def model_bytes(model: nn.Module) -> int:
-    """Count the bytes of a model's weights, packed ones and adapters included; what two modules share counts once."""
+    """Count the bytes of a model's weights, packed ones and adapters included; what two modules share counts once.
+
+    Taught in: chapters/15_smaller_and_shipped.ipynb
+    """
     buffers = [b for module in model.modules() if isinstance(module, Linear4bit) for b in module.buffers(recurse=False)]
     return sum(tensor.nbytes for tensor in [*model.parameters(), *buffers])

@@ -143,6 +143,11 @@ def completion_batch(rows: Iterable[Mapping[str, Any]], pad_token_id: int) -> di
 class PairBatches(MicroBatches):
     """Every batch of a run of DPO, in order; as :class:`~ftlib.training.job.MicroBatches`, with two rows a pair."""
 
+    def __init__(self, rows: Dataset, **plan: Any) -> None:
+        """Look at both sides of each pair: a batch is padded to the longest answer in it, chosen or rejected."""
+        super().__init__(rows, **plan)
+        self.lengths = [max(sides) for sides in zip(self.lengths, map(len, rows[OTHER[0]]), strict=True)]
+
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Return ``input_ids``, ``attention_mask``, ``completion_mask``, each ``(2 * pairs, seq)``, and how many pairs.
 

@@ -78,6 +78,8 @@ def sample_groups(
         rows: Tokenised rows; they make one batch.
         given: What gives the rewards.
         settings: How to sample; default: as in a run.
+
+    Taught in: chapters/14_preferences.ipynb
     """
     settings = settings or GrpoSection()
     prompts: list[dict[str, Any]] = [

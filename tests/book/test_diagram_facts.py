@@ -1,6 +1,7 @@
 """What the diagrams say is what the library says: ids, labels, losses, shapes, counts and bytes."""
 
 import copy
+import json
 import math
 import re
 from itertools import pairwise
@@ -14,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from datasets import Dataset
 from ftlib.data import load_conversations
 from ftlib.estimate import architecture, estimate
+from ftlib.evaluation.rewards import choose_rewards, group_advantages
 from ftlib.models import add_lora, linear_layers, load_model, merge_lora
 from ftlib.models.run_folder import CONFIG
 from ftlib.pretraining import encode_documents
@@ -173,6 +175,23 @@ def test_dpo():
         assert f"log p {number}" in shown
     assert f"{rewards[0]:.1f} - ({rewards[1]:.1f}) = {margin:.1f}" in shown
     assert f"= {loss:.3f}" in shown
+
+
+def test_grpo():
+    shown = words("grpo")
+    rows = [shown[start : start + 3] for start in range(shown.index("advantage") + 1, len(shown) - 1, 3)]
+    notes = [dict(zip(("topic", "name", "order"), text.split(" · "), strict=True)) for text, *_ in rows]
+    texts = [json.dumps({name: None if value == "null" else value for name, value in note.items()}) for note in notes]
+    rewards = torch.tensor([choose_rewards(["json_fields"], texts)["json_fields"](texts, texts[:1] * len(texts))])
+    advantages = group_advantages(rewards)
+    assert [[float(word) for word in row[1:]] for row in rows] == [
+        [round(float(reward), 2), round(float(advantage), 2)]
+        for reward, advantage in zip(rewards[0], advantages[0], strict=True)
+    ]
+    assert all(value in shown[0] for value in rows[0][0].split(" · ")[1:])
+    assert shown[-1].startswith("advantage = (reward - mean")
+    assert f"mean {rewards.mean():.2f}" in shown[-1]
+    assert shown[-1].endswith(f"spread {rewards.std():.2f}")
 
 
 def test_quantisation_blocks():

@@ -19,7 +19,7 @@ FILES = sorted(FOLDER.glob("*.svg"))
 SVG = "{http://www.w3.org/2000/svg}"
 GROUNDS = ("#ffffff", "#121212", "#14181e")  # white, and the dark grounds of the book's theme and of the one below it
 # Drawn, and not yet on a page. Whoever puts one on a page takes it off this list.
-WAITING = {"quantisation-blocks"}
+WAITING: set[str] = set()
 USE = re.compile(
     r"!\[([^]]*)\]\(([^)]*_static/diagrams/([\w-]+)\.svg)\)(.*?)(?=\n\n|\Z)(?:\n\n(.*?)(?=\n\n|\Z))?", re.DOTALL
 )

@@ -23,7 +23,7 @@ KNOWN = {
     "12": {"0.18": "an example in the quiz"},
     "13": {"140": "questions, as many as in the tutorial that is named"},
     "14": {"0.693": "ln 2"},
-    "15": {"141": "bytes of a card"},
+    "16": {"141": "bytes of a card"},
 }
 
 

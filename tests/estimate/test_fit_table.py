@@ -8,9 +8,9 @@ from transformers import GPTNeoConfig, LlamaConfig
 from ftlib.errors import DataError
 from ftlib.estimate import fit_page, table
 from ftlib.estimate.cards import GPUS
-from ftlib.estimate.estimation import estimate
+from ftlib.estimate.estimation import architecture, estimate
 from ftlib.estimate.fit_page import DEFAULTS, arguments
-from ftlib.estimate.formulas import TRACED, Sizes, continued, letters_of, value
+from ftlib.estimate.formulas import PRIMES, TRACED, Sizes, continued, letters_of, value
 from ftlib.estimate.from_table import counts, peak
 from ftlib.estimate.moments import Trace, highest, with_layers
 from tests.course import ROOT
@@ -47,6 +47,14 @@ def same(model, name, settings):
 def test_the_sizes_of_a_number_of_bytes():
     for letters in ("", "B", "BT", "BTT", "BP", "BU", "BTr", "rr"):
         assert letters_of(value({letters: 4 * 96}, TRACED)) == (letters, 4 * 96)
+
+
+@pytest.mark.parametrize("name", table.page_models())
+def test_no_width_of_a_model_is_taken_for_a_letter(name):
+    config = architecture(name).to_dict()
+    sizes = [size for key, size in config.items() if type(size) is int and size > 0 and not key.endswith("_id")]
+    taken = {f"{size} for {letter}" for size in sizes for letter, prime in PRIMES.items() if size % prime == 0}
+    assert not taken, f"{name}: choose other sizes for TRACED"
 
 
 def test_layers_that_are_put_in_are_found():

@@ -6,13 +6,14 @@ import math
 import pytest
 import torch
 
+from datasets import Dataset
 from ftlib.data.preferences import load_preferences
 from ftlib.errors import ConfigError, DataError, DroppedRowsWarning, ModelError
 from ftlib.evaluation.preferences import answer_log_probs, dpo_loss, preference_scores
 from ftlib.models.trainable import add_lora
 from ftlib.text.templates import QUESTION_ANSWER
 from ftlib.training.config import FinetuneConfig
-from ftlib.training.pairs import pair_batches, tokenize_pairs
+from ftlib.training.pairs import PairBatches, pair_batches, tokenize_pairs
 from ftlib.training.run import SUMMARY, train
 from ftlib.training.run_log import read_metrics
 from ftlib.training.trl_dpo import trl_loss
@@ -109,6 +110,18 @@ def test_a_pair_that_is_too_long_is_left_out_whole(tmp_path, tiny_tokenizer, pai
     assert len(kept) == 1
     with pytest.raises(DataError, match="every one of the 2 pairs has more than 2 tokens"):
         tokenize_pairs(tiny_tokenizer, rows, template=QUESTION_ANSWER, max_length=2)
+
+
+def test_by_length_counts_the_longer_side_of_a_pair():
+    sides = [(2, 9), (3, 3), (8, 2), (2, 4)]
+    rows = Dataset.from_list(
+        [
+            {"input_ids": [5] * a, "labels": [5] * a, "rejected_input_ids": [5] * b, "rejected_labels": [5] * b}
+            for a, b in sides
+        ]
+    )
+    batches = PairBatches(rows, batch_size=2, accumulation_steps=1, max_steps=2, pad_token_id=0)
+    assert {frozenset(batches.rows_of(step)[0]) for step in (1, 2)} == {frozenset({0, 2}), frozenset({1, 3})}
 
 
 @pytest.fixture(scope="module")
