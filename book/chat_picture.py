@@ -1,4 +1,4 @@
-"""Take the pictures of the chat page: questions, and what a model says to them before and after training.
+"""Take the pictures of the chat page: a question, and what a model says to it before and after training.
 
     ftlib train support_mail --out runs/support_mail
     python -m book.chat_picture runs/support_mail book/_static/chat.png
@@ -25,9 +25,8 @@ from ftlib.training.config import FinetuneConfig
 BASE = "smollm2"
 WIDTH = 1100
 WAIT_MS = 600_000
-BOTH_ENDED = """(asked) => [...document.querySelectorAll("p")]
-  .filter((one) => /ended by the model|cut after/.test(one.innerText)).length === 2
-  && document.querySelectorAll(".message.user, .user-row").length >= 2 * asked"""
+BOTH_ENDED = """() => [...document.querySelectorAll("p")]
+  .filter((one) => /ended by the model|cut after/.test(one.innerText)).length === 2"""
 
 
 @dataclass(frozen=True)
@@ -35,27 +34,27 @@ class Scene:
     """What a picture shows.
 
     Attributes:
-        asked: The questions, of the test split.
+        asked: The question, of the test split.
         height: Of the window, in pixels.
         max_new_tokens: The longest answer.
         notes: Where notes are looked up, if they are.
     """
 
-    asked: tuple[str, ...]
+    asked: str
     height: int
     max_new_tokens: int
     notes: str | None = None
 
 
 SCENES = {
-    "support_mail": Scene(("Okafor here. When's my parcel coming? You have Unit 9 on it and I'm in Unit 6.",), 640, 40),
-    "help_desk": Scene(("What is DoRA?", "How do I keep slugs off my lettuce?"), 760, 60, notes="faq"),
+    "support_mail": Scene("Okafor here. When's my parcel coming? You have Unit 9 on it and I'm in Unit 6.", 640, 40),
+    "help_desk": Scene("How do I teach my cat to use a cat flap?", 720, 60, notes="faq"),
 }
 """By the data that a run was trained on."""
 
 
 def take(run: str, picture: Path) -> None:
-    """Ask both models on a page, and keep what the page looks like then.
+    """Ask both models one question on a page, and keep what the page looks like then.
 
     Args:
         run: The folder of a trained run.
@@ -70,17 +69,16 @@ def take(run: str, picture: Path) -> None:
     settings = Settings(temperature=0.0, max_new_tokens=scene.max_new_tokens)
     notes = read_notes(scene.notes) if scene.notes else None
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
-        options: dict[str, Any] = {"feedback": Path(folder) / "thumbs.jsonl", "examples": scene.asked, "notes": notes}
+        options: dict[str, Any] = {"feedback": Path(folder) / "thumbs.jsonl", "examples": [scene.asked], "notes": notes}
         with serving(models, compare=True, settings=settings, **options) as url:
             browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
             size = {"width": WIDTH, "height": scene.height}
             page = browser.new_page(viewport=size, device_scale_factor=1)  # type: ignore[arg-type]
             page.set_default_timeout(WAIT_MS)
             page.goto(url)
-            for number, question in enumerate(scene.asked, 1):
-                page.fill("textarea", question)
-                page.press("textarea", "Enter")
-                page.wait_for_function(BOTH_ENDED, arg=number)
+            page.fill("textarea", scene.asked)
+            page.press("textarea", "Enter")
+            page.wait_for_function(BOTH_ENDED)
             page.screenshot(path=picture)
             browser.close()
 

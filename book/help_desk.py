@@ -22,6 +22,8 @@ from ftlib.inference.notes import Notes, read_notes
 
 FAQ_ROWS = {"train": 160, "test": 30}
 """Questions of the FAQ in each split: one for each of so many facts."""
+EVERY = 4
+"""One row in so many is a conversation of two questions."""
 
 
 def make(folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -32,7 +34,8 @@ def make(folder: Path) -> dict[str, list[dict[str, Any]]]:
     splits = {"train": _as_faq(_found(notes)), "test": _as_faq(held_out())}
     for split, rows in splits.items():
         rows += [row for row in written if row["split"] == split]
-    return {split: [_with_note(notes, row) for row in _mixed(rows)] for split, rows in splits.items()}
+    mixed = {split: _mixed(rows) for split, rows in splits.items()}
+    return {split: [_row(notes, rows, number) for number in range(len(rows))] for split, rows in mixed.items()}
 
 
 def held_out() -> list[dict[str, Any]]:
@@ -59,9 +62,15 @@ def _as_faq(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**row, "kind": "faq"} for row in rows]
 
 
-def _with_note(notes: Notes, row: dict[str, Any]) -> dict[str, Any]:
-    asked = {"role": "user", "content": notes.before(row["question"])}
-    return {"messages": [asked, {"role": "assistant", "content": row["answer"]}]}
+def _row(notes: Notes, rows: list[dict[str, Any]], number: int) -> dict[str, Any]:
+    """Return a row of messages; every fourth has the one before it as history, whose question has lost its note."""
+    row, before = rows[number], rows[number - 1 : number] if number % EVERY == EVERY - 1 else []
+    history = [message for one in before for message in _turn(one["question"], one["answer"])]
+    return {"messages": [*history, *_turn(notes.before(row["question"]), row["answer"])]}
+
+
+def _turn(question: str, answer: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
 def _mixed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from ftlib.data.sources import shipped_datasets
 from ftlib.text.templates import ALPACA
 
 FOLDERS = sorted(folder for folder in shipped_datasets().iterdir() if folder.is_dir())
-ROWS = {"dialogues": 124, "faq": 1260, "help_desk": 259, "house_plants": 100, "instructions": 60, "preferences": 160}
+ROWS = {"dialogues": 124, "faq": 1260, "help_desk": 279, "house_plants": 100, "instructions": 60, "preferences": 160}
 ROWS |= {"support_mail": 422, "web_pages": 40}
 
 

@@ -58,8 +58,10 @@ def test_the_files_with_notes_are_what_the_program_makes(tmp_path):
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_question_stands_behind_the_note_that_a_chat_would_find(split):
     notes = read_notes("faq")
-    for row in load_conversations("help_desk", split=split):
-        asked = row["messages"][0]["content"]
+    rows = load_conversations("help_desk", split=split)["messages"]
+    assert [number for number, messages in enumerate(rows) if len(messages) == 4] == [*range(3, len(rows), 4)]
+    for messages in rows:
+        asked = messages[-2]["content"]
         question = asked.rpartition("\n\nQuestion: ")[2]
         assert asked == notes.before(question)
 
