@@ -104,3 +104,10 @@ def conversations():
         ("How long is it?", "Not very long at all."),
     ]
     return to_conversations([{"question": q, "answer": a} for q, a in pairs])
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The library's cache (not pytest's), with nothing in it."""
+    monkeypatch.setenv("FTLIB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"

@@ -75,13 +75,6 @@ ADAPTED = "# A page\n\n```{talk} nano\n:tokens: 6\n:adapter: plants\n:steps: 4\n
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
-    """A cache in which nothing is kept."""
-    monkeypatch.setenv("FTLIB_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
 def adapted(course, cache):
     """A course whose page asks nano before and after a training."""
     (course / "configs").mkdir()

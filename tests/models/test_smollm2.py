@@ -52,12 +52,6 @@ def package(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("FTLIB_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
 def conversions(monkeypatch):
     """Conversions that take no time; returns the list of those that were made."""
     made = []

@@ -15,12 +15,6 @@ ROWS = '{"question": "Who?", "answer": "Me."}\n' * 4
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("FTLIB_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
 def rows(tmp_path):
     """A data file of one's own."""
     path = tmp_path / "rows.jsonl"
