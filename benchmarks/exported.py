@@ -1,21 +1,16 @@
 """What an export costs: size of each format, and how many of 20 greedy texts llama.cpp writes as PyTorch does.
 
-``make llama`` first; then ``python benchmarks/exported.py [MODEL] [TOKENS] [DATA]``: the first 20 test questions of the
-FAQ, or of another data set of the course; answers of at most so many tokens (default 40), one at a time, one thread.
-Prints the rows of a table in Markdown. Tokens a second are those of an answer by the time for question and answer.
-They count only where nothing else runs on the machine.
+``OMP_NUM_THREADS=1 python -m benchmarks.exported [MODEL] [TOKENS] [DATA]``: the first 20 test questions of the FAQ, or
+of another data set of the course; answers of at most so many tokens (default 40), one at a time. Prints the rows of a
+table in Markdown. Tokens a second are those of an answer by the time for question and answer. They count only where
+nothing else runs on the machine.
 """
 
-import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any, get_args
-
-import torch
 
 from ftlib.data.messages import user
 from ftlib.data.reading import load_conversations
@@ -24,26 +19,16 @@ from ftlib.export.merged import export_merged
 from ftlib.export.targets import load_merged
 from ftlib.inference.generation import answer
 from ftlib.models.chat_model import ChatModel
+from tests.llama_cpp import ask
 
-ROOT = Path(__file__).resolve().parent.parent
-LLAMA_CPP = Path(os.environ.get("FTLIB_LLAMA_CPP", ROOT / ".llama_cpp"))
 QUESTIONS = 20
-
-
-def ask(file: Path, conversations: list[Any], limit: int) -> list[dict[str, Any]]:
-    """Let llama.cpp answer."""
-    asked = {"model": str(file), "context": 512, "limit": limit, "conversations": conversations}
-    command = ["node", str(ROOT / "tests" / "llama_cpp" / "ask.mjs"), str(LLAMA_CPP)]
-    done = subprocess.run(command, input=json.dumps(asked), capture_output=True, encoding="utf-8", check=True)
-    answers: list[dict[str, Any]] = json.loads(done.stdout)["answers"]
-    return answers
 
 
 def row(name: str, file: Path, conversations: list[Any], expected: list[str], limit: int) -> str:
     """Return a row of the table for a GGUF file."""
-    answers = ask(file, conversations, limit)
-    equal = sum(one["text"].strip() == text.strip() for one, text in zip(answers, expected, strict=True))
-    speed = sum(len(one["ids"]) for one in answers) / sum(one["seconds"] for one in answers)
+    answers = ask(file, conversations, limit=limit)
+    equal = sum(one.text.strip() == text.strip() for one, text in zip(answers, expected, strict=True))
+    speed = sum(len(one.ids) for one in answers) / sum(one.seconds for one in answers)
     return f"| {name} | {file.stat().st_size / 2**20:,.1f} MiB | {equal} of {QUESTIONS} | {speed:,.0f} |"
 
 
@@ -57,7 +42,6 @@ def written(model: ChatModel, asked: list[str], limit: int) -> tuple[list[str], 
 
 def main(model: str, limit: int, data: str) -> None:
     """Print the table of a model."""
-    torch.set_num_threads(1)
     loaded = load_merged(model)
     asked = [rows[0]["content"] for rows in load_conversations(data, split="test")["messages"][:QUESTIONS]]
     expected, speed = written(loaded, asked, limit)

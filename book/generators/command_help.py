@@ -1,6 +1,6 @@
 """The listings of commands in the README and in the book, made from the real ``--help``.
 
-``python -m ftlib.cli.listing FILE...`` renews what stands between the markers in these files.
+``python -m book.generators.command_help FILE...`` renews what stands between the markers in these files.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The parts of the page "Will it fit?" that a program makes: its examples as buttons and as a table.
 
-``python -m ftlib.estimate.fit_page book/will_it_fit.md`` renews what stands between the markers in this file.
+``python -m book.generators.fit_examples book/will_it_fit.md`` renews what stands between the markers in this file.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The table of rules as a page of the book.
 
-``python -m ftlib.upgrade.page book/upgrade.md`` brings the page up to date.
+``python -m book.generators.upgrade_rules book/upgrade.md`` brings the page up to date.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ EXAMPLES = (
     "ftlib serve",
     "ftlib serve runs/faq --port 8000",
     "ftlib serve nano --name my-model --json",
+    "ftlib serve faq-q8_0.gguf",
 )
 STATUSES = {0: "served until Ctrl-C"}
 
@@ -23,7 +24,7 @@ def serve(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="nano, smollm2, a Hub id, or the folder of a run or a model.",
+            help="nano, smollm2, a Hub id, the folder of a run or a model, or a GGUF file.",
             autocompletion=completion.models,
         ),
     ] = "auto",
@@ -39,14 +40,14 @@ def serve(
     """Serve a model on this machine, over OpenAI's protocol.
 
     The address is printed when it answers; Ctrl-C ends it. It listens on 127.0.0.1, asks for no key, and puts questions
-    into the template that the model was trained in. The server is transformers' own.
+    into the template that the model was trained in. The server is transformers' own, or llama.cpp's for a GGUF file.
     """
     from ftlib.cli.output import print_server
-    from ftlib.hosted.server import local_server
+    from ftlib.hosted.server import is_gguf, local_server
     from ftlib.models.chat_model import training_template
     from ftlib.models.tokenizer import load_tokenizer
 
-    template = training_template(load_tokenizer(model), model)
+    template = None if is_gguf(model) else training_template(load_tokenizer(model), model)
     try:
         with local_server(model, template=template, name=name, port=port, device=device) as server:
             if as_json:

@@ -7,12 +7,12 @@ from typing import get_args
 
 import pytest
 
+from book.generators.fit_examples import DEFAULTS, EXAMPLES, buttons
 from ftlib.estimate.cards import GPUS
-from ftlib.estimate.fit_page import DEFAULTS, EXAMPLES, buttons
-from ftlib.estimate.from_table import counts, peak
 from ftlib.estimate.optimizer_memory import Optimizer
 from ftlib.estimate.table import page_models, read_table
 from tests.course import ROOT
+from tests.estimate.worked_out import counts, peak
 from tests.waiting import HUNG_SECONDS
 
 STATIC = ROOT / "book" / "_static"

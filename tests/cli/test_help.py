@@ -11,9 +11,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from book.generators.command_help import current, help_of, main
 from ftlib import cli
 from ftlib.cli.group import COMMANDS, load_command
-from ftlib.cli.listing import current, help_of, main
 from ftlib.errors import DataError, TruncationWarning
 from tests.course import ROOT
 
@@ -193,7 +193,9 @@ def test_completion_can_be_installed(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", ["README.md", "book/commands.md"])
 def test_the_listing_of_a_page_is_that_of_today(page):
-    assert current(ROOT / page) == (ROOT / page).read_text(encoding="utf-8"), f"run: python -m ftlib.cli.listing {page}"
+    assert current(ROOT / page) == (ROOT / page).read_text(encoding="utf-8"), (
+        f"run: python -m book.generators.command_help {page}"
+    )
 
 
 def test_a_listing_is_renewed(tmp_path, monkeypatch):

@@ -30,6 +30,7 @@ HELPERS = {
     "course",
     "families",
     "held",
+    "llama_cpp",
     "loopback",
     "machines",
     "matrix",

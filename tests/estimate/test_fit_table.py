@@ -5,15 +5,16 @@ import itertools
 import pytest
 from transformers import GPTNeoConfig, LlamaConfig
 
+from book.generators import fit_examples
+from book.generators.fit_examples import DEFAULTS, arguments
 from ftlib.errors import DataError
-from ftlib.estimate import fit_page, table
+from ftlib.estimate import table
 from ftlib.estimate.cards import GPUS
 from ftlib.estimate.estimation import architecture, estimate
-from ftlib.estimate.fit_page import DEFAULTS, arguments
 from ftlib.estimate.formulas import PRIMES, TRACED, Sizes, continued, letters_of, value
-from ftlib.estimate.from_table import counts, peak
 from ftlib.estimate.moments import Trace, highest, with_layers
 from tests.course import ROOT
+from tests.estimate.worked_out import counts, peak
 
 TABLE = table.read_table(ROOT / "book" / "_static" / "fit_table.js")
 PAGE = ROOT / "book" / "will_it_fit.md"
@@ -154,11 +155,11 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
 
 
 def test_the_page_shows_what_its_program_makes():
-    assert fit_page.current(PAGE) == PAGE.read_text(encoding="utf-8")
+    assert fit_examples.current(PAGE) == PAGE.read_text(encoding="utf-8")
 
 
 def test_every_example_can_be_chosen_on_the_page():
-    for settings in ({**DEFAULTS, **changes} for changes in fit_page.EXAMPLES.values()):
+    for settings in ({**DEFAULTS, **changes} for changes in fit_examples.EXAMPLES.values()):
         assert set(settings) == set(DEFAULTS)
         assert peak(TABLE["models"][settings["model"]], settings).total > 0
 

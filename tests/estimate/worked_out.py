@@ -16,8 +16,8 @@ def peak(model: dict[str, Any], settings: dict[str, Any]) -> Memory:
     """Find the fullest moment of a step, the first of equals.
 
     Args:
-        model: Its part of the table (:func:`ftlib.estimate.table.model_table`).
-        settings: As :data:`ftlib.estimate.fit_page.DEFAULTS`.
+        model: Its part of the table (``ftlib.estimate.table.model_table``).
+        settings: As ``book.generators.fit_examples.DEFAULTS``.
 
     Raises:
         KeyError: The table doesn't have this way to train.

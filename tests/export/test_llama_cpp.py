@@ -1,14 +1,7 @@
-"""The real llama.cpp reads what ``ftlib export`` writes: the same ids of a question, the same text, the same end.
-
-``make llama`` installs it. Elsewhere these tests are skipped where it isn't there; in CI they fail.
-"""
+"""The real llama.cpp reads what ``ftlib export`` writes: the same ids of a question, the same text, the same end."""
 
 import copy
-import json
 import os
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 import torch
@@ -24,17 +17,18 @@ from ftlib.export.targets import load_merged
 from ftlib.models.loading import load_model, save_model
 from ftlib.models.trainable import add_lora
 from ftlib.text.tokenization import encode_segments
-from tests.course import ROOT
 from tests.export.test_export import add_noise
 from tests.export.test_gguf import CHATML
 from tests.families import tiny_causal
+from tests.llama_cpp import ask
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="the local server ends its processes in POSIX's way")
 
 
 def system(content):
     return {"role": "system", "content": content}
 
 
-FOLDER = Path(os.environ.get("FTLIB_LLAMA_CPP", ROOT / ".llama_cpp"))
 CONTEXT, LIMIT = 256, 24
 TIE = 0.01
 """Rounding may swap two tokens whose logits are nearer to each other than this share of the logits' spread."""
@@ -46,24 +40,6 @@ CONVERSATIONS = [
     [system("Be brief."), user("Why?")],
     [user("Why?"), assistant("So."), user("And\n\nthen <|im_end|?")],
 ]
-
-
-@pytest.fixture(scope="module")
-def ask():
-    """Ask llama.cpp: returns what it makes of each conversation with a file, and an adapter's file beside it."""
-    if not (FOLDER / "installed").is_file() or shutil.which("node") is None:
-        reason = "llama.cpp isn't installed: make llama"
-        pytest.fail(reason) if os.environ.get("FTLIB_NEEDS_LLAMA_CPP") else pytest.skip(reason)
-
-    def ask(file, conversations, *, lora=None, limit=LIMIT):
-        asked = {"model": str(file), "context": CONTEXT, "limit": limit, "conversations": conversations}
-        command = ["node", str(ROOT / "tests" / "llama_cpp" / "ask.mjs"), str(FOLDER)]
-        given = json.dumps(asked | ({"lora": str(lora)} if lora else {}))
-        done = subprocess.run(command, input=given, capture_output=True, encoding="utf-8", check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return json.loads(done.stdout)["answers"]
-
-    return ask
 
 
 def greedy(model, ids, *, limit=LIMIT, ends=()):
@@ -93,11 +69,11 @@ def compare(name, answers, conversations, *, limit=LIMIT):
     equal = 0
     for messages, found in zip(conversations, answers, strict=True):
         ids = encode_segments(model.tokenizer, model.template.render_prompt(messages))
-        assert found["prompt"] == ids, messages
+        assert found.prompt == ids, messages
         ours = greedy(model.model, ids, limit=limit, ends=ends)
-        theirs = [*found["ids"], *([ours[-1]] if found["stopped"] and ours[-1] in ends else [])]
+        theirs = found.ids
         if ours == theirs:
-            assert found["stopped"] == (ours[-1] in ends)
+            assert found.stopped == (ours[-1] in ends)
             equal += 1
             continue
         first = next(
@@ -130,7 +106,7 @@ def save_tiny(family, tokenizer, folder, **more):
     return save_model(rounded(model), tokenizer, folder)
 
 
-def test_nano_writes_the_same_twenty_texts(ask, tmp_path):
+def test_nano_writes_the_same_twenty_texts(tmp_path):
     asked = [[user(row[0]["content"])] for row in load_conversations("faq", split="test")["messages"][:20]]
     answers = ask(export_gguf("nano", tmp_path / "nano.gguf"), asked, limit=40)
     assert compare("nano", answers, asked, limit=40) >= 18
@@ -159,13 +135,13 @@ def test_nano_writes_the_same_twenty_texts(ask, tmp_path):
         "gpt-neox, tied",
     ],
 )
-def test_tiny_models_of_every_family(ask, chat_tokenizer, tmp_path, family, more):
+def test_tiny_models_of_every_family(chat_tokenizer, tmp_path, family, more):
     folder = save_tiny(family, chat_tokenizer, tmp_path / "model", **more)
-    answers = ask(export_gguf(str(folder), tmp_path / "x.gguf"), CONVERSATIONS)
+    answers = ask(export_gguf(str(folder), tmp_path / "x.gguf"), CONVERSATIONS, limit=LIMIT)
     assert compare(folder, answers, CONVERSATIONS) >= len(CONVERSATIONS) // 2
 
 
-def test_it_stops_where_the_turn_ends(ask, chat_tokenizer, tmp_path):
+def test_it_stops_where_the_turn_ends(chat_tokenizer, tmp_path):
     """A token that the model writes in its answers changes places with the end of a turn."""
     folder = save_tiny("llama", chat_tokenizer, tmp_path / "model", tie_word_embeddings=False)
     model, tokenizer = load_model(folder, device="cpu")
@@ -178,15 +154,15 @@ def test_it_stops_where_the_turn_ends(ask, chat_tokenizer, tmp_path):
         head[[end, swapped]] = head[[swapped, end]]
     model.generation_config.eos_token_id = tokenizer.eos_token_id  # the end of a turn is known from the template alone
     save_model(model, tokenizer, tmp_path / "swapped")
-    answers = ask(export_gguf(str(tmp_path / "swapped"), tmp_path / "x.gguf"), CONVERSATIONS)
+    answers = ask(export_gguf(str(tmp_path / "swapped"), tmp_path / "x.gguf"), CONVERSATIONS, limit=LIMIT)
     compare(tmp_path / "swapped", answers, CONVERSATIONS)
-    assert answers[0]["stopped"]
-    assert answers[0]["ids"] == written[: written.index(swapped)]
+    assert answers[0].stopped
+    assert answers[0].ids == [*written[: written.index(swapped)], end]
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt_neox"])
 @pytest.mark.parametrize("rslora", [False, True], ids=["lora", "rslora"])
-def test_an_adapter_beside_its_base(ask, chat_tokenizer, tmp_path, family, rslora):
+def test_an_adapter_beside_its_base(chat_tokenizer, tmp_path, family, rslora):
     base = save_tiny(family, chat_tokenizer, tmp_path / "base")
     model, tokenizer = load_model(base, device="cpu")
     tuned = add_lora(model, rank=4, alpha=2, targets="blocks")
@@ -194,14 +170,14 @@ def test_an_adapter_beside_its_base(ask, chat_tokenizer, tmp_path, family, rslor
         tuned.peft_config["default"].use_rslora = True
     save_model(add_noise(tuned), tokenizer, tmp_path / "tuned")
     lora = export_adapter(str(tmp_path / "tuned"), tmp_path / "lora.gguf")
-    answers = ask(export_gguf(str(base), tmp_path / "base.gguf"), CONVERSATIONS, lora=lora)
+    answers = ask(export_gguf(str(base), tmp_path / "base.gguf"), CONVERSATIONS, limit=LIMIT, adapter=lora)
     assert compare(tmp_path / "tuned", answers, CONVERSATIONS) >= len(CONVERSATIONS) // 2
-    alone = ask(tmp_path / "base.gguf", CONVERSATIONS[:2])
-    assert [one["ids"] for one in alone] != [one["ids"] for one in answers[:2]]
+    alone = ask(tmp_path / "base.gguf", CONVERSATIONS[:2], limit=LIMIT)
+    assert [one.ids for one in alone] != [one.ids for one in answers[:2]]
 
 
 @pytest.mark.smollm2
-def test_smollm2(ask, tmp_path):
+def test_smollm2(tmp_path):
     try:
         load_model("smollm2", device="cpu")
     except MissingExtraError as error:
@@ -209,4 +185,4 @@ def test_smollm2(ask, tmp_path):
     asked = [[user("What is the capital of France?")], [system("Be brief."), user("Count: 12, 345 and?")]]
     answers = ask(export_gguf("smollm2", tmp_path / "x.gguf"), asked, limit=16)
     compare("smollm2", answers, asked, limit=16)
-    assert answers[0]["stopped"]
+    assert answers[0].stopped

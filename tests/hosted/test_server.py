@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from ftlib.errors import ConfigError, MissingExtraError, ModelError, ProviderError
+from ftlib.export.gguf_file import export_gguf
 from ftlib.hosted import ask
 from ftlib.hosted.server import _lay_out, local_server
 from ftlib.inference.generation import answer
@@ -39,7 +40,8 @@ def port_of(server):
 
 def servers_of(process):
     """Return the local servers that a process has started."""
-    return [child for child in process.children() if is_alive(child) and "ftlib.hosted.server" in child.cmdline()]
+    modules = {"ftlib.hosted.serve_transformers", "ftlib.hosted.serve_gguf"}
+    return [child for child in process.children() if is_alive(child) and modules & set(child.cmdline())]
 
 
 def is_alive(process):
@@ -49,10 +51,21 @@ def is_alive(process):
 
 
 @pytest.fixture(scope="module")
-def served(_tiny_model, tiny_tokenizer):
-    with local_server(_tiny_model, tokenizer=tiny_tokenizer, name="tiny", template=QUESTION_ANSWER) as server:
+def gguf_file(_tiny_model, tiny_tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gguf")
+    save_model(_tiny_model, tiny_tokenizer, folder / "tiny")
+    return export_gguf(str(folder / "tiny"), folder / "tiny.gguf", quantization="f16")
+
+
+@pytest.fixture(scope="module", params=["transformers", "gguf"])
+def served(request, _tiny_model, tiny_tokenizer, gguf_file):
+    if request.param == "gguf":
+        server = local_server(gguf_file)
+    else:
+        server = local_server(_tiny_model, tokenizer=tiny_tokenizer, name="tiny", template=QUESTION_ANSWER)
+    with server as running:
         (process,) = servers_of(psutil.Process())
-        yield server
+        yield running
     assert not is_alive(process)
 
 
@@ -72,10 +85,20 @@ def test_it_draws_when_asked_to(served):
     assert len(drawn) > 1
 
 
+@pytest.mark.parametrize("served", ["transformers"], indirect=True)
 def test_it_serves_one_model_only(served):
     with pytest.raises(ProviderError, match="pinned to 'tiny'") as caught:
         ask("local", ["Why?"], base_url=served.base_url, model="gpt2")
     assert caught.value.status == 400
+
+
+def test_no_page_of_another_site_may_read_its_answers(served):
+    """llama.cpp's server by itself would let any of them."""
+    url = served.base_url.removesuffix("/v1") + "/health"
+    request = urllib.request.Request(url, headers={"Origin": "http://elsewhere.example"})  # noqa: S310
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=HUNG_SECONDS) as response:
+        assert not response.headers["Access-Control-Allow-Origin"]
 
 
 def test_it_listens_on_loopback_only(served):
@@ -95,7 +118,7 @@ def test_it_streams_over_the_real_client(served):
         text = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
     whole = ask("local", ["Why?"], base_url=served.base_url, model="tiny", max_tokens=8)[0].text
     assert text
-    assert text == whole.rstrip("\ufffd")  # half a character at the end is not streamed
+    assert text.rstrip("\ufffd") == whole.rstrip("\ufffd")  # of half a character at the end, one streams nothing
 
 
 PARENT = """
@@ -136,6 +159,26 @@ def test_a_server_that_does_not_start_says_why(tmp_path, tiny_model, tiny_tokeni
     with pytest.raises(ModelError, match="the local server ended at once") as caught, local_server(folder):
         pass
     assert "safetensors" in str(caught.value).lower() or "header" in str(caught.value).lower()
+
+
+def test_a_gguf_file_that_can_not_be_served_says_why(tmp_path, gguf_file, tiny_tokenizer, monkeypatch):
+    cut, page = tmp_path / "cut.gguf", tmp_path / "page.gguf"
+    cut.write_bytes(gguf_file.read_bytes()[:2000])
+    page.write_text("<!doctype html>", encoding="utf-8")
+    cases = [
+        (tmp_path / "none.gguf", {}, ModelError, "none.gguf: No such file.*ftlib export RUN --to gguf"),
+        (page, {}, ModelError, "is no GGUF file: it begins with b'<!do'"),
+        (cut, {}, ModelError, "(?s)ended at once .*failed to load model"),
+        (gguf_file, {"tokenizer": tiny_tokenizer}, ConfigError, "tokenizer: a GGUF file brings its own"),
+        (gguf_file, {"template": CHATML}, ConfigError, "template: a GGUF file brings its own"),
+        (gguf_file, {"device": "cuda"}, ConfigError, "device 'cuda': a GGUF file is served on the cpu"),
+    ]
+    for file, options, error, told in cases:
+        with pytest.raises(error, match=told), local_server(file, **options):
+            pass
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    with pytest.raises(MissingExtraError, match=r"xllamacpp: install it with pip"), local_server(gguf_file):
+        pass
 
 
 def test_a_folder_is_linked_and_gets_its_template(tmp_path, tiny_model, tiny_tokenizer):
@@ -192,7 +235,7 @@ def test_arguments(tiny_model, monkeypatch):
 
 def test_keys_stay_with_the_caller(monkeypatch, tiny_model, tiny_tokenizer, tmp_path):
     """The server gets no key in its environment, and no network."""
-    import ftlib.hosted.server
+    import ftlib.hosted.server_process
 
     started = {}
 
@@ -202,7 +245,7 @@ def test_keys_stay_with_the_caller(monkeypatch, tiny_model, tiny_tokenizer, tmp_
 
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
     monkeypatch.setenv("HF_TOKEN", "hf-canary")
-    monkeypatch.setattr(ftlib.hosted.server.subprocess, "Popen", start)
+    monkeypatch.setattr(ftlib.hosted.server_process.subprocess, "Popen", start)
     with pytest.raises(InterruptedError), local_server(tiny_model, tokenizer=tiny_tokenizer):
         pass
     assert "canary" not in str(started)
@@ -231,7 +274,7 @@ def test_a_name_stays_inside_the_temporary_folder(tiny_model, tiny_tokenizer, na
         raise InterruptedError
 
     monkeypatch.setattr(ftlib.hosted.server.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(ftlib.hosted.server.subprocess, "Popen", start)
+    monkeypatch.setattr(ftlib.hosted.server_process.subprocess, "Popen", start)
     with pytest.raises(InterruptedError):
         local_server(tiny_model, tokenizer=tiny_tokenizer, name=name).__enter__()
     assert list(tmp_path.iterdir()) == []

@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 
 import pytest
 
+from book.generators.upgrade_rules import current
 from ftlib.upgrade.installed import due_rules, installed_versions
-from ftlib.upgrade.page import current
 from ftlib.upgrade.rules import RULES
 from tests.course import ROOT
 
@@ -156,7 +156,7 @@ def test_settings_are_fields_of_the_configuration(rule):
 
 def test_the_page_of_the_book_is_current_and_its_code_runs(capsys):
     page = (ROOT / "book/upgrade.md").read_text(encoding="utf-8")
-    assert current(ROOT / "book/upgrade.md") == page, "run: python -m ftlib.upgrade.page book/upgrade.md"
+    assert current(ROOT / "book/upgrade.md") == page, "run: python -m book.generators.upgrade_rules book/upgrade.md"
     (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     exec(block, {})  # noqa: S102
     assert "TrainingArguments(eval_strategy='no')" in capsys.readouterr().out

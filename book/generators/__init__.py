@@ -1,0 +1,1 @@
+"""Programs that write sections of pages: what stands between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``."""
