@@ -123,10 +123,7 @@ def load_conversations(
     """
     name, rows = _chosen(source, format, split, on_error)
     if streaming:
-        arguments = {"rows": rows, "extras": FORMATS[name].extras}
-        return IterableDataset.from_generator(
-            _filled_rows, features=_features(FORMATS[name].extras), gen_kwargs=arguments
-        )
+        return _streamed(rows, FORMATS[name].extras)
     conversations = list(rows())
     if not conversations:
         raise DataError(f"{_label(source)}: holds no rows that can be used")
@@ -188,6 +185,17 @@ def to_conversations(rows: Iterable[dict[str, Any]]) -> Dataset:
     {'role': 'assistant', 'content': 'Because.'}
     """
     return load_conversations(Dataset.from_list(list(rows)), format="question-answer")
+
+
+def _streamed(rows: Callable[[], Iterator[list[Message]]], extras: tuple[str, ...]) -> IterableDataset:
+    arguments = {"rows": rows, "extras": extras}
+    try:
+        return IterableDataset.from_generator(_filled_rows, features=_features(extras), gen_kwargs=arguments)
+    except OSError as error:  # for a dataset that is streamed, too, datasets makes a folder in its cache
+        raise DataError(
+            f"datasets can't write to its cache, {datasets.config.HF_DATASETS_CACHE} ({error.strerror}): "
+            "set HF_DATASETS_CACHE to a folder that can be written, or read without streaming"
+        ) from error
 
 
 def _label(source: Any) -> str:
