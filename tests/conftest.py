@@ -12,7 +12,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import pytest
 
 from ftlib.pretraining.corpus import train_tokenizer
-from ftlib.pretraining.run import Recipe, new_model
+from ftlib.pretraining.recipe import Recipe
+from ftlib.pretraining.run import new_model
 from tests.course import ROOT
 from tests.waiting import HUNG_SECONDS
 

@@ -7,7 +7,6 @@ would read is written as text.
 from __future__ import annotations
 
 import html
-import json
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -17,9 +16,9 @@ import gradio as gr
 
 from ftlib.chat.answers import AnswersUnderWay
 from ftlib.chat.feedback import FeedbackFile, as_json_lines
+from ftlib.chat.frontend import MARK_STOPPED, SAVE, STOPPING
 from ftlib.chat.session import (
     RANGES,
-    WRITING,
     Limits,
     Progress,
     Settings,
@@ -35,27 +34,6 @@ from ftlib.inference.notes import Notes
 from ftlib.models.chat_model import ChatModel
 from ftlib.models.loading import context_length
 
-# Gradio renders HTML in a chat even where it renders no Markdown; pre-wrap keeps the spaces of a text that is text.
-STYLE = """
-.message-content .md {white-space: pre-wrap; overflow-wrap: anywhere}
-.gradio-container {max-width: 70rem !important}
-"""
-_SAVE = """(text) => {
-  if (!text) return;
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], {type: "application/jsonl"}));
-  link.download = "conversation.jsonl";
-  link.click();
-  URL.revokeObjectURL(link.href);
-}"""
-_STOPPING = "() => {window.ftlibStopping = true}"
-# Without Stop nothing is written back: by then the next answer may be writing into the same fields.
-_MARK_STOPPED = f"""(...told) => {{
-  const stopping = window.ftlibStopping;
-  window.ftlibStopping = false;
-  const shown = (text) => stopping && text.includes({json.dumps(WRITING)});
-  return told.map((text) => shown(text) ? text.replace({json.dumps(WRITING)}, "Stopped.") : {{__type__: "update"}});
-}}"""
 _REFRESH_SECONDS = 0.05
 _LONGEST_ANSWER = 2**16
 _READY = "Ask something. Nothing that you write leaves this machine."
@@ -71,13 +49,6 @@ History = list[list[Message]]
 """A conversation for each column."""
 Updates = Iterator[list[Any]]
 """What is shown next, in the order of the outputs, again and again."""
-
-
-def theme() -> gr.Theme:
-    """Return the page's look: fonts that are on every system, since others would have to be fetched."""
-    text = ("Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
-    code = ("Consolas", "Menlo", "DejaVu Sans Mono", "monospace")
-    return gr.themes.Default(font=map(gr.themes.Font, text), font_mono=map(gr.themes.Font, code))
 
 
 class Page:
@@ -181,15 +152,15 @@ class Page:
             press(None, None, None, cancels=[asked, again])  # first: steps of a press are begun in their order
             return press(self._end, None, None, **at_once)
 
-        self.stop.click(None, None, None, js=_STOPPING)
+        self.stop.click(None, None, None, js=STOPPING)
         end(self.stop.click)
         for answer in (asked, again):  # what still says that it is being written was stopped
-            answer.then(None, self.told, self.told, js=_MARK_STOPPED, **at_once)
+            answer.then(None, self.told, self.told, js=MARK_STOPPED, **at_once)
         end(self.edit.click).then(self._edit, self.history, [self.box, *emptied], **at_once)
         for press in (self.clear.click, self.chosen.change, *(view.clear for view in self.views)):
             end(press).then(self._empty, None, emptied, **at_once)
         self.download.click(as_json_lines, self.history, self.file, **at_once).then(
-            None, self.file, None, js=_SAVE, **at_once
+            None, self.file, None, js=SAVE, **at_once
         )
         for number, view in enumerate(self.views):
             # Through the queue: without it, Gradio has no way to tell the page what became of a thumb.

@@ -135,7 +135,7 @@ def _page(
 
 
 def _start(page: Page, port: int | None, *, inline: bool) -> str:
-    from ftlib.chat.page import STYLE, theme
+    from ftlib.chat.frontend import STYLE, theme
 
     try:
         _, url, _ = page.blocks.launch(

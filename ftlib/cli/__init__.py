@@ -103,7 +103,7 @@ def _outcome() -> tuple[int, str]:
 
 def _explained(error: Exception) -> tuple[int, str]:
     """Return exit status and line for what the library did not raise itself."""
-    from ftlib.cli.diagnosis import install_command
+    from ftlib.cli.package_checks import install_command
 
     if isinstance(error, WrongUsage):
         path = error.ctx.command_path if error.ctx else "ftlib"

@@ -122,7 +122,7 @@ def data(
     elif convert is not None:
         typer.echo(printable(said))
     else:
-        from ftlib.cli.output import print_summary
+        from ftlib.cli.data_output import print_summary
 
         print_summary(source, summary, shown)
     if unusable or found.get("faults"):
@@ -155,7 +155,7 @@ def _look_into_preferences(
 ) -> None:
     """Print what is in a preference file; rows that can't be used are reported on the way."""
     from ftlib.cli import progress
-    from ftlib.cli.output import print_preferences
+    from ftlib.cli.data_output import print_preferences
     from ftlib.data.preferences import iter_preferences
     from ftlib.data.sources import source_file
     from ftlib.errors import DataError

@@ -8,59 +8,25 @@ import importlib.util
 import json
 import os
 import platform
-import re
 import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
 
+from ftlib.cli.check import Check
+from ftlib.cli.package_checks import check_packages, install_extra, installed_version, requirements
 from ftlib.errors import MissingExtraError, ModelError
 from ftlib.hosted.providers import PROVIDERS
 from ftlib.models import smollm2
 from ftlib.paths import nano_folder, shipped
 
-Status = Literal["ok", "note", "broken"]
 OpenUrl = Callable[[str, float], None]
 
-NEEDED = ("", "train", "eval")
-"""The extras without which no chapter runs; the empty one stands for what comes with ftlib itself."""
-EXTRAS = (*NEEDED, "smollm2", "export", "hosted", "chat", "tracking", "upgrade", "chapters", "course")
 KEYS = (*(one.key_variable for one in PROVIDERS.values() if one.key_variable), "HF_TOKEN", "WANDB_API_KEY")
 LEAST_PYTHON = (3, 10)
 HUB_LIMIT_SECONDS = 2.0
 """How long the Hub is waited for."""
-
-_IMPORTED_AS = {"yaml": "pyyaml"}  # where the module isn't called like its package
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at.
-
-    Attributes:
-        name: What it is.
-        status: ``"ok"``; ``"note"``: worth knowing, and the course runs; ``"broken"``: the course can't run.
-        found: What there is.
-        remedy: What to do about it, where something can be done.
-        value: What a program wants to know: operations each second, whether a key is set.
-    """
-
-    name: str
-    status: Status
-    found: str
-    remedy: str = ""
-    value: float | bool | None = None
-
-
-class Requirement(NamedTuple):
-    """A package that an extra of ftlib asks for."""
-
-    name: str
-    least: str
-    extra: str
 
 
 def examine(
@@ -103,81 +69,18 @@ def can_run(checks: Iterable[Check]) -> bool:
 
 def check_python() -> Check:
     """Look at Python itself."""
-    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}, ftlib {_version('ftlib') or '?'}"
+    library = installed_version("ftlib") or "?"
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}, ftlib {library}"
     if sys.version_info < LEAST_PYTHON:
         wanted = ".".join(map(str, LEAST_PYTHON))
         return Check("Python", "broken", found, f"the course needs Python {wanted} or newer")
     return Check("Python", "ok", found)
 
 
-def requirements() -> list[Requirement]:
-    """Return what the installed ftlib asks for, extra by extra; nothing where it isn't installed."""
-    try:
-        told = importlib.metadata.requires("ftlib") or []
-    except importlib.metadata.PackageNotFoundError:
-        return []
-    return [read_requirement(text) for text in told]
-
-
-def read_requirement(text: str) -> Requirement:
-    """Take apart what an installed package says about one that it needs.
-
-    >>> read_requirement("torch>=2.4; extra == 'train'")
-    Requirement(name='torch', least='2.4', extra='train')
-    >>> read_requirement("rich>=13.9")
-    Requirement(name='rich', least='13.9', extra='')
-    """
-    package, _, condition = text.partition(";")
-    name = re.split(r"[^\w.-]", package, maxsplit=1)[0]
-    least = re.search(r"[>=]=\s*([\d.]+)", package)
-    extra = re.search(r"extra == .(\w+)", condition)
-    return Requirement(name, least[1] if least else "", extra[1] if extra else "")
-
-
-def check_packages(wanted: Iterable[Requirement]) -> list[Check]:
-    """Compare what each extra needs with what is installed."""
-    wanted = list(wanted)
-    if not wanted:
-        return [Check("ftlib", "broken", "not installed", "pip install -e . in the folder of the course")]
-    checks: list[Check] = []
-    seen: set[str] = set()
-    for extra in EXTRAS:
-        needs = [one for one in wanted if one.extra == extra and one.name not in seen]
-        seen.update(one.name for one in needs)
-        if needs:
-            checks.append(_check_extra(extra, needs))
-    return checks
-
-
-def _check_extra(extra: str, needs: list[Requirement]) -> Check:
-    versions = {one.name: _version(one.name) for one in needs}
-    missing = [one.name for one in needs if versions[one.name] is None]
-    old = [one for one in needs if (version := versions[one.name]) and _numbers(version) < _numbers(one.least)]
-    name = f"extra {extra}" if extra else "always needed"
-    if not missing and not old:
-        return Check(name, "ok", ", ".join(f"{package} {version}" for package, version in versions.items()))
-    told = [f"missing: {', '.join(missing)}"] if missing else []
-    told += [f"{one.name} {versions[one.name]} is older than {one.least}" for one in old]
-    status: Status = "broken" if extra in NEEDED else "note"
-    return Check(name, status, "; ".join(told), _install(extra))
-
-
-def install_command(module: str) -> str | None:
-    """Return how to install what a module belongs to, if an extra of ftlib brings it.
-
-    Args:
-        module: As it is imported, such as ``"gradio"``.
-    """
-    top = module.partition(".")[0]
-    package = _normal(_IMPORTED_AS.get(top, top))
-    extras = {one.extra for one in requirements() if _normal(one.name) == package}
-    return next((_install(extra) for extra in EXTRAS if extra in extras), None)
-
-
 def check_device() -> list[Check]:
     """Say what computes, and how many operations each second a product of two matrices comes to on it."""
     if not all(importlib.util.find_spec(name) for name in ("torch", "transformers")):
-        return [Check("device", "note", "not looked at: torch or transformers is missing", _install("train"))]
+        return [Check("device", "note", "not looked at: torch or transformers is missing", install_extra("train"))]
     import torch
 
     from ftlib.estimate.throughput import matrix_product_flops_per_second
@@ -328,22 +231,3 @@ def check_data() -> Check:
         told = f"{shipped('datasets').parent}: no folder datasets or configs with something in it"
         return Check("data and configurations", "broken", told, "install ftlib anew, or run it from the whole checkout")
     return Check("data and configurations", "ok", f"{len(data)} data sets, {len(configs)} configurations")
-
-
-def _install(extra: str) -> str:
-    return f"pip install 'ftlib[{extra}]'" if extra else "pip install ftlib"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0])[:3])
-
-
-def _normal(package: str) -> str:
-    return re.sub(r"[-_.]+", "-", package).lower()

@@ -33,7 +33,7 @@ def pretrain(
     from ftlib.locales import printable
     from ftlib.pretraining.corpus import STANDARD_LIBRARY, package_names
     from ftlib.pretraining.nano import make_nano
-    from ftlib.pretraining.run import Recipe
+    from ftlib.pretraining.recipe import Recipe
 
     report = make_nano(
         [STANDARD_LIBRARY, *package_names(packages)],

@@ -1,3 +1,9 @@
+from .checkpoint import (
+    last_step as last_step,
+)
+from .checkpoint import (
+    save_checkpoint as save_checkpoint,
+)
 from .corpus import (
     docstrings as docstrings,
 )
@@ -10,14 +16,11 @@ from .corpus import (
 from .corpus import (
     split_documents as split_documents,
 )
-from .run import (
+from .recipe import (
     Recipe as Recipe,
 )
 from .run import (
     held_out_loss as held_out_loss,
-)
-from .run import (
-    last_step as last_step,
 )
 from .run import (
     learning_rate_factor as learning_rate_factor,
@@ -30,9 +33,6 @@ from .run import (
 )
 from .run import (
     pretrain as pretrain,
-)
-from .run import (
-    save_checkpoint as save_checkpoint,
 )
 from .run import (
     window_batch as window_batch,

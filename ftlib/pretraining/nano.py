@@ -18,6 +18,7 @@ from ftlib.evaluation.metrics import bits_per_byte, perplexity
 from ftlib.files import check_folder, write_whole
 from ftlib.models.loading import load_model, save_quietly
 from ftlib.paths import assets_folder
+from ftlib.pretraining.checkpoint import last_step
 from ftlib.pretraining.corpus import (
     Source,
     encode_documents,
@@ -27,7 +28,8 @@ from ftlib.pretraining.corpus import (
     split_documents,
     train_tokenizer,
 )
-from ftlib.pretraining.run import Recipe, held_out_loss, last_step, pretrain
+from ftlib.pretraining.recipe import Recipe
+from ftlib.pretraining.run import held_out_loss, pretrain
 
 _CARD = assets_folder() / "nano_card.md"
 

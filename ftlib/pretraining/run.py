@@ -7,64 +7,21 @@ The same functions run at toy size in the tests and in chapter 3, and at full si
 from __future__ import annotations
 
 import json
-import math
 import time
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 from ftlib.argument_checks import tokenizer_before_data
-from ftlib.errors import DataError, ModelError
+from ftlib.errors import DataError
 from ftlib.models.precision import best_precision
 from ftlib.muon import muon_and_adamw
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Every number that decides what nano becomes.
-
-    Attributes:
-        vocabulary_size: Entries of the tokenizer, special tokens included.
-        layers: Transformer blocks.
-        width: Size of the hidden state.
-        heads: Attention heads per block; ``width`` is a multiple of it.
-        context: Tokens the model sees at once, and the length of a training window.
-        batch_windows: Windows per optimizer step.
-        micro_windows: Windows per forward pass; gradients add up over a step.
-        total_tokens: Tokens to train on; the corpus is read again (in a new order) when it runs out.
-        warmup_fraction: Share of the steps with a rising learning rate.
-        decay_fraction: Share of the steps, at the end, with a falling learning rate.
-        matrix_learning_rate: Peak rate of Muon, which trains the matrices inside the blocks.
-        other_learning_rate: Peak rate of AdamW, which trains embeddings, head, norms and biases.
-        weight_decay: Decoupled weight decay of both optimizers.
-        seed: Seed of the initial weights and of the order of the windows.
-    """
-
-    vocabulary_size: int = 4096
-    layers: int = 4
-    width: int = 192
-    heads: int = 4
-    context: int = 256
-    batch_windows: int = 32
-    micro_windows: int = 4
-    total_tokens: int = 30_000_000
-    warmup_fraction: float = 0.01
-    decay_fraction: float = 0.4
-    matrix_learning_rate: float = 0.02
-    other_learning_rate: float = 3e-3
-    weight_decay: float = 0.01
-    seed: int = 0
-
-    @property
-    def total_steps(self) -> int:
-        """Optimizer steps of the whole run."""
-        return math.ceil(self.total_tokens / (self.batch_windows * self.context))
+from ftlib.pretraining.checkpoint import resume, save_checkpoint
+from ftlib.pretraining.recipe import Recipe
 
 
 def window_batch(tokens: np.ndarray, step: int, recipe: Recipe) -> Tensor:
@@ -187,7 +144,7 @@ def pretrain(
     model: Any = new_model(tokenizer, recipe)
     model.to(device)
     optimizers = make_optimizers(model, recipe)
-    first = _resume(run_folder, model, optimizers, recipe)
+    first = resume(run_folder, model, optimizers, recipe)
     last = recipe.total_steps if stop_after_steps is None else min(recipe.total_steps, first + stop_after_steps)
     started = time.perf_counter()
     for step in range(first, last):
@@ -266,57 +223,3 @@ def _log(run_folder: Path, recipe: Recipe, step: int, loss: float, held_out: flo
         f"step {step}/{recipe.total_steps}, {row['tokens']:,} tokens: {losses}, {row['tokens_per_second']:,} tokens/s",
         flush=True,
     )
-
-
-def save_checkpoint(
-    run_folder: Path, step: int, model: nn.Module, optimizers: list[torch.optim.Optimizer], recipe: Recipe
-) -> Path:
-    """Write all that a resume needs, then drop the older checkpoint. Tensors are safetensors, never pickle."""
-    folder = run_folder / f"checkpoint-{step:07d}"
-    partial = run_folder / "checkpoint-partial"
-    partial.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, partial / "model.safetensors")
-    save_file(_optimizer_tensors(optimizers), partial / "optimizer.safetensors")
-    (partial / "state.json").write_text(
-        json.dumps({"step": step, "recipe": asdict(recipe)}, indent=1), encoding="utf-8"
-    )
-    partial.rename(folder)
-    for older in sorted(run_folder.glob("checkpoint-0*"))[:-1]:
-        for file in older.iterdir():
-            file.unlink()
-        older.rmdir()
-    return folder
-
-
-def _optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    return {
-        f"{which}.{index}.{name}": torch.as_tensor(value).clone()
-        for which, optimizer in enumerate(optimizers)
-        for index, state in optimizer.state_dict()["state"].items()
-        for name, value in state.items()
-    }
-
-
-def _resume(run_folder: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], recipe: Recipe) -> int:
-    checkpoints = sorted(run_folder.glob("checkpoint-0*"))
-    if not checkpoints:
-        return 0
-    state = json.loads((checkpoints[-1] / "state.json").read_text(encoding="utf-8"))
-    known = Recipe(**state["recipe"])
-    if replace(known, total_tokens=recipe.total_tokens) != recipe:
-        raise ModelError(f"{run_folder} holds a run of another recipe: choose another folder, or delete it\n{known}")
-    model.load_state_dict(load_file(checkpoints[-1] / "model.safetensors"))
-    tensors = load_file(checkpoints[-1] / "optimizer.safetensors")
-    for which, optimizer in enumerate(optimizers):
-        content: dict[str, Any] = optimizer.state_dict()
-        for key, value in tensors.items():
-            owner, index, name = key.split(".", 2)
-            if int(owner) == which:
-                content["state"].setdefault(int(index), {})[name] = value
-        optimizer.load_state_dict(content)
-    return int(state["step"])
-
-
-def last_step(run_folder: Path) -> int:
-    """Optimizer steps that the run folder's newest checkpoint has behind it; 0 without one."""
-    return max((int(folder.name.split("-")[1]) for folder in run_folder.glob("checkpoint-0*")), default=0)

@@ -3,12 +3,14 @@ import shutil
 import threading
 
 import pytest
+from packaging.requirements import Requirement
 from typer.testing import CliRunner
 
 from ftlib import cli
-from ftlib.cli import diagnosis
-from ftlib.cli.diagnosis import Check, can_run, check_environment, check_hub, check_nano, check_packages, examine
-from ftlib.cli.diagnosis import Requirement as Needs
+from ftlib.cli import diagnosis, package_checks
+from ftlib.cli.check import Check
+from ftlib.cli.diagnosis import can_run, check_environment, check_hub, check_nano, examine
+from ftlib.cli.package_checks import check_packages
 from ftlib.errors import ModelError
 from ftlib.paths import nano_folder
 
@@ -38,33 +40,38 @@ def test_the_course_can_run_here():
 
 
 def test_packages_that_are_missing_or_old_are_named_with_the_remedy():
-    wanted = [Needs("rich", "13.9", ""), Needs("torch", "99", "train"), Needs("no-such-package", "", "train")]
-    always, train = check_packages(wanted)
+    wanted = ["rich>=13.9", "torch>=99; extra == 'train'", "no-such-package; extra == 'train'"]
+    always, train = check_packages(map(Requirement, wanted))
     assert always.status == "ok"
     assert train.status == "broken"
     assert train.found.startswith("missing: no-such-package; torch 2.")
-    assert train.found.endswith(" is older than 99")
+    assert train.found.endswith(" is not >=99")
     assert train.remedy == "pip install 'ftlib[train]'"
 
 
 def test_an_extra_of_one_chapter_does_not_break_the_course():
-    (chat,) = check_packages([Needs("no-such-package", "5", "chat")])
+    (chat,) = check_packages([Requirement("no-such-package>=5; extra == 'chat'")])
     assert (chat.status, chat.remedy) == ("note", "pip install 'ftlib[chat]'")
     assert can_run([chat])
     assert not can_run([Check("Python", "broken", "2.7")])
 
 
 def test_a_package_of_two_extras_is_counted_once():
-    checks = check_packages([Needs("torch", "2", "train"), Needs("torch", "2", "course"), Needs("rich", "1", "course")])
+    wanted = ["torch>=2; extra == 'train'", "torch>=2; extra == 'course'", "rich>=1; extra == 'course'"]
+    checks = check_packages(map(Requirement, wanted))
     assert ["torch" in check.found for check in checks] == [True, False]
+
+
+def test_a_package_that_is_for_other_machines_is_not_missed():
+    assert check_packages([Requirement("no-such-package; python_version < '3' and extra == 'train'")]) == []
 
 
 def test_a_library_that_is_not_installed_is_said(monkeypatch):
     def unknown(name):
-        raise diagnosis.importlib.metadata.PackageNotFoundError(name)
+        raise package_checks.importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(diagnosis.importlib.metadata, "requires", unknown)
-    (check,) = check_packages(diagnosis.requirements())
+    monkeypatch.setattr(package_checks.importlib.metadata, "requires", unknown)
+    (check,) = check_packages(package_checks.requirements())
     assert check.status == "broken"
     assert "pip install" in check.remedy
 
@@ -75,11 +82,12 @@ def test_a_library_that_is_not_installed_is_said(monkeypatch):
         ("transformers.models", "pip install 'ftlib[train]'"),
         ("rouge_score", "pip install 'ftlib[train]'"),
         ("gradio", "pip install 'ftlib[chat]'"),
+        ("xllamacpp", "pip install 'ftlib[serving]'"),
         ("nowhere", None),
     ],
 )
 def test_a_module_leads_to_its_extra(module, command):
-    assert diagnosis.install_command(module) == command
+    assert package_checks.install_command(module) == command
 
 
 def test_offline_is_respected():

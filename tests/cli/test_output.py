@@ -1,6 +1,7 @@
 import pytest
 
-from ftlib.cli.output import print_run, print_summary, print_texts
+from ftlib.cli.data_output import print_summary
+from ftlib.cli.output import print_run, print_texts
 from ftlib.data.reading import iter_conversations
 from ftlib.errors import SkippedRowWarning
 from ftlib.text.summary import summarize

@@ -18,7 +18,8 @@ from ftlib.chat.console import talk
 from ftlib.chat.server import launch
 from ftlib.chat.session import Progress
 from ftlib.cli import progress
-from ftlib.cli.diagnosis import Check
+from ftlib.cli.check import Check
+from ftlib.cli.data_output import print_summary
 from ftlib.cli.evaluate import _run_file
 from ftlib.cli.output import (
     print_comparison,
@@ -27,7 +28,6 @@ from ftlib.cli.output import (
     print_evaluation,
     print_run,
     print_server,
-    print_summary,
     print_texts,
     print_upgrade,
 )

@@ -90,3 +90,8 @@ def test_nothing_imports_in_a_circle():
         if above not in ENTRANCES and below not in ENTRANCES:
             graph.setdefault(above, set()).add(below)
     graphlib.TopologicalSorter(graph).prepare()  # names the circle, if there is one
+
+
+def test_a_module_is_short_enough_to_read_in_one_sitting():
+    lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
+    assert {name: count for name, count in lines.items() if count > 300} == {}

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from ftlib.models.loading import load_model
 from ftlib.paths import nano_folder
 from ftlib.pretraining.nano import make_nano
-from ftlib.pretraining.run import Recipe
+from ftlib.pretraining.recipe import Recipe
 from tests.conftest import TINY
 
 
