@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ftlib.data.messages import Message, user
 from ftlib.errors import ConfigError
+from ftlib.freed_memory import returning_freed_memory
 from ftlib.inference.context import check_lengths, shorten
 from ftlib.inference.decoding import Sampling, decode
 from ftlib.inference.streaming import answer_in, text_chunks
@@ -231,6 +232,7 @@ def _evaluating(model: Any) -> Iterator[None]:
         model.train(was_training)
 
 
+@returning_freed_memory()
 def _texts(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,

@@ -12,12 +12,12 @@ from transformers import PreTrainedTokenizerBase
 
 from datasets import Dataset
 from ftlib.argument_checks import tokenizer_before_data
+from ftlib.freed_memory import returning_freed_memory
 from ftlib.models.gradients import gradients_on
 from ftlib.models.precision import WantedPrecision, choose_precision
 from ftlib.text.special_tokens import padding
 from ftlib.training.checks import check_fit, check_rows, with_targets
 from ftlib.training.distributed import Processes, find_processes
-from ftlib.training.freed_memory import returning_freed_memory
 from ftlib.training.job import Job, MicroBatches, Step, TargetLoss, evaluator, real_tokens
 from ftlib.training.optimizers import OptimizerName, default_learning_rate, make_optimizer, schedule, set_rates
 

@@ -14,6 +14,7 @@ import torch
 from ftlib.errors import ConfigError, DataError, TrainingError
 from ftlib.evaluation.rewards import Reward
 from ftlib.files import check_folder, read_note, write_whole
+from ftlib.freed_memory import returning_freed_memory
 from ftlib.models.gradients import gradients_on
 from ftlib.models.loading import context_length
 from ftlib.models.precision import best_precision
@@ -24,7 +25,6 @@ from ftlib.text.ends import set_ends
 from ftlib.training.checkpoints import Checkpoint, best_of, checkpoints, load_state, prune
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.distributed import is_main_process
-from ftlib.training.freed_memory import returning_freed_memory
 from ftlib.training.groups import check_rewards, make_rewards
 from ftlib.training.job import Job, Step
 from ftlib.training.pairs import tokenized_pairs

@@ -20,7 +20,19 @@ LAYERS = [
     {"models"},
     {"text", "compat.api_changes", "compat.installed", "compat.meta_device", "compat.translate"},
     {"data"},
-    {"argument_checks", "cache", "callable_package", "errors", "files", "locales", "muon", "nearest", "paths", "plots"},
+    {
+        "argument_checks",
+        "cache",
+        "callable_package",
+        "errors",
+        "files",
+        "freed_memory",
+        "locales",
+        "muon",
+        "nearest",
+        "paths",
+        "plots",
+    },
 ]
 # The package itself, and what it is made of: no part of ftlib imports them.
 ENTRANCES = {"", "first_edition", "chat.__main__"}

@@ -1,11 +1,11 @@
-"""What a training has freed is the system's again."""
+"""What was freed is the system's again."""
 
 import platform
 
 import psutil
 import pytest
 
-from ftlib.training.freed_memory import return_freed_memory, returning_freed_memory
+from ftlib.freed_memory import return_freed_memory, returning_freed_memory
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no such call")
 BLOCKS, BYTES = 4000, 50_000

@@ -1,4 +1,4 @@
-"""Memory that a training has freed, back to the system."""
+"""Memory that was freed, back to the system."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from collections.abc import Iterator
 def return_freed_memory() -> None:
     """Hand memory that is free back to the system, where the C library would keep it for later.
 
-    The activations of a step come and go in blocks of many sizes. glibc keeps the gaps between the blocks that stay:
-    after a training of smollm2 that is a gigabyte or more, in which nobody else can hold a second model. Where the C
-    library has no such call, nothing happens.
+    The activations of a step, and the keys and values of an answer, come and go in blocks of many sizes. glibc keeps
+    the gaps between the blocks that stay: after a training of smollm2 that is a gigabyte or more, after twenty answers
+    to long prompts a third of one, in which nobody else can hold a second model. Where the C library has no such call,
+    nothing happens.
 
     >>> return_freed_memory()
     """
