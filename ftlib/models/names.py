@@ -49,6 +49,8 @@ def resolve_name(name: str | Path) -> str:
         if not holds_model(folder):
             raise ModelError(f"{folder}: the folder holds no model (no config.json): save one with save_pretrained")
         return str(folder)
+    if text.lower().endswith(".gguf"):
+        raise ModelError(f"{text}: a GGUF file is for llama.cpp, and can be served: ftlib serve {text}")
     if _is_hub_id(text) and not _is_meant_as_folder(text):
         return text
     is_path = "/" in text and folder.parent.is_dir()

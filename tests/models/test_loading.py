@@ -70,6 +70,8 @@ def test_hub_ids_pass_through(name):
 
 
 def test_an_unknown_name_suggests_the_nearest():
+    with pytest.raises(ModelError, match=r"faq\.gguf: a GGUF file is for llama\.cpp.*ftlib serve out/faq\.gguf"):
+        load_model("out/faq.gguf")
     with pytest.raises(ModelError, match=r"unknown model 'nanno'.*Did you mean 'nano'\?"):
         load_model("nanno")
 
