@@ -10,11 +10,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ftlib.data.messages import Message, user
 from ftlib.errors import ConfigError
-from ftlib.freed_memory import returning_freed_memory
 from ftlib.inference.context import check_lengths, shorten
 from ftlib.inference.decoding import Sampling, decode
 from ftlib.inference.streaming import answer_in, text_chunks
 from ftlib.models.loading import context_length
+from ftlib.spare_memory import sparing_memory
 from ftlib.text.chat_template import template_of
 from ftlib.text.ends import end_ids
 from ftlib.text.templates import QUESTION_ANSWER, Template
@@ -232,7 +232,7 @@ def _evaluating(model: Any) -> Iterator[None]:
         model.train(was_training)
 
 
-@returning_freed_memory()
+@sparing_memory()
 def _texts(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,

@@ -12,9 +12,9 @@ from transformers import PreTrainedTokenizerBase
 
 from datasets import Dataset
 from ftlib.argument_checks import tokenizer_before_data
-from ftlib.freed_memory import returning_freed_memory
 from ftlib.models.gradients import gradients_on
 from ftlib.models.precision import WantedPrecision, choose_precision
+from ftlib.spare_memory import sparing_memory
 from ftlib.text.special_tokens import padding
 from ftlib.training.checks import check_fit, check_rows, with_targets
 from ftlib.training.distributed import Processes, find_processes
@@ -24,7 +24,7 @@ from ftlib.training.optimizers import OptimizerName, default_learning_rate, make
 
 @tokenizer_before_data(1, gone={"pad_token_id": "the tokenizer says which token fills the batches"})
 @gradients_on()
-@returning_freed_memory()
+@sparing_memory()
 def finetune(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,

@@ -14,12 +14,12 @@ import torch
 from ftlib.errors import ConfigError, DataError, TrainingError
 from ftlib.evaluation.rewards import Reward
 from ftlib.files import check_folder, read_note, write_whole
-from ftlib.freed_memory import returning_freed_memory
 from ftlib.models.gradients import gradients_on
 from ftlib.models.loading import context_length
 from ftlib.models.precision import best_precision
 from ftlib.models.run_folder import CONFIG
 from ftlib.models.trainable import count_parameters
+from ftlib.spare_memory import sparing_memory
 from ftlib.text.chat_template import to_jinja
 from ftlib.text.ends import set_ends
 from ftlib.training.checkpoints import Checkpoint, best_of, checkpoints, load_state, prune
@@ -58,7 +58,7 @@ class Run:
 
 
 @gradients_on()
-@returning_freed_memory()
+@sparing_memory()
 def train(
     config: FinetuneConfig,
     folder: str | Path | None = None,

@@ -26,7 +26,7 @@ LAYERS = [
         "callable_package",
         "errors",
         "files",
-        "freed_memory",
+        "spare_memory",
         "locales",
         "muon",
         "nearest",
