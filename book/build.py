@@ -166,6 +166,18 @@ def make_pages(root: Path, notebooks: dict[Chapter, nbformat.NotebookNode], opti
     return pages.build(root, strict=options.strict)
 
 
+def passed(root: Path, options: argparse.Namespace) -> bool:
+    """Test the pages, unless these very pages have passed these very tests; True if they are good."""
+    flags = options.pytest_flags.split()
+    if not options.fresh and not flags and pages.passed(root):
+        say("==> The pages passed their tests when they were made (FRESH=1 tests them again)")
+        return True
+    good = test_pages(root, flags)
+    if good and not flags:  # flags may choose some
+        pages.keep_passed(root)
+    return good
+
+
 def test_pages(root: Path, flags: list[str]) -> bool:
     """Run the tests that need the built book."""
     files = [
@@ -201,7 +213,7 @@ def build(root: Path, options: argparse.Namespace) -> int:
     made = make_pages(root, notebooks, options)
     for chapter in failures if made else ():
         pages.serve_source(root, chapter)
-    good = made and not failures and test_pages(root, options.pytest_flags.split())
+    good = made and not failures and passed(root, options)
     for chapter, failure in failures.items():
         say(f"FAILED {chapter.name}, {failure.summary}")
     took = spoken(time.perf_counter() - started)

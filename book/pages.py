@@ -18,6 +18,7 @@ BUILT = Path("_build")
 SITE = BUILT / "html"
 STAGE = BUILT / "source"  # a copy of what the pages are made from, with the outputs of this build
 STAMP = BUILT / "html.digest"
+TESTED = BUILT / "html.tested"
 # Pages include parts of the library, the data and the configurations.
 STAGED = ("_config.yml", "_toc.yml", "book", "chapters", "ftlib", "datasets", "configs", "constraints.txt")
 # Not by the path of its program: the packages of an environment may be those of another one.
@@ -49,6 +50,21 @@ def is_current(root: Path) -> bool:
         and stamp.is_file()
         and stamp.read_text(encoding="utf-8") == _digest(root)
     )
+
+
+def passed(root: Path) -> bool:
+    """Tell whether these very pages have passed these very tests."""
+    note = root / TESTED
+    return is_current(root) and note.is_file() and note.read_text(encoding="utf-8") == _tested(root)
+
+
+def keep_passed(root: Path) -> None:
+    """Note that the pages have passed their tests."""
+    (root / TESTED).write_text(_tested(root), encoding="utf-8")
+
+
+def _tested(root: Path) -> str:
+    return _digest(root) + digest_of(root, ("tests",))
 
 
 def _digest(root: Path) -> str:

@@ -379,6 +379,24 @@ def test_pages_with_a_warning_are_no_book_where_that_is_asked_for(course, build)
     assert not pages.is_current(course.root)  # so that a strict build would not take them for good ones
 
 
+@pytest.mark.slow
+def test_pages_are_tested_once(course, build):
+    course.write(**{"01_good": ["print('one')"]})
+    (course.root / "tests").mkdir()
+    test = "import pathlib\nimport pytest\n\n@pytest.mark.book\ndef test():\n    assert {}\n"
+    file = course.root / "tests/test_pages.py"
+
+    def outcome(claim, *arguments):
+        file.write_text(test.format(claim), encoding="utf-8")
+        said, status = build(*arguments)
+        return ("Testing" in said, "passed their tests when" in said, status)
+
+    assert outcome("pathlib.Path('_build/html/index.html').is_file()") == (True, False, 0)
+    assert outcome("pathlib.Path('_build/html/index.html').is_file()") == (False, True, 0)
+    assert outcome("pathlib.Path('_build/html/index.html').is_file()", "--pytest-flags=-q") == (True, False, 0)
+    assert outcome("False") == (True, False, 1)
+
+
 def test_what_cannot_be_done_is_said_in_one_message(course, build):
     assert build() == (
         "The book isn't built: there is no _toc.yml here: call this in the course's folder\n",
