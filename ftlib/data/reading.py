@@ -13,9 +13,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, overload
 
+from datasets.io.generator import GeneratorDatasetInputStream
+
 import datasets
 from datasets import Dataset, IterableDataset
 from ftlib.argument_checks import at_least, checked
+from ftlib.cache import writable_cache
 from ftlib.data.columns import warning_about
 from ftlib.data.formats import FORMATS, candidates, read_whole_row
 from ftlib.data.json_text import RawRow
@@ -26,6 +29,7 @@ from ftlib.errors import ColumnWarning, DataError
 from ftlib.nearest import one_of
 
 _SAMPLE = 100
+_STREAM_BYTES = 1_000_000  # no more than folders and a lock
 _PREFERENCES = (
     "the rows hold a better and a worse answer, as DPO takes them: to learn from both, train with objective: dpo "
     "(ftlib.data.load_preferences reads them); to learn the better one, rename 'chosen' to "
@@ -188,14 +192,12 @@ def to_conversations(rows: Iterable[dict[str, Any]]) -> Dataset:
 
 
 def _streamed(rows: Callable[[], Iterator[list[Message]]], extras: tuple[str, ...]) -> IterableDataset:
-    arguments = {"rows": rows, "extras": extras}
+    told: dict[str, Any] = {"features": _features(extras), "gen_kwargs": {"rows": rows, "extras": extras}}
     try:
-        return IterableDataset.from_generator(_filled_rows, features=_features(extras), gen_kwargs=arguments)
-    except OSError as error:  # for a dataset that is streamed, too, datasets makes a folder in its cache
-        raise DataError(
-            f"datasets can't write to its cache, {datasets.config.HF_DATASETS_CACHE} ({error.strerror}): "
-            "set HF_DATASETS_CACHE to a folder that can be written, or read without streaming"
-        ) from error
+        return IterableDataset.from_generator(_filled_rows, **told)
+    except OSError:  # datasets makes a folder in its cache, for rows that are streamed, too: where it can't, in ours
+        cache = writable_cache("streamed rows need a folder", _STREAM_BYTES, error=DataError) / "datasets"
+        return GeneratorDatasetInputStream(_filled_rows, cache_dir=str(cache), streaming=True, **told).read()
 
 
 def _label(source: Any) -> str:

@@ -79,7 +79,8 @@ def pages(folder, model):
         started = subprocess.Popen(
             [sys.executable, "-c", PAGES, str(folder), str(model.folder)],
             cwd=ROOT,
-            env={**os.environ, **hostile},
+            # Gradio's own folder among the temporary ones belongs to whoever came first.
+            env={**os.environ, **hostile, "GRADIO_TEMP_DIR": str(model.folder / "gradio")},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=file,
@@ -292,7 +293,8 @@ def test_without_gradio_the_install_command_is_shown():
     assert "pip install 'ftlib[train,chat]'" in said
 
 
-def test_in_a_notebook_the_page_stands_below_the_cell_which_does_not_wait(folder):
+def test_in_a_notebook_the_page_stands_below_the_cell_which_does_not_wait(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))  # the home may be one that can't be written
     opened = f"from ftlib.chat import launch\nlaunch([{str(folder)!r}], device='cpu', feedback='thumbs.jsonl')"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(opened)])
     client = NotebookClient(notebook, timeout=HUNG_SECONDS, resources={"metadata": {"path": str(folder.parent)}})

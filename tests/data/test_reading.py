@@ -220,13 +220,14 @@ def test_saving_is_all_or_nothing(tmp_path):
         save_conversations(rows, tmp_path / "no" / "rows.jsonl")
 
 
-def test_streaming_without_a_cache_that_can_be_written_says_what_to_set(tmp_path, monkeypatch):
-    path = tmp_path / "rows.jsonl"
-    path.write_text('{"question": "Why?", "answer": "So."}\n', encoding="utf-8")
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", path / "cache")
-    with pytest.raises(DataError, match=r"rows.jsonl.cache \(Not a directory\): set HF_DATASETS_CACHE"):
+def test_streaming_does_without_the_cache_of_datasets(tmp_path, monkeypatch):
+    path = write(tmp_path, GOOD)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", path / "cache")  # below a file: nobody can make that
+    monkeypatch.setenv("FTLIB_CACHE", str(tmp_path / "ours"))
+    assert list(load_conversations(path, streaming=True)) == list(load_conversations(path))
+    monkeypatch.setenv("FTLIB_CACHE", str(path / "ours"))
+    with pytest.raises(DataError, match=r"streamed rows need a folder.* set FTLIB_CACHE to a folder"):
         load_conversations(path, streaming=True)
-    assert len(load_conversations(path)) == 1
 
 
 @pytest.mark.parametrize("name", [one.name for one in FORMATS.values() if one.extras])
