@@ -66,6 +66,12 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason=f"not on Windows: {reason}"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _ipython_folder(tmp_path_factory):
+    """Kernels take nothing from somebody's own settings, and need no home that can be written."""
+    os.environ["IPYTHONDIR"] = str(tmp_path_factory.mktemp("ipython"))
+
+
 @pytest.fixture(scope="module")
 def browser():
     """Debian's Chromium. Where there is none, tests are skipped; with FTLIB_NEEDS_BROWSER they fail."""

@@ -293,8 +293,7 @@ def test_without_gradio_the_install_command_is_shown():
     assert "pip install 'ftlib[train,chat]'" in said
 
 
-def test_in_a_notebook_the_page_stands_below_the_cell_which_does_not_wait(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))  # the home may be one that can't be written
+def test_in_a_notebook_the_page_stands_below_the_cell_which_does_not_wait(folder):
     opened = f"from ftlib.chat import launch\nlaunch([{str(folder)!r}], device='cpu', feedback='thumbs.jsonl')"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(opened)])
     client = NotebookClient(notebook, timeout=HUNG_SECONDS, resources={"metadata": {"path": str(folder.parent)}})
