@@ -13,8 +13,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from datasets.io.generator import GeneratorDatasetInputStream
-
 import datasets
 from datasets import Dataset, IterableDataset
 from ftlib.argument_checks import at_least, checked
@@ -196,6 +194,8 @@ def _streamed(rows: Callable[[], Iterator[list[Message]]], extras: tuple[str, ..
     try:
         return IterableDataset.from_generator(_filled_rows, **told)
     except OSError:  # datasets makes a folder in its cache, for rows that are streamed, too: where it can't, in ours
+        from datasets.io.generator import GeneratorDatasetInputStream
+
         cache = writable_cache("streamed rows need a folder", _STREAM_BYTES, error=DataError) / "datasets"
         return GeneratorDatasetInputStream(_filled_rows, cache_dir=str(cache), streaming=True, **told).read()
 
