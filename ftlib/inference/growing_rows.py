@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from ftlib.models.target_logits import agree
+from ftlib.models.rounding import agree, rounding_of
 from ftlib.text.batches import pad_batch
 
 _CHECKED = 16  # tokens of the longest row, for the check of padding
@@ -155,7 +155,8 @@ def _may_be_padded(model: Any, prompts: Sequence[list[int]]) -> bool:
         return True
     if model not in _padded:
         longest = max(prompts, key=len)[-_CHECKED:]
-        _padded[model] = _same(Batch(model, [longest[-1:], longest]), Batch(model, [longest[-1:]]))
+        together, alone = Batch(model, [longest[-1:], longest]), Batch(model, [longest[-1:]])
+        _padded[model] = _same(together, alone, _rounding(model, longest))
     return _padded[model]
 
 
@@ -177,7 +178,7 @@ def _may_share(model: Any, prompts: Sequence[list[int]], shared: int) -> bool:
     if length not in known:
         cache = getattr(_read(model, longest[:1]), "past_key_values", None)
         known[length] = _keeps_nothing_but_keys_and_values(cache) and _same(
-            Batch(model, [shortest, longest], shared), Batch(model, [shortest])
+            Batch(model, [shortest, longest], shared), Batch(model, [shortest]), _rounding(model, longest)
         )
     return known[length]
 
@@ -200,12 +201,17 @@ def _read(model: Any, ids: list[int]) -> Any:
     return model(input_ids=torch.tensor([ids], device=model.device))
 
 
-def _same(together: Batch, alone: Batch) -> bool:
+def _rounding(model: Any, ids: list[int]) -> float:
+    return rounding_of(model, torch.tensor([ids], device=model.device))
+
+
+@torch.inference_mode()
+def _same(together: Batch, alone: Batch, rounding: float) -> bool:
     """Whether the first row of a batch has the scores that it has alone: behind its prompt, and a token later."""
     same = True
     for _ in range(2):  # the second time from the cache
         expected, found = alone.scores()[0], together.scores()[0]
-        same = same and agree(found, expected)
+        same = same and agree(found, expected, rounding)
         together.append(expected.argmax(-1).repeat(together.rows))
         alone.append(expected.argmax(-1)[None])
     return same

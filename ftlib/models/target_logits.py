@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ftlib.errors import DataError
+from ftlib.models.rounding import agree, rounding_of
 
 Path = Literal["targets alone", "all positions"]
 Batch = dict[str, Tensor]
@@ -160,15 +161,6 @@ def first_rows(batch: dict[str, Any]) -> dict[str, Any]:
     return {name: value[:_ROWS, :_TOKENS] if isinstance(value, Tensor) else value for name, value in batch.items()}
 
 
-def agree(one: Tensor, other: Tensor) -> bool:
-    """Tell whether two tensors of logits are the same up to the rounding of their precision."""
-    if one.shape != other.shape:
-        return False
-    share = 1e-4 if one.dtype in (torch.float32, torch.float64) else 4 * torch.finfo(one.dtype).eps
-    largest = other.abs().max() if other.numel() else torch.tensor(0.0)
-    return torch.allclose(one, other, rtol=0, atol=share * float(largest), equal_nan=True)
-
-
 class _OtherShapeError(Exception):
     """The output layer isn't called once on hidden states, or its scores are not what the model returns."""
 
@@ -244,8 +236,8 @@ def _tells_apart(model: Any, inputs: dict[str, Any], row: int, middle: int, end:
     others = {**packed, "input_ids": packed["input_ids"].clone()}
     others["input_ids"][:, :middle] = others["input_ids"][:, :middle].roll(1, 1)
     with looked_at(model):
-        expected = _logits(model(**alone))[0]
-        return all(agree(_logits(model(**each))[0, middle:], expected) for each in (packed, others))
+        expected, rounding = _logits(model(**alone))[0], rounding_of(model, alone["input_ids"])
+        return all(agree(_logits(model(**each))[0, middle:], expected, rounding) for each in (packed, others))
 
 
 def _two_conversations(positions: Tensor) -> tuple[int, int, int] | None:

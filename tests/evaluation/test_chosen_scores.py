@@ -114,3 +114,17 @@ def test_padding_on_the_left_and_packing_change_nothing_or_are_refused(family, b
             answer_loss(model, packed)
     else:
         assert answer_loss(model, packed) == pytest.approx(expected, **CLOSE)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("family", ["llama", "gpt_neox", "qwen3", "mistral", "opt", "bloom"])
+def test_packed_rows_in_half_precision_are_refused_where_float32_refuses_them(family, dtype):
+    """A deep model's roundings move scores by more than one of them could: still, no conversation is mixed in."""
+    model = tiny_causal(family, num_hidden_layers=24).to(dtype)
+    long = [{"input_ids": [(7 * i + 3 * k) % 90 + 5 for i in range(64)]} for k in range(3)]
+    packed = [pack_batch([{**row, "labels": row["input_ids"]} for row in long], 0, max_length=256)]
+    if family in MIXING:
+        with pytest.raises(DataError, match="mixes packed rows"):
+            answer_loss(model, packed)
+    else:
+        assert answer_loss(model, packed) > 0

@@ -155,7 +155,7 @@ def test_a_window_that_counts_padding_is_not_padded_in_the_middle():
 
 def test_where_reading_it_once_changes_the_scores_each_row_is_read_whole(monkeypatch):
     model, prompts = tiny_causal("llama"), [BEGINNING + prompt for prompt in PROMPTS]
-    monkeypatch.setattr(growing_rows, "agree", lambda one, other: one is other)  # nothing is ever the same
+    monkeypatch.setattr(growing_rows, "agree", lambda *_: False)  # nothing is ever the same
     monkeypatch.setattr(growing_rows, "_may_be_padded", lambda *_: True)
     assert read_by(model, prompts)[0] == (4, 23)
 
@@ -172,3 +172,18 @@ def test_a_batch_is_written_as_each_of_its_rows_by_the_plain_model(family):
         expected.append(ids[len(prompt) :])
     assert written(model, PROMPTS, limit=6) == expected
     assert [written(model, [prompt], limit=6)[0] for prompt in PROMPTS] == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("family", KINDS)
+def test_half_precision_writes_rows_together_where_float32_does(family, dtype):
+    """Padding moves scores by a rounding there, and that is no reason to compute each row alone."""
+    expected = type(growing_rows.start(tiny_causal(family), PROMPTS))
+    assert type(growing_rows.start(tiny_causal(family).to(dtype), PROMPTS)) is expected
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_many_layers_in_half_precision_read_a_beginning_once(dtype):
+    prompts = [BEGINNING + prompt for prompt in PROMPTS]
+    model = tiny_causal("llama", num_hidden_layers=32).to(dtype)
+    assert read_by(model, prompts) == [(1, 17), (4, 6), (4, 1)]
