@@ -29,7 +29,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.variants import IN_CI, ROOT, VARIANTS, Machine, NotHereError, Variant, course_files, machine
+from tests.variants import COMBINED, ROOT, VARIANTS, Machine, NotHereError, Variant, course_files, machine
 
 RESULTS = ROOT / "_build" / "machines" / "results.json"
 COUNTS = ("passed", "failed", "skipped")
@@ -162,10 +162,12 @@ def show(names: list[str], wanted: list[str], kept: Kept, console: Console) -> b
 
 def main() -> None:
     """Run what was asked for and is missing, and print a line for each variant."""
-    by_default = [name for name in VARIANTS if name not in IN_CI]
+    by_default = [name for name in VARIANTS if name not in COMBINED]
     chapters = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "chapters").glob("*.ipynb"))]
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("variant", nargs="*", help=f"some of {', '.join(VARIANTS)}; default: all but the last")
+    parser.add_argument(
+        "variant", nargs="*", help=f"some of {', '.join(VARIANTS)}; default: all but {' and '.join(COMBINED)}"
+    )
     parser.add_argument("--library", action="store_true", help="only the library's tests")
     parser.add_argument("--chapters", nargs="*", metavar="NUMBER", help="only the chapters, or only some of them")
     chosen, console = parser.parse_args(), Console(soft_wrap=True)

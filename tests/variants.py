@@ -39,21 +39,21 @@ class Variant(NamedTuple):
 C_LOCALE = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": None}
 # The Chatham Islands, 12:45 or 13:45 before UTC. Written out: no table of time zones is needed.
 CHATHAM = {"TZ": "<+1245>-12:45<+1345>,M9.5.0/2:45,M4.1.0/3:45"}
+_PORTS = (7860, 8000)
+_SSE = {
+    "ATEN_CPU_CAPABILITY": "default",
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+    "OPENBLAS_CORETYPE": "Nehalem",
+}
+_THREADS = {"OMP_NUM_THREADS": None}
 VARIANTS = {
     "path": Variant("a space and an umlaut in the path", folder="Kurs für alle"),
     "lang-c": Variant("LANG=C, and Python without its UTF-8 mode", C_LOCALE),
     "time-zone": Variant("12:45 or 13:45 hours before UTC", CHATHAM),
     "not-root": Variant("not root, and a home that can't be written", folder="course", user=USER),
-    "ports-taken": Variant("ports 7860 and 8000 are taken", ports=(7860, 8000)),
-    "default-isa": Variant(
-        "no vector instructions beyond SSE",
-        {
-            "ATEN_CPU_CAPABILITY": "default",
-            "ONEDNN_MAX_CPU_ISA": "SSE41",
-            "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
-            "OPENBLAS_CORETYPE": "Nehalem",
-        },
-    ),
+    "ports-taken": Variant("ports 7860 and 8000 are taken", ports=_PORTS),
+    "default-isa": Variant("no vector instructions beyond SSE", _SSE),
     "avx2": Variant(
         "AVX2, so no bfloat16 instructions",
         {
@@ -64,13 +64,25 @@ VARIANTS = {
         },
     ),
     "threads-1": Variant("one thread, one core", {"OMP_NUM_THREADS": "1"}, cores=1),
-    "threads-all": Variant("a thread for each core", {"OMP_NUM_THREADS": None}),
+    "threads-all": Variant("a thread for each core", _THREADS),
     "busy": Variant("two busy loops beside it", loops=2),
     "two-at-once": Variant("two runs at once", runs=2),
-    # Several in one, for CI. No umlaut: without UTF-8, tokenizers can't open a file in such a folder.
-    "foreign": Variant("a space in the path, LANG=C, another time zone", C_LOCALE | CHATHAM, folder="a course"),
+    # Several in one. The first is CI's. No umlaut: without UTF-8, tokenizers can't open a file in such a folder.
+    "foreign": Variant(
+        "a space in the path, LANG=C, another time zone, two ports taken",
+        C_LOCALE | CHATHAM,
+        folder="a course",
+        ports=_PORTS,
+    ),
+    "stranger": Variant(
+        "not root, no home to write to, two ports taken, no vectors beyond SSE, a thread for each core",
+        _SSE | _THREADS,
+        folder="course",
+        user=USER,
+        ports=_PORTS,
+    ),
 }
-IN_CI = ("foreign",)  # not among those that run by default: its parts are
+COMBINED = ("foreign", "stranger")  # not among those that run by default: their parts are
 
 
 class Machine(NamedTuple):
