@@ -46,14 +46,15 @@ class _SeveralProcesses(Processes):
     def __init__(self, micro_batches: int, device: torch.device) -> None:
         from accelerate import Accelerator
 
+        count = process_count()
+        if micro_batches % count:  # before they connect: who leaves while another is connecting makes that one fail
+            raise TrainingError(
+                f"{micro_batches} micro-batches a step can't be shared by {count} processes: "
+                f"set train.accumulation_steps to a multiple of {count}"
+            )
         # Not what Accelerate finds in the environment: the engine chooses the precision of each step itself.
         self.accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
         self.size, rank = self.accelerator.num_processes, self.accelerator.process_index
-        if micro_batches % self.size:
-            raise TrainingError(
-                f"{micro_batches} micro-batches a step can't be shared by {self.size} processes: "
-                f"set train.accumulation_steps to a multiple of {self.size}"
-            )
         self.share = range(rank, micro_batches, self.size)
 
     def wrap(self, module: nn.Module) -> nn.Module:
