@@ -50,6 +50,10 @@ class LossWarning(UserWarning):
     """A model's own loss is another than the cross-entropy of its next tokens; the message holds both."""
 
 
+class PrecisionWarning(UserWarning):
+    """Weights that round small updates away are trained; the message says how many, and how else."""
+
+
 class RewardWarning(UserWarning):
     """For several steps, all answers to each prompt had one reward, and nothing was learnt; the message says which."""
 

@@ -51,6 +51,50 @@ TRAINING = (
         holds="steps[0].loss > 0",
     ),
     Trouble(
+        "weights in float16 are to be trained",
+        "TrainingError: ... weights in float16 are to be trained, and their updates would vanish or overflow: load the "
+        "model in float32 and choose the half precision for training (precision, train.precision), or freeze them "
+        "under adapters (add_lora)",
+        cause="The model was loaded with `dtype='float16'`, which is for asking it. Adam divides by the root of "
+        "squared gradients, and float16 holds nothing below 6e-8: squares become 0, and a few steps destroy the model.",
+        cure="Keep the weights in float32, and multiply in half precision:",
+        provoke="""
+            from ftlib import finetune, load_model
+
+            half, tokenizer = load_model("nano", device="cpu", dtype="float16")
+            finetune(half, tokenizer, rows, max_steps=2)
+        """,
+        fix="""
+            model, tokenizer = load_model("nano", device="cpu", dtype="float32")
+            steps = finetune(model, tokenizer, rows, max_steps=2, precision="auto")
+        """,
+        holds="len(steps) == 2",
+    ),
+    Trouble(
+        "weights in bfloat16 are trained",
+        "PrecisionWarning: ... weights in bfloat16 are trained, which rounds small updates away (at a low learning "
+        "rate nearly all): load the model in float32 and choose the half precision for training (precision, "
+        "train.precision)",
+        cause="The model was loaded with `dtype='bfloat16'`, or `model.dtype` says so. A number has eight bits there: "
+        "a weight of 1.0 can become 1.008 or 0.996, and nothing in between. A smaller update leaves it as it was.",
+        cure="Keep the weights in float32, and multiply in half precision. Frozen weights under adapters may stay in "
+        "bfloat16:",
+        provoke="""
+            from ftlib import finetune, load_model
+
+            model, tokenizer = load_model("nano", device="cpu", dtype="bfloat16")
+            finetune(model, tokenizer, rows, max_steps=2)
+        """,
+        fix="""
+            from ftlib.models import add_lora
+
+            model, tokenizer = load_model("nano", device="cpu", dtype="bfloat16")
+            model = add_lora(model, rank=4)
+            steps = finetune(model, tokenizer, rows, max_steps=2)
+        """,
+        holds="len(steps) == 2",
+    ),
+    Trouble(
         "all answers to each prompt had one reward",
         "RewardWarning: for 5 steps, all answers to each prompt had one reward (now 0): every advantage is 0, and "
         "nothing was learnt: reward parts of an answer, start from a model that is right now and then, or raise "
@@ -373,6 +417,7 @@ TRAINING = (
                 state = PartialState(cpu=True)
                 with open("seen", "a") as file:
                     file.write(f"{state.process_index}\\n")
+                state.wait_for_everyone()
                 state.destroy_process_group()
             """
         },

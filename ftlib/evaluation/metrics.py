@@ -20,6 +20,11 @@ from ftlib.data.words import comparable, spaced, words
 from ftlib.errors import DataError, MissingExtraError
 from ftlib.models.target_logits import target_logits
 
+_WHY_NONE = (
+    "there are no rows, every label is -100, or the batches were read before (what padded_batches returns can be gone "
+    "through once: keep list(padded_batches(...)))"
+)
+
 
 def summed_target_loss(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
     """Negative log-likelihood of a batch's targets, and how many there are.
@@ -71,7 +76,7 @@ def answer_loss(model: Any, batches: Iterable[dict[str, Tensor]]) -> float:
     finally:
         model.train(was_training)
     if count == 0:
-        raise DataError("no target tokens to measure a loss on: there are no rows, or every label is -100")
+        raise DataError(f"no target tokens to measure a loss on: {_WHY_NONE}")
     return total / count
 
 
@@ -101,7 +106,7 @@ def token_accuracy(model: Any, batches: Iterable[dict[str, Tensor]]) -> float:
     finally:
         model.train(was_training)
     if count == 0:
-        raise DataError("no target tokens to compare with: there are no rows, or every label is -100")
+        raise DataError(f"no target tokens to compare with: {_WHY_NONE}")
     return right / count
 
 

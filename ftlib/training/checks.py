@@ -5,8 +5,10 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import torch
+
 from datasets import Dataset
-from ftlib.errors import DataError, DroppedRowsWarning
+from ftlib.errors import DataError, DroppedRowsWarning, PrecisionWarning, TrainingError
 from ftlib.models.loading import context_length
 from ftlib.text.row_maker import IGNORED
 
@@ -77,3 +79,41 @@ def check_fit(rows: Dataset, model: Any, name: str = "row") -> None:
                 "tokenise with the model's own tokenizer, or, if tokens were added to it, let the model have them too "
                 "(model.resize_token_embeddings(len(tokenizer)))"
             )
+
+
+def check_weights(model: Any, precision: str) -> None:
+    """Refuse weights whose type training would spoil, or that can't be multiplied in a precision.
+
+    Args:
+        model: A causal language model, with or without adapters.
+        precision: What its matrices are multiplied in.
+
+    Warns:
+        PrecisionWarning: Weights in bfloat16 are trained: of a weight of 1.0, updates below 0.004 are rounded away.
+
+    Raises:
+        TrainingError: Weights in float16 are to be trained (gradients vanish in it, and the optimizer's squares of them
+            sooner), or frozen ones are multiplied in the other half precision.
+    """
+    held = {weight.dtype for weight in model.parameters()}
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    count = {dtype: sum(weight.numel() for weight in trained if weight.dtype is dtype) for dtype in held}
+    better = "load the model in float32 and choose the half precision for training (precision, train.precision)"
+    if count.get(torch.float16):
+        raise TrainingError(
+            f"{count[torch.float16]:,} weights in float16 are to be trained, and their updates would vanish or "
+            f"overflow: {better}, or freeze them under adapters (add_lora)"
+        )
+    for dtype, other in ((torch.float16, "bfloat16"), (torch.bfloat16, "float16")):
+        if dtype in held and precision == other:
+            name = str(dtype).removeprefix("torch.")
+            raise TrainingError(
+                f"the model's weights are {name} and can't be multiplied in {other}: choose precision float32, which "
+                "casts nothing, or load the model in float32"
+            )
+    if count.get(torch.bfloat16):
+        message = (
+            f"{count[torch.bfloat16]:,} weights in bfloat16 are trained, which rounds small updates away (at a low "
+            f"learning rate nearly all): {better}"
+        )
+        warnings.warn(message, PrecisionWarning, stacklevel=4)

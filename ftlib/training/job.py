@@ -21,7 +21,7 @@ from ftlib.models.precision import Precision
 from ftlib.models.target_logits import score_targets
 from ftlib.text.batches import length_batches, pad_batch, padded_batches
 from ftlib.text.row_maker import IGNORED
-from ftlib.training.checks import check_rows
+from ftlib.training.checks import check_rows, check_weights
 from ftlib.training.own_loss import auxiliary_weight
 
 BatchOrder = Literal["by_length", "shuffled", "as_given"]
@@ -100,6 +100,10 @@ class Job:
     scaler: Any = None
     scaler_state: dict[str, Any] | None = None
     history: list[Step] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Look at the weights' types, before any work is done."""
+        check_weights(self.model, self.precision)
 
     def use_scaler(self, scaler: Any) -> Any:
         """Remember an engine's gradient scaler, if it has one, and let it go on from where it stood."""

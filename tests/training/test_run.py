@@ -452,6 +452,7 @@ def test_a_skipped_step_is_noted_and_read_and_the_scale_goes_on(tmp_path, config
 @pytest.mark.parametrize("lora", [None, {"rank": 2}, {"rank": 2, "targets": "blocks"}], ids=str)
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "mixed"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.filterwarnings("ignore::ftlib.errors.PrecisionWarning")
 def test_a_run_holds_what_the_estimate_says(tmp_path, config, monkeypatch, dtype, precision, lora):
     """Weights, gradients and the optimizer's state, byte by byte: one meaning for a word."""
     found = {}
