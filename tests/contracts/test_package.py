@@ -13,8 +13,7 @@ import yaml
 from packaging.requirements import Requirement
 
 import ftlib
-from ftlib.data import load_conversations
-from ftlib.training.loop import steps_for_epochs
+from ftlib.training.config import FinetuneConfig
 from tests.conftest import POSIX_ONLY
 from tests.course import ROOT
 
@@ -269,15 +268,19 @@ def test_no_large_file_and_no_pickle():
 
 def test_the_front_page_shows_the_training_of_chapter_1():
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "book/index.md").read_text(encoding="utf-8"), flags=re.S)
+    shown = {name: yaml.safe_load(value) for name, value in re.findall(r"(\w+)=([^,()\s]+)", block)}
     cells = json.loads((ROOT / "chapters/01_why_finetune.ipynb").read_text(encoding="utf-8"))["cells"]
     chapter = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    settings = dict(re.findall(r"(\w+)=([^,()\s]+)", block))
-    rows = len(load_conversations("support_mail", split="train"))
-    epochs = int(re.search(r"^EPOCHS = (\d+)", chapter, flags=re.M)[1])
-    assert int(settings.pop("max_steps")) == steps_for_epochs(rows, epochs, int(settings["batch_size"]))
-    assert settings.pop("split") == '"train"'
-    for name, value in settings.items():
-        assert f"{name}={value}" in chapter, name
+    assert 'train_once(plan, name="support_mail")' in chapter
+    assert shown.pop("max_steps") == int(re.search(r"^MAIL_STEPS = (\d+)", chapter, flags=re.M)[1])
+    plan = FinetuneConfig.from_yaml(ROOT / "configs/support_mail.yaml")
+    assert f'load_model("{plan.model.name}")' in block
+    assert f'load_conversations("{plan.data.source}"' in block
+    assert shown.pop("split") == plan.data.split
+    assert float(shown.pop("learning_rate")) == plan.train.learning_rate  # YAML takes 2e-3 for a word
+    settings = {**vars(plan.train), **vars(plan.model.lora)}
+    for name, value in shown.items():
+        assert settings[name] == value, name
 
 
 @pytest.mark.parametrize("page", ["README.md", "book/index.md"])
