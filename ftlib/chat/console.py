@@ -17,6 +17,7 @@ from ftlib.errors import ConfigError, DataError, FtlibError
 from ftlib.inference.notes import Notes
 from ftlib.locales import let_any_text_be_printed, printable, typed
 from ftlib.models.chat_model import ChatModel, load_chat_models
+from ftlib.models.loading import Dtype
 from ftlib.nearest import one_of
 
 HELP = """\
@@ -36,6 +37,7 @@ def talk(
     settings: Settings | None = None,
     limits: Limits | None = None,
     device: str | None = None,
+    dtype: Dtype = "float32",
     notes: Notes | None = None,
 ) -> None:
     """Talk to a model in the terminal, or to two that answer in turn, until ``/quit`` or Ctrl-D.
@@ -47,6 +49,7 @@ def talk(
         settings: How tokens are chosen, to begin with.
         limits: Length of a question, and time of an answer.
         device: As for :func:`ftlib.load_model`.
+        dtype: As there.
         notes: Where a note is looked up for each question (:func:`ftlib.inference.notes.read_notes`).
 
     Raises:
@@ -56,7 +59,7 @@ def talk(
         import readline  # noqa: F401 (input() then edits lines and remembers them)
     let_any_text_be_printed()
     named = [models] if isinstance(models, str | ChatModel) else models
-    chat_models = load_chat_models(named, compare=compare or len(named) > 1, device=device)
+    chat_models = load_chat_models(named, compare=compare or len(named) > 1, device=device, dtype=dtype)
     chat = _Chat(chat_models, settings or Settings(), limits or Limits(), notes)
     names = " and ".join(model.name for model in chat_models)
     chat.say(f"Chat with {names}. /help shows what else can be done.\n")

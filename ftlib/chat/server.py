@@ -16,6 +16,7 @@ from ftlib.errors import ConfigError, MissingExtraError
 from ftlib.inference.notes import Notes
 from ftlib.locales import printable
 from ftlib.models.chat_model import ChatModel, load_chat_models
+from ftlib.models.loading import Dtype
 
 if TYPE_CHECKING:
     from ftlib.chat.page import Page
@@ -37,6 +38,7 @@ def launch(
     feedback: str | Path = FEEDBACK,
     examples: Sequence[str] = EXAMPLES,
     device: str | None = None,
+    dtype: Dtype = "float32",
     notes: Notes | None = None,
     open_browser: bool = False,
 ) -> None:
@@ -53,6 +55,7 @@ def launch(
         feedback: File of the answers that got a thumb; :func:`ftlib.load_conversations` reads it.
         examples: Questions that a click puts into the box.
         device: As for :func:`ftlib.load_model`.
+        dtype: As there.
         notes: Where a note is looked up for each question (:func:`ftlib.inference.notes.read_notes`).
         open_browser: Open a window, too.
 
@@ -64,7 +67,7 @@ def launch(
     """
     in_notebook = "ipykernel" in sys.modules
     begun: dict[str, Any] = {"settings": settings, "limits": limits, "examples": examples}
-    page = _page(models, compare, feedback, **begun, device=device, notes=notes)
+    page = _page(models, compare, feedback, **begun, device=device, dtype=dtype, notes=notes)
     url = _start(page, port, inline=in_notebook)
     if in_notebook:
         return
@@ -96,7 +99,7 @@ def serving(
         compare: Show two models side by side.
         port: Where.
         feedback: File of the answers that got a thumb.
-        options: ``settings``, ``limits``, ``examples``, ``device``, ``notes``.
+        options: ``settings``, ``limits``, ``examples``, ``device``, ``dtype``, ``notes``.
     """
     page = _page(models, compare, feedback, **options)
     try:
@@ -114,6 +117,7 @@ def _page(
     limits: Limits | None = None,
     examples: Sequence[str] = EXAMPLES,
     device: str | None = None,
+    dtype: Dtype = "float32",
     notes: Notes | None = None,
 ) -> Page:
     try:
@@ -122,7 +126,7 @@ def _page(
         command = "pip install 'ftlib[train,chat]'"
         raise MissingExtraError(f"the chat page needs the package {error.name!r}: install it with {command}") from error
     kept = FeedbackFile(feedback)
-    chat_models = load_chat_models(models, compare=compare, device=device)
+    chat_models = load_chat_models(models, compare=compare, device=device, dtype=dtype)
     return Page(
         chat_models,
         compare=compare,

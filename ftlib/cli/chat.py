@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ftlib.cli import completion
+from ftlib.cli.options import DeviceOption, DtypeOption
 
 EXAMPLES = (
     "ftlib chat",
@@ -56,9 +57,8 @@ def chat(
     note_score: Annotated[
         float, typer.Option(metavar="X", min=0, help="A note that scores less than this isn't taken; see --notes.")
     ] = 0.0,
-    device: Annotated[
-        str | None, typer.Option(metavar="NAME", help="cpu, cuda or mps; default: the best that is there.")
-    ] = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = "float32",
 ) -> None:
     """Talk to a model, on a page or in the terminal.
 
@@ -70,6 +70,7 @@ def chat(
 
     settings = Settings(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
     chosen = models or ["nano"]
+    weights: Any = dtype  # load_model says which there are
     looked_up = read_notes(notes, least_score=note_score) if notes else None
     if not terminal:
         launch(
@@ -79,8 +80,9 @@ def chat(
             settings=settings,
             feedback=feedback,
             device=device,
+            dtype=weights,
             notes=looked_up,
             open_browser=open_browser,
         )
     else:
-        talk(chosen, compare=compare, settings=settings, device=device, notes=looked_up)
+        talk(chosen, compare=compare, settings=settings, device=device, dtype=weights, notes=looked_up)

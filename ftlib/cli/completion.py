@@ -16,7 +16,7 @@ WEIGHTS = ("4bit", "8bit")
 PROVIDERS = ("openai", "deepseek", "lamini")
 EXPORTS = ("merged", "gguf", "ollama", "vllm", "page")
 QUANTIZATIONS = ("f16", "q8_0", "q4_0")
-EXPORT_DTYPES = ("float32", "bfloat16", "float16")
+WEIGHT_DTYPES = ("float32", "bfloat16", "float16")
 SCORES = (
     *("rouge_l", "bleu", "exact_match", "distinct_2", "repeats", "refuses", "json_valid", "json_match"),
     *("loss", "perplexity", "bits_per_byte", "token_accuracy"),

@@ -14,6 +14,7 @@ import typer
 
 from ftlib.cli import completion
 from ftlib.cli.group import WrongUsage
+from ftlib.cli.options import DeviceOption, DtypeOption
 from ftlib.errors import ColumnWarning, DataError, SkippedRowWarning
 
 if TYPE_CHECKING:
@@ -89,9 +90,8 @@ def evaluate(
             help="Compare two evaluations that --out wrote; --model says which model of each, where there are several.",
         ),
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(metavar="NAME", help="cpu, cuda or mps; default: the best that is there.")
-    ] = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = "float32",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Ask several models the same questions, and measure.
@@ -116,7 +116,7 @@ def evaluate(
         _check_source(questions, split)
         _check_targets(written, questions, split)
         rows = _rows(questions, split, limit, "skip" if skip_bad_rows else "raise")
-        sources, templates = _sources(names or ["auto"], provider or [], max_new_tokens, device)
+        sources, templates = _sources(names or ["auto"], provider or [], max_new_tokens, device, dtype)
         found = _evaluate(sources, rows, templates, max_new_tokens, score)
         try:
             _write(found, written)
@@ -170,7 +170,7 @@ def _first_pairs(
 
 
 def _sources(
-    models: Sequence[str], providers: Sequence[str], max_tokens: int, device: str | None
+    models: Sequence[str], providers: Sequence[str], max_tokens: int, device: str | None, dtype: Any
 ) -> tuple[dict[str, Any], dict[str, Template]]:
     """Return who is asked, by name, and the template of each."""
     from ftlib.hosted import why_not
@@ -179,7 +179,7 @@ def _sources(
 
     sources: dict[str, Any] = {one: why_not(one) or partial(_ask, one, max_tokens=max_tokens) for one in providers}
     templates: dict[str, Template] = dict.fromkeys(providers, QUESTION_ANSWER)  # a provider has one of its own
-    chat_models = {name: load_chat_model(name, device=device) for name in models}
+    chat_models = {name: load_chat_model(name, device=device, dtype=dtype) for name in models}
     loaded = {name: (chat_model.model, chat_model.tokenizer) for name, chat_model in chat_models.items()}
     return {**loaded, **sources}, {
         **templates,

@@ -58,7 +58,7 @@ def export(
         typer.Option(
             metavar="TYPE",
             help="Of merged weights: float32, bfloat16 or float16; default: float32, for vllm bfloat16.",
-            autocompletion=lambda: completion.EXPORT_DTYPES,
+            autocompletion=lambda: completion.WEIGHT_DTYPES,
         ),
     ] = None,
     quantization: Annotated[

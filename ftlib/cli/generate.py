@@ -10,6 +10,7 @@ import typer
 
 from ftlib.cli import completion
 from ftlib.cli.group import WrongUsage
+from ftlib.cli.options import DeviceOption, DtypeOption
 from ftlib.errors import DataError
 from ftlib.locales import typed
 
@@ -69,9 +70,8 @@ def generate(
     seed: Annotated[int | None, typer.Option(metavar="N", help="Of the draw; default: another one each time.")] = None,
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Prompts computed at once.")] = 64,
     stream: Annotated[bool, typer.Option("--stream", help="Show each answer while it is written.")] = False,
-    device: Annotated[
-        str | None, typer.Option(metavar="NAME", help="cpu, cuda or mps; default: the best that is there.")
-    ] = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = "float32",
     as_json: Annotated[bool, typer.Option("--json", help="Print prompts and texts as JSON.")] = False,
 ) -> None:
     """Let a model continue prompts or answer questions.
@@ -85,7 +85,7 @@ def generate(
     texts = _read(prompts or [], file)
     options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k}
     options |= {"top_p": top_p, "repetition_penalty": repetition_penalty, "seed": seed}
-    question_template, loaded = _load(model, device, chat=chat, template=template)
+    question_template, loaded = _load(model, device, dtype, chat=chat, template=template)
     if stream:
         _stream(texts, loaded, question_template, options)
         return
@@ -116,14 +116,16 @@ def _read(prompts: list[str], file: TextIO | None) -> list[str]:
     return found
 
 
-def _load(name: str, device: str | None, *, chat: bool, template: str | None) -> tuple[Any, tuple[Any, Any]]:
+def _load(
+    name: str, device: str | None, dtype: Any, *, chat: bool, template: str | None
+) -> tuple[Any, tuple[Any, Any]]:
     """Return the template of questions (None: no template), and the model with its tokenizer."""
     from ftlib.models.loading import load_model
     from ftlib.models.trainable import merge_lora
     from ftlib.text.templates import get_template
 
     question_template = get_template(template) if template else None
-    model, tokenizer = load_model(name, device=device)
+    model, tokenizer = load_model(name, device=device, dtype=dtype)
     loaded = merge_lora(model), tokenizer
     if chat:
         from ftlib.models.chat_model import training_template

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ftlib.cli import completion
+from ftlib.cli.options import DeviceOption
 
 EXAMPLES = (
     "ftlib serve",
@@ -32,9 +33,7 @@ def serve(
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="What a client calls the model; default: the folder's name.")
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(metavar="NAME", help="cpu, cuda or mps; default: the best that is there.")
-    ] = None,
+    device: DeviceOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print address and name as one line of JSON.")] = False,
 ) -> None:
     """Serve a model on this machine, over OpenAI's protocol.

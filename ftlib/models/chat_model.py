@@ -53,7 +53,11 @@ def load_chat_model(name: str, *, device: str | None = None, dtype: Dtype = "flo
 
 
 def load_chat_models(
-    models: Sequence[str | ChatModel], *, compare: bool = False, device: str | None = None
+    models: Sequence[str | ChatModel],
+    *,
+    compare: bool = False,
+    device: str | None = None,
+    dtype: Dtype = "float32",
 ) -> list[ChatModel]:
     """Load several models to talk to; those that are loaded already are taken as they are.
 
@@ -61,6 +65,7 @@ def load_chat_models(
         models: As for :func:`load_chat_model`, and different ones.
         compare: There must be two: those named, or the only one behind the model that it was tuned from.
         device: As for :func:`ftlib.load_model`.
+        dtype: As there.
 
     Raises:
         ModelError: One can't be loaded, there is none or one twice, or there are not two to compare.
@@ -70,7 +75,8 @@ def load_chat_models(
     names = [model.name if isinstance(model, ChatModel) else model for model in chosen]
     if not names or len(set(names)) < len(names):
         raise ModelError(f"a chat needs one model or several different ones, not {names}")
-    return [model if isinstance(model, ChatModel) else load_chat_model(model, device=device) for model in chosen]
+    how: dict[str, Any] = {"device": device, "dtype": dtype}
+    return [model if isinstance(model, ChatModel) else load_chat_model(model, **how) for model in chosen]
 
 
 def _pair(models: Sequence[str | ChatModel]) -> list[str | ChatModel]:

@@ -271,7 +271,7 @@ def test_the_terminal_compares_with_what_a_run_began_with(monkeypatch, capsys):
     monkeypatch.setattr("ftlib.models.chat_model.base_of", lambda name: "nano")
     loaded = []
 
-    def load(name, *, device=None):
+    def load(name, *, device=None, dtype="float32"):
         loaded.append(name)
         raise ModelError(f"{name} is looked for")
 

@@ -11,6 +11,7 @@ import urllib.request
 from functools import partial
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from ftlib import cli
@@ -20,7 +21,7 @@ from ftlib.cli.group import WrongUsage
 from ftlib.data.messages import assistant, user
 from ftlib.data.reading import load_conversations
 from ftlib.data.writing import save_conversations
-from ftlib.errors import DataError, PromptTooLongError
+from ftlib.errors import DataError, ModelError, PromptTooLongError
 from ftlib.hosted.finetuning_file import check_finetuning_file, write_finetuning_file
 from ftlib.inference.generation import answer, generate
 from ftlib.models.loading import load_model, save_model
@@ -45,6 +46,39 @@ def test_the_text_of_one_prompt_is_printed_alone(nano):
     result = run(PROMPTS[0], "--device", "cpu")
     assert result.exit_code == 0, result.output
     assert result.stdout == generate(*nano, PROMPTS[:1], max_new_tokens=4)[0] + "\n"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["generate", "Why?", "--chat", "--max-new-tokens", "2"],
+        ["evaluate", "faq", "--limit", "2", "--max-new-tokens", "2"],
+        ["chat", "nano", "--terminal"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_model_is_asked_in_the_type_that_is_named(command, dtype, monkeypatch):
+    loaded = []
+
+    def load(*arguments, **options):
+        loaded.append(load_model(*arguments, **options))
+        return loaded[-1]
+
+    for place in ("ftlib.models.loading.load_model", "ftlib.models.chat_model.load_model"):
+        monkeypatch.setattr(place, load)
+    result = CliRunner().invoke(cli.app, [*command, "--device", "cpu", "--dtype", dtype], input="Why?\n/quit\n")
+    assert result.exit_code == 0, result.output
+    ((model, _),) = loaded
+    assert model.dtype == getattr(torch, dtype)
+
+
+@pytest.mark.parametrize("command", [["generate", "Why?"], ["evaluate", "faq"], ["chat", "nano"]], ids=lambda it: it[0])
+def test_a_type_that_is_unknown_is_named(command):
+    result = CliRunner().invoke(cli.app, [*command, "--dtype", "bf16"])
+    assert isinstance(result.exception, ModelError)
+    told = "unknown dtype 'bf16'; expected one of float32, bfloat16, float16; did you mean 'bfloat16'?"
+    assert str(result.exception) == told
 
 
 def test_several_prompts_stand_above_their_texts(nano, tmp_path):
@@ -85,7 +119,7 @@ def test_a_run_is_asked_in_the_template_of_its_configuration(tmp_path, monkeypat
     """The run stands for any whose configuration names another template than its tokenizer would."""
     config = {"data": {"template": "alpaca", "custom_template": None}, "model": {"name": "nano"}}
     monkeypatch.setattr("ftlib.models.chat_model.run_config", lambda name: config if name == "runs/mine" else None)
-    monkeypatch.setattr("ftlib.models.loading.load_model", lambda name, device: load_nano())
+    monkeypatch.setattr("ftlib.models.loading.load_model", lambda name, **how: load_nano())
     load_nano = partial(load_model, "nano", device="cpu")
     chatted = json.loads(run("--model", "runs/mine", "--chat", "--json", PROMPTS[0]).stdout)["rows"]
     assert chatted == json.loads(run("--template", "alpaca", "--json", PROMPTS[0]).stdout)["rows"]
@@ -248,6 +282,6 @@ def test_an_adapter_is_merged_before_it_writes(tmp_path, tiny_model, tiny_tokeni
     """Beside the matrices, its own would be multiplied for every token anew."""
     save_model(tiny_model, tiny_tokenizer, tmp_path / "base")
     save_model(add_lora(load_model(tmp_path / "base")[0], rank=2), tiny_tokenizer, tmp_path / "adapter")
-    _, (model, _) = _load(str(tmp_path / "adapter"), "cpu", chat=chat, template=None)
+    _, (model, _) = _load(str(tmp_path / "adapter"), "cpu", "float32", chat=chat, template=None)
     assert type(model) is type(tiny_model)
     assert not any("lora" in name for name, _ in model.named_parameters())
