@@ -21,6 +21,7 @@ from ftlib.errors import ConfigError
 from ftlib.inference.growing_rows import start
 
 _SEEDS = 2**63
+_COLDEST = 1e-6  # scores divided by much less are infinite
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Sampling:
     """How the next token is chosen.
 
     Attributes:
-        temperature: 0 takes the likeliest token (greedy: ``top_k``, ``top_p`` and ``seed`` have no effect then); above,
-            tokens are drawn, and the higher, the more evenly.
+        temperature: 0 takes the likeliest token (greedy: ``top_k``, ``top_p`` and ``seed`` have no effect then); from
+            1e-6 on, tokens are drawn, and the higher, the more evenly.
         top_k: Draw from so many likeliest tokens; 0: from all.
         top_p: Draw from the likeliest tokens that together have this probability.
         repetition_penalty: Above 1, tokens that occurred, in the prompt too, are less likely (Keskar et al., 2019).
@@ -52,7 +53,10 @@ class Sampling:
     def __post_init__(self) -> None:
         """Refuse what can't be used."""
         expected = {
-            "temperature": (0 <= self.temperature < math.inf, "0 or a number above"),
+            "temperature": (
+                self.temperature == 0 or _COLDEST <= self.temperature < math.inf,
+                f"0 (the likeliest token), or a number from {_COLDEST:f} on",
+            ),
             "top_k": (self.top_k >= 0, "0 (all tokens) or a whole number above"),
             "top_p": (0 < self.top_p <= 1, "a number above 0, at most 1"),
             "repetition_penalty": (0 < self.repetition_penalty < math.inf, "a number above 0 (1: no penalty)"),

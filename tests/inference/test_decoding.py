@@ -91,10 +91,25 @@ def test_an_adapter_is_decoded_with(tiny_model):
     assert written(model, PROMPTS) != plain
 
 
+@pytest.mark.parametrize("temperature", [1e-6, 1e-3, 1e6, 1e38])
+def test_the_coldest_and_the_hottest_draws_are_draws(tiny_model, temperature):
+    rows = written(tiny_model, PROMPTS, Sampling(temperature=temperature, seed=0))
+    assert all(len(row) == 12 for row in rows)
+    if temperature == 1e-6:
+        assert rows == written(tiny_model, PROMPTS)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("temperature", -0.1), ("top_k", -1), ("top_p", 1.1), ("repetition_penalty", 0.0)),
+        *(
+            ("temperature", -0.1),
+            ("temperature", 1e-40),
+            ("temperature", 5e-324),
+            ("top_k", -1),
+            ("top_p", 1.1),
+            ("repetition_penalty", 0.0),
+        ),
         *((name, value) for name in ("temperature", "top_p", "repetition_penalty") for value in (math.nan, math.inf)),
         *(("seed", 2**63), ("seed", -(2**63) - 1), ("seed", 10**30)),
     ],
