@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 _TIMES = 8  # more than this times what rounding does to a row is something else
+_LEFT_OUT = -1e4  # models that rule a token out give it -inf, or the lowest number that there is
 
 
 def agree(one: Tensor, other: Tensor, rounding: float = 0.0) -> bool:
@@ -66,7 +67,7 @@ def _apart(one: Tensor, other: Tensor) -> Tensor:
     one, other = one.float(), other.float()
     same = (one == other) | (one.isnan() & other.isnan())
     difference = torch.where(same, 0.0, one - other)
-    spread = torch.where(other.isfinite(), other, 0.0).std(-1)
+    spread = torch.where(other.isfinite() & (other > _LEFT_OUT), other, 0.0).std(-1)
     return difference.square().mean(-1).sqrt() / spread.clamp_min(torch.finfo(torch.float32).tiny)
 
 

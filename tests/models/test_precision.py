@@ -9,6 +9,7 @@ from ftlib.data.writing import save_conversations
 from ftlib.models import precision
 from ftlib.models.loading import save_model
 from ftlib.models.precision import best_precision
+from ftlib.models.rounding import agree
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.run import CARD, SUMMARY, train
 
@@ -86,3 +87,11 @@ def test_a_run_with_auto_says_what_it_took_and_why(
     assert summary["precision_reason"] == best_precision("cpu").reason
     card = (run.folder / CARD).read_text(encoding="utf-8")
     assert f"| computed in | {name}, chosen by itself: this processor" in card
+
+
+def test_tokens_that_a_model_rules_out_hide_no_difference():
+    """They are given the lowest number, beside which every other difference would look small."""
+    right = torch.tensor([[1.0, 2.0, 4.0, 3.0, torch.finfo(torch.float16).min]])
+    wrong = right + torch.tensor([[0.0, 1.0, -1.0, 0.5, 0.0]])
+    assert not agree(wrong, right, rounding=0.01)
+    assert agree(right, right, rounding=0.01)
