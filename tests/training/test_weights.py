@@ -1,4 +1,4 @@
-"""Weights whose type training would spoil: refused or remarked on before any work, by every engine and objective."""
+"""Weights whose type training would spoil: refused or remarked on before any work, by every objective's job."""
 
 import copy
 import warnings
@@ -11,7 +11,10 @@ from ftlib.errors import PrecisionWarning, TrainingError
 from ftlib.models.trainable import add_lora
 from ftlib.text.tokenization import tokenize
 from ftlib.training.checks import check_weights
+from ftlib.training.groups import GroupJob
+from ftlib.training.job import Job
 from ftlib.training.loop import finetune
+from ftlib.training.pairs import PreferenceJob
 
 HALVES = ("float16", "bfloat16")
 
@@ -32,6 +35,13 @@ def test_float16_is_not_trained(tiny_model, tiny_tokenizer, rows):
     with pytest.raises(TrainingError, match=r"^[\d,]+ weights in float16 are to be trained.*float32.*add_lora"):
         finetune(half, tiny_tokenizer, rows, max_steps=1)
     assert all(torch.equal(before[name], weight) for name, weight in half.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", [Job, PreferenceJob, GroupJob])
+def test_no_engine_gets_a_job_that_trains_float16(tiny_model, kind):
+    given = dict.fromkeys(("tokenizer", "batches", "optimizer", "rate_share"))
+    with pytest.raises(TrainingError, match="weights in float16 are to be trained"):
+        kind(model=in_type(tiny_model, "float16"), learning_rate=1.0, max_steps=1, **given)
 
 
 def test_training_bfloat16_is_remarked_on(tiny_model, tiny_tokenizer, rows):
