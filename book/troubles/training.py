@@ -76,7 +76,7 @@ TRAINING = (
         "rate nearly all): load the model in float32 and choose the half precision for training (precision, "
         "train.precision)",
         cause="The model was loaded with `dtype='bfloat16'`, or `model.dtype` says so. A number has eight bits there: "
-        "a weight of 1.0 can become 1.008 or 0.996, and nothing in between. A smaller update leaves it as it was.",
+        "next to 1.0 stand 0.996 and 1.008, and an update of less than half the way leaves the weight as it was.",
         cure="Keep the weights in float32, and multiply in half precision. Frozen weights under adapters may stay in "
         "bfloat16:",
         provoke="""
