@@ -185,12 +185,20 @@ def each(check: Rule) -> Rule:
         if isinstance(values, Iterator):
             return (check(f"{name}, number {number} (from 0)", value) for number, value in enumerate(values))
         if not isinstance(values, Iterable) or isinstance(values, (*_ONE_TEXT, Mapping)):
-            raise refusal(name, "a list", values)
+            one = f", such as [{values!r}]" if isinstance(values, str) and len(values) < 40 else ""
+            raise refusal(name, f"a list{one}", values)
         for number, value in enumerate(values):
             check(f"{name}, number {number} (from 0)", value)
         return values
 
     return rule
+
+
+def text(name: str, value: Any) -> Any:
+    """Allow text."""
+    if not isinstance(value, str):
+        raise refusal(name, "text", value)
+    return value
 
 
 def row_with(*columns: str) -> Rule:
@@ -220,9 +228,6 @@ def one_text(name: str, value: Any) -> Any:
 
 
 def refusal(name: str, expected: str, value: Any) -> DataError:
-    """Return the error for an argument that is not what was expected."""
-    """Return the error for an argument that is not what was expected."""
-    """Return the error for an argument that is not what was expected."""
     """Return the error for an argument that is not what was expected."""
     try:
         shown = repr(value)

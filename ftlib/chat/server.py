@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftlib.argument_checks import each, text
 from ftlib.chat.feedback import FeedbackFile
 from ftlib.chat.session import EXAMPLES, Limits, Settings
 from ftlib.errors import ConfigError, MissingExtraError
@@ -29,7 +30,7 @@ _POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-
 
 
 def launch(
-    models: Sequence[str | ChatModel] = ("nano",),
+    models: str | ChatModel | Sequence[str | ChatModel] = "nano",
     *,
     compare: bool = False,
     port: int | None = None,
@@ -47,7 +48,8 @@ def launch(
     In a notebook it is shown below the cell, doesn't wait, and ends with the kernel.
 
     Args:
-        models: Whom to talk to: names as for :func:`ftlib.load_model`, or loaded :class:`ChatModel` objects.
+        models: Whom to talk to, one or several: names as for :func:`ftlib.load_model`, or loaded :class:`ChatModel`
+            objects.
         compare: Show two models side by side: those named, or the only one and the model that it was tuned from.
         port: Where; default: the first free one from 7860.
         settings: What the controls begin with.
@@ -63,7 +65,7 @@ def launch(
         MissingExtraError: Gradio isn't installed.
         ModelError: A model can't be loaded, or there are not two to compare.
         ConfigError: The port is taken.
-        DataError: The file for ratings holds something else.
+        DataError: The file for ratings holds something else, or the examples are no list.
     """
     in_notebook = "ipykernel" in sys.modules
     begun: dict[str, Any] = {"settings": settings, "limits": limits, "examples": examples}
@@ -85,7 +87,7 @@ def launch(
 
 @contextmanager
 def serving(
-    models: Sequence[str | ChatModel] = ("nano",),
+    models: str | ChatModel | Sequence[str | ChatModel] = "nano",
     *,
     compare: bool = False,
     port: int | None = None,
@@ -109,7 +111,7 @@ def serving(
 
 
 def _page(
-    models: Sequence[str | ChatModel],
+    models: str | ChatModel | Sequence[str | ChatModel],
     compare: bool,
     feedback: str | Path,
     *,
@@ -125,6 +127,7 @@ def _page(
     except ModuleNotFoundError as error:
         command = "pip install 'ftlib[train,chat]'"
         raise MissingExtraError(f"the chat page needs the package {error.name!r}: install it with {command}") from error
+    each(text)("examples", examples)
     kept = FeedbackFile(feedback)
     chat_models = load_chat_models(models, compare=compare, device=device, dtype=dtype)
     return Page(

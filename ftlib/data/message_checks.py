@@ -19,6 +19,11 @@ def message_list(name: str, value: Any) -> Any:
     return value
 
 
+def question(name: str, value: Any) -> Any:
+    """Allow what can be asked: a text, or a list of messages."""
+    return value if isinstance(value, str) else message_list(name, value)
+
+
 def nonempty_message_list(name: str, value: Any) -> Any:
     """Allow a list of at least one message."""
     if not message_list(name, value):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
+from ftlib.argument_checks import each, text
 from ftlib.errors import ModelError
 
 
@@ -46,8 +47,9 @@ def freeze_named(model: Any, patterns: Sequence[str]) -> None:
 
     Raises:
         ModelError: A pattern fits nothing, or nothing is left to train.
+        DataError: The patterns are no list.
     """
-    for pattern in patterns:
+    for pattern in each(text)("frozen", patterns):
         names = fnmatch.filter((name for name, _ in model.named_parameters()), pattern)
         if not names:
             example = next(name for name, _ in model.named_parameters())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ftlib.argument_checks import above, at_least, each, held
-from ftlib.data.message_checks import message_list
+from ftlib.data.message_checks import question
 from ftlib.data.messages import Message, RowError, checked_text
 from ftlib.errors import DataError, ProviderError
 from ftlib.hosted.cache import AnswerCache
@@ -64,12 +64,8 @@ def why_not(provider: str, api_key: str | None = None) -> str | None:
     return f"not run: {remedy}" if remedy else None
 
 
-def _prompt(name: str, value: Any) -> Any:
-    return value if isinstance(value, str) else message_list(name, value)
-
-
 _RULES = {
-    "prompts": each(_prompt),
+    "prompts": each(question),
     "max_tokens": at_least(1),
     "temperature": at_least(0),
     "timeout_seconds": above(0),

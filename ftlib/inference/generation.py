@@ -8,6 +8,8 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ftlib.argument_checks import each
+from ftlib.data.message_checks import question
 from ftlib.data.messages import Message, user
 from ftlib.errors import ConfigError
 from ftlib.inference.context import check_lengths, shorten
@@ -95,7 +97,7 @@ def answer(
     model to end its turn, and what the template writes behind an answer is taken off.
 
     Raises:
-        DataError: The template has no place for a message of a conversation.
+        DataError: The questions aren't a list of texts and conversations, or the template has no place for a message.
 
     Taught in: chapters/08_training_pythia_70m.ipynb
     """
@@ -120,7 +122,7 @@ def check_questions(
     Raises:
         PromptTooLongError: A prompt and its answer don't fit into the model's context.
         ConfigError: ``max_new_tokens`` is below 1.
-        DataError: The template has no place for a message of a conversation.
+        DataError: As :func:`answer`.
     """
     asked = _asked(questions, tokenizer, template or template_of(tokenizer))
     check_lengths(asked, context_length(model), max_new_tokens)
@@ -207,14 +209,14 @@ def inference(
     return answer(model, tokenizer, [text], template=template, max_new_tokens=max_output_tokens)[0]
 
 
-def _conversation(question: str | Sequence[Message]) -> Sequence[Message]:
-    return [user(question)] if isinstance(question, str) else question
+def _conversation(asked: str | Sequence[Message]) -> Sequence[Message]:
+    return [user(asked)] if isinstance(asked, str) else asked
 
 
 def _asked(
     questions: Sequence[str | Sequence[Message]], tokenizer: PreTrainedTokenizerBase, template: Template
 ) -> list[list[int]]:
-    rendered = [template.render_prompt(_conversation(question)) for question in questions]
+    rendered = [template.render_prompt(_conversation(one)) for one in each(question)("questions", questions)]
     return [[token for ids in segment_ids for token in ids] for segment_ids in encode_rows(tokenizer, rendered)]
 
 

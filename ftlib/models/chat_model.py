@@ -53,7 +53,7 @@ def load_chat_model(name: str, *, device: str | None = None, dtype: Dtype = "flo
 
 
 def load_chat_models(
-    models: Sequence[str | ChatModel],
+    models: str | ChatModel | Sequence[str | ChatModel],
     *,
     compare: bool = False,
     device: str | None = None,
@@ -62,7 +62,7 @@ def load_chat_models(
     """Load several models to talk to; those that are loaded already are taken as they are.
 
     Args:
-        models: As for :func:`load_chat_model`, and different ones.
+        models: One, or different ones: names as for :func:`load_chat_model`, or loaded models.
         compare: There must be two: those named, or the only one behind the model that it was tuned from.
         device: As for :func:`ftlib.load_model`.
         dtype: As there.
@@ -71,7 +71,8 @@ def load_chat_models(
         ModelError: One can't be loaded, there is none or one twice, or there are not two to compare.
         ConfigError: One is a run whose configuration can't be read.
     """
-    chosen = _pair(models) if compare else list(models)
+    named = [models] if isinstance(models, str | ChatModel) else list(models)
+    chosen = _pair(named) if compare else named
     names = [model.name if isinstance(model, ChatModel) else model for model in chosen]
     if not names or len(set(names)) < len(names):
         raise ModelError(f"a chat needs one model or several different ones, not {names}")

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from ftlib.argument_checks import renamed_argument
+from ftlib.argument_checks import each, renamed_argument, text
 from ftlib.errors import AdapterWarning, ModelError
 from ftlib.models.loading import quiet_peft
 from ftlib.models.quantized import unpack_4bit
@@ -107,11 +107,13 @@ def freeze(
     Raises:
         ModelError: A kind of module is unknown or the model has none, a layer doesn't exist, a pattern matches no
             parameter, or nothing is left to train.
+        DataError: Modules or patterns are no list.
     """
     names = [name for name, _ in model.named_parameters()]
-    frozen = {name for name in names if module_kind(model, name) in _checked(model, modules, names)}
+    kinds = _checked(model, modules, names)
+    frozen = {name for name in names if module_kind(model, name) in kinds}
     frozen -= set(_in_layers(model, keep_layers, names))
-    for pattern in patterns:
+    for pattern in each(text)("patterns", patterns):
         matched = fnmatch.filter(names, pattern)
         if not matched:
             some = ", ".join(names[:: max(1, len(names) // 4)][:4])
@@ -266,7 +268,7 @@ def merge_lora(model: Any) -> Any:
 
 def _checked(model: nn.Module, kinds: Sequence[ModuleKind], names: Sequence[str]) -> set[str]:
     there = {module_kind(model, name) for name in names}
-    for kind in kinds:
+    for kind in each(text)("modules", kinds):
         if kind not in MODULE_KINDS:
             raise ModelError(f"unknown kind of module {kind!r}; {one_of(kind, MODULE_KINDS)}")
         if kind not in there:

@@ -12,15 +12,21 @@ import pytest
 from datasets import Dataset
 from ftlib import data
 from ftlib.argument_checks import above, at_least, checked, each
+from ftlib.chat import launch
+from ftlib.compat.utilities import compare_models
 from ftlib.data import leaks as leakage
 from ftlib.data import quality
 from ftlib.data.formats import read_row
 from ftlib.data.messages import assistant, user
 from ftlib.errors import DataError, FtlibError
+from ftlib.estimate import estimate
 from ftlib.evaluation import comparison as evaluation
 from ftlib.evaluation import confidence as intervals
 from ftlib.evaluation import json_answers, likelihood, metrics, text_metrics
 from ftlib.hosted import ask, finetuning_file, lamini_finetuning
+from ftlib.inference.generation import answer, check_questions, generate
+from ftlib.models.chat_model import load_chat_models
+from ftlib.models.trainable import freeze
 from ftlib.text import batches, encoding, summary, templates, tokenization
 from ftlib.text.templates import QUESTION_ANSWER
 
@@ -228,3 +234,30 @@ def test_rules_and_lists():
     with pytest.raises(DataError, match="total: name must be text or None, not 3"):
         total([1], name=3)
     assert inspect.getsource(total).startswith("    @checked(")
+
+
+def test_one_text_is_not_taken_for_a_list_of_letters(tiny_model, tiny_tokenizer):
+    asked = {"model": tiny_model, "tokenizer": tiny_tokenizer}
+    compared = {"tuned": tiny_model, "base": tiny_model, "tokenizer": tiny_tokenizer}
+    for function, name, arguments in (
+        (answer, "questions", asked),
+        (check_questions, "questions", asked),
+        (generate, "prompts", asked),
+        (compare_models, "questions", compared),
+        (ask, "prompts", {"provider": "local"}),
+        (estimate, "frozen", {"model": "nano"}),
+        (freeze, "modules", {"model": tiny_model}),
+        (freeze, "patterns", {"model": tiny_model}),
+        (launch, "examples", {"models": ()}),
+    ):
+        with pytest.raises(DataError, match=f"{name} must be a list"):
+            function(**arguments, **{name: "Why?"})
+    with pytest.raises(DataError, match=r"questions must be a list, such as \['Why\?'\], not 'Why\?'"):
+        answer(tiny_model, tiny_tokenizer, "Why?")
+    with pytest.raises(DataError, match="questions must be a list, not None"):
+        answer(tiny_model, tiny_tokenizer, None)
+
+
+def test_a_chat_takes_one_model_without_a_list():
+    (chat_model,) = load_chat_models("nano", device="cpu")
+    assert load_chat_models(chat_model) == [chat_model]
