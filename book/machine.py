@@ -43,7 +43,7 @@ def workers_and_threads(chapters: int, cores: int, memory: int) -> tuple[int, in
 
     >>> workers_and_threads(13, cores=2, memory=8 * 2**30)
     (2, 1)
-    >>> workers_and_threads(13, cores=8, memory=6 * 2**30)
+    >>> workers_and_threads(13, cores=8, memory=7 * 2**30)
     (2, 4)
     >>> workers_and_threads(1, cores=2, memory=2**30)
     (1, 2)

@@ -69,7 +69,11 @@ def arguments(what: str, variant: Variant) -> list[str]:
     """Return pytest's arguments for a part of the library's tests or a chapter, as in the Makefile."""
     if what not in PARTS:
         return ["-o", "addopts=-ra", "--nbval", "--nbval-cell-timeout", "1800", what]
-    files = ["ftlib", *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "tests").rglob("test_*.py")))]
+    files = [
+        "ftlib",
+        "book",
+        *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "tests").rglob("test_*.py"))),
+    ]
     processes = ["--numprocesses", str(variant.cores or "auto"), "--dist", "worksteal"]
     return ["-m", "not book", *processes, "--durations", "5", *files[PARTS.index(what) :: len(PARTS)]]
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import machines
+from tests.course import ROOT
 from tests.variants import C_LOCALE, VARIANTS, Variant, busy_loop, copy_course, course_files, machine, taken
 
 TESTS = """
@@ -36,12 +38,18 @@ def a_run(where, code, tmp_path, monkeypatch):
     return machines.run(where, "library-1", tmp_path / "run.log")
 
 
-def test_every_part_and_every_file_is_run_once():
-    files = [
-        file for part in machines.PARTS for file in machines.arguments(part, VARIANTS["path"]) if file[-3:] == ".py"
-    ]
+def test_every_part_and_every_file_is_run_once(pytestconfig):
+    given = [name for part in machines.PARTS for name in machines.arguments(part, VARIANTS["path"])]
+    files = [name for name in given if name.endswith(".py")]
     expected = [name for name in course_files() if name.startswith("tests/") and Path(name).name.startswith("test_")]
     assert sorted(files) == sorted(expected)
+    # The doctests, too: what make test-library finds in places that aren't tests/.
+    assert {*pytestconfig.getini("testpaths")} - {"tests"} <= {*given}
+    helpers = [name for name in course_files() if name.startswith("tests/") and name.endswith(".py")]
+    with_doctests = [
+        name for name in helpers if re.search(r"^\s*>>> ", (ROOT / name).read_text(encoding="utf-8"), re.M)
+    ]
+    assert {*with_doctests} <= {*files}
     assert machines.arguments("library-1", VARIANTS["threads-1"])[3] == "1"
 
 
