@@ -88,6 +88,62 @@ VERSIONS = (
         holds="trainer.processing_class is tokenizer",
     ),
     Trouble(
+        'can only concatenate list (not "tuple") to list',
+        'TypeError: can only concatenate list (not "tuple") to list',
+        cause="A class of your own, often one out of a tutorial of 2023, hands its arguments on to `Trainer` by their "
+        "places. Since 4.46 the constructor has one argument more in the middle, so all behind it slip by one: the "
+        "pair of optimizers lands where the callbacks belong.",
+        cure="Hand them on by name:",
+        provoke="""
+            import transformers
+            from transformers import TrainingArguments
+            class Trainer(transformers.Trainer):
+                def __init__(self, model, args, train_dataset, callbacks=None, optimizers=(None, None)):
+                    super().__init__(model, args, None, train_dataset, None, None, None, None, callbacks, optimizers)
+            args = TrainingArguments("out", use_cpu=True)
+            Trainer(model, args, rows)
+        """,
+        fix="""
+            class Trainer(transformers.Trainer):
+                def __init__(self, model, args, train_dataset, **names):
+                    super().__init__(model=model, args=args, train_dataset=train_dataset, **names)
+
+            trainer = Trainer(model, args, rows)
+        """,
+        holds="trainer.train_dataset is rows",
+    ),
+    Trouble(
+        "'Trainer' object has no attribute 'accelerator'",
+        "AttributeError: 'Trainer' object has no attribute 'accelerator'",
+        cause="A `training_step` of your own calls `self.accelerator`, which the constructor of transformers makes. "
+        "Before 4.30 there was none; today the error says that `super().__init__` was not called.",
+        cure="Call it, and leave the step to the Trainer. (A patch that is passed around for this error calls "
+        "`backward` without dividing by `gradient_accumulation_steps`, and so makes gradients that many times too "
+        "large.) What such a class was for, the time and the operations of a step, "
+        "[`compat.utilities.Trainer`](#ftlib.compat.utilities.Trainer) logs:",
+        provoke="""
+            import transformers
+            class Trainer(transformers.Trainer):
+                def __init__(self, model):
+                    self.model = model
+                def training_step(self, model, inputs, num_items_in_batch=None):
+                    loss = model(**inputs).loss
+                    self.accelerator.backward(loss)
+                    return loss.detach()
+            batch = tokenizer(["Why?"], return_tensors="pt")
+            Trainer(model).training_step(model, {**batch, "labels": batch["input_ids"]})
+        """,
+        fix="""
+            from transformers import TrainingArguments
+            from ftlib.compat.utilities import Trainer
+
+            args = TrainingArguments("out", max_steps=1, gradient_accumulation_steps=4, disable_tqdm=True, use_cpu=True)
+            trainer = Trainer(model, args=args, train_dataset=rows)
+            result = trainer.train()
+        """,
+        holds="result.global_step == 1",
+    ),
+    Trouble(
         "compute_loss() got an unexpected keyword argument 'num_items_in_batch'",
         "TypeError: ...compute_loss() got an unexpected keyword argument 'num_items_in_batch'",
         cause="Since 4.46 the Trainer also says how many targets the whole step has.",

@@ -191,3 +191,12 @@ def test_every_use_has_a_text_for_the_ear_and_a_caption():
         assert re.fullmatch(r"\*[^*\s].{19,}[.?!)]\*", caption, re.DOTALL), (
             f"{path.name}, {name}: no caption in italics"
         )
+
+
+def test_every_chapter_has_a_picture_in_its_first_screen():
+    before_the_text = {}
+    for path, text in pages():
+        if path.suffix == ".ipynb":
+            before_the_text[path.name] = before_the_text.get(path.name, "") + text
+    for name, text in before_the_text.items():
+        assert USE.search(text.partition("\n## ")[0]), f"{name}: a diagram belongs above the first section"
