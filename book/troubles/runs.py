@@ -271,21 +271,48 @@ RUNS = (
         files={"data.jsonl": _ROWS},
     ),
     Trouble(
-        "there is no best checkpoint, because no step was both evaluated and saved",
-        "ModelError: there is no best checkpoint, because no step was both evaluated and saved: set eval_strategy and "
-        "save_strategy alike, and eval_steps and save_steps no higher than the number of steps",
-        cause="With `eval_steps=120`, `save_steps=120` and `max_steps=3` no step is both, and the Trainer doesn't say "
-        "so.",
-        cure="Evaluate within the run:",
+        "there is no best checkpoint, because nothing says what is best",
+        "ModelError: there is no best checkpoint, because nothing says what is best: set "
+        "metric_for_best_model='eval_loss' (load_best_model_at_end=True does so, too)",
+        cause="The Trainer compares its evaluations only where it was told by what.",
+        cure="Name the measure:",
         provoke="""
             from functools import partial
             from ftlib import pad_batch
             from ftlib.compat.trainer import load_best, make_trainer, training_arguments
             parts = {"train_dataset": rows, "eval_dataset": rows}
             parts["data_collator"] = partial(pad_batch, pad_token_id=tokenizer.pad_token_id)
-            every = {"eval_strategy": "steps", "save_strategy": "steps"}
-            quiet = {"output_dir": "out", "use_cpu": True, "disable_tqdm": True, "max_steps": 3, **every}
-            trainer = make_trainer(model, training_arguments(**quiet, eval_steps=120, save_steps=120), **parts)
+            every = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
+            quiet = {"output_dir": "out", "use_cpu": True, "disable_tqdm": True, "max_steps": 2, **every}
+            trainer = make_trainer(model, training_arguments(**quiet), **parts)
+            trainer.train()
+            load_best(trainer)
+        """,
+        fix="""
+            args = training_arguments(**quiet, metric_for_best_model="eval_loss")
+            trainer = make_trainer(model, args, **parts)
+            trainer.train()
+            load_best(trainer)
+        """,
+        holds="trainer.state.best_model_checkpoint",
+    ),
+    Trouble(
+        "there is no best checkpoint, because no step was both evaluated and saved",
+        "ModelError: there is no best checkpoint, because no step was both evaluated and saved: set eval_strategy and "
+        "save_strategy alike, and eval_steps and save_steps no higher than the number of steps",
+        cause="Only a step that was evaluated and saved can be the best. Here nothing is saved. (Before transformers 5.4 "
+        "`eval_steps=120` with `max_steps=3` had the same effect; since then the last step is always evaluated, and with "
+        "no other the last is the best.)",
+        cure="Save whenever you evaluate, several times within the run:",
+        provoke="""
+            from functools import partial
+            from ftlib import pad_batch
+            from ftlib.compat.trainer import load_best, make_trainer, training_arguments
+            parts = {"train_dataset": rows, "eval_dataset": rows}
+            parts["data_collator"] = partial(pad_batch, pad_token_id=tokenizer.pad_token_id)
+            quiet = {"output_dir": "out", "use_cpu": True, "disable_tqdm": True, "max_steps": 3}
+            watched = {"eval_strategy": "steps", "eval_steps": 1, "metric_for_best_model": "eval_loss"}
+            trainer = make_trainer(model, training_arguments(**quiet, **watched, save_strategy="no"), **parts)
             trainer.train()
             load_best(trainer)
         """,

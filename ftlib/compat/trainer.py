@@ -153,6 +153,11 @@ def load_best(trainer: Any) -> Path:
         ModelError: No checkpoint is the best, or it lacks weights of the model.
     """
     best = trainer.state.best_model_checkpoint
+    if best is None and trainer.args.metric_for_best_model is None:
+        raise ModelError(
+            "there is no best checkpoint, because nothing says what is best: set metric_for_best_model='eval_loss' "
+            "(load_best_model_at_end=True does so, too)"
+        )
     if best is None:
         raise ModelError(
             "there is no best checkpoint, because no step was both evaluated and saved: set eval_strategy and "

@@ -280,10 +280,14 @@ def test_tied_embeddings_are_no_missing_weights(rows, tmp_path):
 
 
 def test_no_best_checkpoint_is_an_error_that_says_why(tiny_model, rows, tmp_path):
-    trainer = make_trainer(tiny_model, arguments(tmp_path, max_steps=1), **parts(rows))
-    trainer.train()
-    with pytest.raises(ModelError, match="no step was both evaluated and saved: set eval_strategy and save_strategy"):
-        compat.load_best(trainer)
+    for more, why in (
+        ({}, "nothing says what is best: set metric_for_best_model='eval_loss'"),
+        ({"metric_for_best_model": "eval_loss"}, "no step was both evaluated and saved: set eval_strategy"),
+    ):
+        trainer = make_trainer(tiny_model, arguments(tmp_path, max_steps=1, **more), **parts(rows))
+        trainer.train()
+        with pytest.raises(ModelError, match=why):
+            compat.load_best(trainer)
 
 
 def test_a_checkpoint_of_another_model_is_refused_and_nothing_changes(tiny_model, rows, tmp_path):
