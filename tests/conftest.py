@@ -72,6 +72,17 @@ def _ipython_folder(tmp_path_factory):
     os.environ["IPYTHONDIR"] = str(tmp_path_factory.mktemp("ipython"))
 
 
+def patient(opens):
+    """Give what a browser opens all the time that a machine may need, in place of Playwright's thirty seconds."""
+
+    def opens_patiently(*arguments, **options):
+        opened = opens(*arguments, **options)
+        opened.set_default_timeout(1000 * HUNG_SECONDS)
+        return opened
+
+    return opens_patiently
+
+
 @pytest.fixture(scope="module")
 def browser():
     """Debian's Chromium. Where there is none, tests are skipped; with FTLIB_NEEDS_BROWSER they fail."""
@@ -82,6 +93,8 @@ def browser():
         pytest.fail(reason) if os.environ.get("FTLIB_NEEDS_BROWSER") else pytest.skip(reason)
     with sync_api.sync_playwright() as driver:
         opened = driver.chromium.launch(executable_path=found, args=list(BROWSER_FLAGS), timeout=1000 * HUNG_SECONDS)
+        for name in ("new_page", "new_context"):  # a test waits for a state; a slow machine is no failure
+            setattr(opened, name, patient(getattr(opened, name)))
         yield opened
         opened.close()
 

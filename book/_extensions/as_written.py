@@ -6,18 +6,22 @@ show values, as they are on the machine that builds it. Here they come from the 
 
 Of sentences: napoleon takes what stands in front of a colon in an attribute's docstring for its type. Types are
 annotated here, and a colon is a colon.
+
+Of chapters: "Taught in:" names a notebook's file, and here it becomes a link.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 from typing import Any
 
 from sphinx.application import Sphinx
 from sphinx.util.inspect import signature, stringify_signature
 
+_CHAPTER = re.compile(r"Taught in: (chapters/\w+)\.ipynb")
 _FIELD_MAKERS = {"field", "Field"}
 _GENERATED = ("__dataclass_fields__", "model_fields", "_field_defaults")  # classes whose __init__ Python wrote
 
@@ -86,8 +90,14 @@ def keep_first_sentence(app: Sphinx, what: str, name: str, thing: Any, options: 
         lines[:0] = ["..", ""]
 
 
+def link_chapters(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Make the line that names the chapter in which something is taught a link to that chapter."""
+    lines[:] = [_CHAPTER.sub(r"Taught in: :doc:`/\1`", line) for line in lines]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Let Sphinx ask here about each signature, and about each docstring before napoleon does."""
     app.connect("autodoc-process-signature", keep_written_defaults)
     app.connect("autodoc-process-docstring", keep_first_sentence, priority=400)
+    app.connect("autodoc-process-docstring", link_chapters, priority=400)
     return {"parallel_read_safe": True}

@@ -300,9 +300,9 @@ RUNS = (
         "there is no best checkpoint, because no step was both evaluated and saved",
         "ModelError: there is no best checkpoint, because no step was both evaluated and saved: set eval_strategy and "
         "save_strategy alike, and eval_steps and save_steps no higher than the number of steps",
-        cause="Only a step that was evaluated and saved can be the best. Here nothing is saved. (Before transformers 5.4 "
-        "`eval_steps=120` with `max_steps=3` had the same effect; since then the last step is always evaluated, and with "
-        "no other the last is the best.)",
+        cause="Only a step that was evaluated and saved can be the best. Here nothing is saved. (Before transformers "
+        "5.4 `eval_steps=120` with `max_steps=3` had the same effect; since then the last step is always evaluated, "
+        "and with no other the last is the best.)",
         cure="Save whenever you evaluate, several times within the run:",
         provoke="""
             from functools import partial

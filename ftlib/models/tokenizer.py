@@ -58,6 +58,9 @@ def why_not_loaded(place: str, error: Exception) -> str:
         return f"{place}: the folder can't be loaded: {reason}. Expected {expected}"
     offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
     cause = "HF_HUB_OFFLINE forbids the network" if offline else "the Hub can't be reached or has no such model"
+    if Path(place).parts[:1] == ("runs",):  # where every example puts its runs, and nobody's name on the Hub here
+        name = Path(place).name
+        return f"no such folder: {place}. A run is there once it is trained: ftlib train {name} --out {place}"
     return (
         f"model {place!r} is not in the local cache, and {cause}. Go online once to download it, check the "
         f"spelling, or use 'nano', which needs no network.{meant_model(place, cutoff=0.8)} ({reason})"

@@ -15,7 +15,6 @@ from ftlib.export.page_model import publish
 from ftlib.models.loading import load_model, save_quietly
 from ftlib.models.trainable import add_lora
 from ftlib.paths import talk_folder
-from tests.waiting import HUNG_SECONDS
 
 RUNTIME = talk_folder() / "lm"
 # Loads a model in the worker and asks it; "told" has every message that the worker sends.
@@ -86,6 +85,5 @@ def make_site(folder, **adapters):
 
 def opened(browser, url):
     page = browser.new_page()
-    page.set_default_timeout(1000 * HUNG_SECONDS)
     page.goto(url)
     return page

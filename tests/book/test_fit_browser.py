@@ -13,7 +13,6 @@ from ftlib.estimate.optimizer_memory import Optimizer
 from ftlib.estimate.table import page_models, read_table
 from tests.course import ROOT
 from tests.estimate.worked_out import counts, peak
-from tests.waiting import HUNG_SECONDS
 
 STATIC = ROOT / "book" / "_static"
 TABLE = read_table(STATIC / "fit_table.js")
@@ -50,7 +49,6 @@ def small_page(tmp_path_factory):
 @pytest.fixture
 def page(browser, small_page):
     opened = browser.new_page()
-    opened.set_default_timeout(1000 * HUNG_SECONDS)
     complaints = []
     opened.on("pageerror", lambda error: complaints.append(str(error)))
     opened.goto(small_page)

@@ -10,7 +10,6 @@ import pytest
 
 from tests.book.test_quiet_pages import QUIET, cells_of, predictions_in, questions_in
 from tests.published import ROOT
-from tests.waiting import HUNG_SECONDS
 
 pytestmark = [pytest.mark.book, pytest.mark.browser]
 CHAPTER = next(path for path in QUIET if path.stem.startswith("04_"))
@@ -42,7 +41,6 @@ def reader(browser, address):
         profile = browser.new_context(**context)
         opened.append(profile)
         page = profile.new_page()
-        page.set_default_timeout(1000 * HUNG_SECONDS)
         page.on("pageerror", lambda error: failed.append(f"{error} {error.stack}"))
         for script in scripts:
             page.add_init_script(script)

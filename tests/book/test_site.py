@@ -70,6 +70,17 @@ def test_what_is_fetched_exists(pages):
                 assert (path.parent / unquote(urlsplit(address).path)).is_file(), f"{path.name} fetches {address}"
 
 
+def test_what_is_taught_in_a_chapter_links_there(pages):
+    told = 0
+    for path in sorted((SITE / "book/api").glob("*.html")):
+        text = path.read_text(encoding="utf-8")
+        told += text.count("Taught in: <a")
+        assert "Taught in: chapters/" not in text, path.name
+    assert told == sum(
+        path.read_text(encoding="utf-8").count("Taught in: chapters/") for path in ROOT.glob("ftlib/**/*.py")
+    )
+
+
 def test_links_inside_the_book_lead_somewhere(pages):
     by_path = {path.resolve(): page for path, page in pages.items()}
     for path, page in pages.items():

@@ -12,7 +12,6 @@ import pytest
 
 from tests.axe_core import violations
 from tests.course import SITE
-from tests.waiting import HUNG_SECONDS
 
 pytestmark = [pytest.mark.book, pytest.mark.browser]
 LIMIT_BYTES = 1_200_000  # of a page and all that it loads, as it lies on the disk
@@ -94,7 +93,6 @@ def pages():
 
 def open_page(browser, address, path, seen):
     page = browser.new_page(viewport={"width": WIDE, "height": 900})
-    page.set_default_timeout(1000 * HUNG_SECONDS)
     page.on("request", lambda request: seen.loaded.add(request.url))
     page.on("pageerror", lambda error: seen.complaints.append(str(error)))
     page.on("console", lambda said: seen.complaints.append(said.text) if said.type in ("error", "warning") else None)
@@ -166,7 +164,6 @@ def test_on_paper_a_page_is_light_open_and_whole(browser, address):
 @pytest.mark.parametrize(("question", "place"), QUESTIONS.items(), ids=list(QUESTIONS))
 def test_the_search_names_the_right_place_first(browser, address, question, place):
     page = browser.new_page()
-    page.set_default_timeout(1000 * HUNG_SECONDS)
     page.goto(f"{address}search.html")
     page.fill(".bd-search-container input[name=q]", question)
     page.press(".bd-search-container input[name=q]", "Enter")

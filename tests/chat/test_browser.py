@@ -92,7 +92,6 @@ def open_page(browser, model):
 
     def start(url):
         page = browser.new_page()
-        page.set_default_timeout(1000 * HUNG_SECONDS)
         page.add_init_script(TOASTS)
         asked = []
         page.on("request", lambda request: asked.append(request.url))

@@ -102,6 +102,8 @@ def test_a_folder_with_pickled_weights_only_is_refused(saved, tiny_model):
 
 def test_a_hub_id_without_network_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match=r"no such folder: runs/mine\. .*: ftlib train mine --out runs/mine"):
+        load_model("runs/mine")
     with pytest.raises(ModelError, match=r"'EleutherAI/pythia-70m' is not in the local cache.*HF_HUB_OFFLINE"):
         load_model("EleutherAI/pythia-70m")
 
