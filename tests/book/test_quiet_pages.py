@@ -16,6 +16,12 @@ NOT_YET: set[str] = set()
 """Chapters that are still to be written in this way. Empty, once all are."""
 QUIET = [path for path in CHAPTERS if path.stem[:2] not in NOT_YET]
 STRIP = ["Goal.", "You need.", "Time and memory.", "Model."]
+LONGEST, MOST_CELLS = 2200, 30
+FOLDED_IN_JUPYTER = {
+    "hide-output": {"outputs_hidden"},
+    "hide-input": {"source_hidden"},
+    "hide-cell": {"outputs_hidden", "source_hidden"},
+}
 OUT_OF_SIGHT = {"hide-cell", "hide-input", "remove-cell", "remove-input"}
 chapters = pytest.mark.parametrize("path", QUIET, ids=lambda path: path.stem)
 
@@ -88,6 +94,27 @@ def test_imports_and_settings_are_one_folded_cell(path):
     assert "import" in setup["text"]
     assert "SEED = " in setup["text"]
     assert not setup["outputs"]
+
+
+def words_in(text):
+    """Count words as a reader meets them: no addresses, no options of a directive, no talk with a model."""
+    text = re.sub(r"```\{(?:talk|next-token)\}.*?```", "", text, flags=re.DOTALL)
+    text = re.sub(r"(?m)^:\w+:.*$|^`{3,}\{[^}]*\}", "", text)
+    return len(re.findall(r"\w[\w\u2019'-]*", re.sub(r"\]\([^)]*\)", "]", text)))
+
+
+@chapters
+def test_a_chapter_is_no_longer_than_an_evening_allows(path):
+    text = "\n".join(cell["text"] for cell in cells_of(path) if cell["cell_type"] == "markdown")
+    assert words_in(text) <= LONGEST
+    assert sum(not cell["tags"] & OUT_OF_SIGHT for cell in code_of(path)) <= MOST_CELLS
+
+
+@chapters
+def test_what_the_book_folds_jupyter_folds_too(path):
+    for cell in code_of(path):
+        wanted = {name for tag in cell["tags"] for name in FOLDED_IN_JUPYTER.get(tag, ())}
+        assert {name for name, on in cell["metadata"].get("jupyter", {}).items() if on} == wanted, cell["id"]
 
 
 @chapters
