@@ -13,7 +13,7 @@ from types import TracebackType
 import psutil
 
 GIB = 2**30
-CHAPTER_BYTES = 7 * GIB // 2  # for each of two: chapter 1 takes four with its kernel, the others at most two and a half
+CHAPTER_BYTES = 7 * GIB // 2  # of two at once: the largest take up to four, with their kernels, the others less
 CGROUP = Path("/sys/fs/cgroup")
 
 
