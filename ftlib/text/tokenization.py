@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import numbers
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from datasets.utils import are_progress_bars_disabled, disable_progress_bars, en
 from transformers import PreTrainedTokenizerBase
 
 from datasets import Dataset
-from ftlib.argument_checks import at_least, checked, tokenizer_before_data
+from ftlib.argument_checks import at_least, checked, refusal, tokenizer_before_data
 from ftlib.data.leaks import same_prompts
 from ftlib.data.messages import Message
 from ftlib.data.reading import load_conversations
@@ -31,6 +32,12 @@ from ftlib.text.row_maker import RowMaker, Side
 from ftlib.text.templates import Template
 
 NO_LIMIT = 2**31
+_TRAINING_CONFIG: dict[str, Any] = {
+    "model": {"pretrained_name": ((str,), "a text"), "max_length": ((numbers.Integral,), "a whole number")},
+    "datasets": {"use_hf": ((bool,), "True or False"), "path": ((str, Path), "a text")},
+    "verbose": ((bool,), "True or False"),
+}
+"""What the source tutorial's dictionary may hold: of each value the types, and how an error calls them."""
 ROW_NUMBER = "row_number"
 """A column that says how errors call a row, where rows were drawn or shuffled; else they are counted from 0."""
 
@@ -195,25 +202,38 @@ def _tokenize(conversations: Dataset, row_maker: RowMaker) -> tuple[Dataset, Cut
 
 
 def _from_training_config(config: Mapping[str, Any], max_length: int | None) -> tuple[str, int | None]:
-    """Read the dictionary of the source tutorial; keys that mean nothing here are named."""
-    known = {"model": {"pretrained_name", "max_length"}, "datasets": {"use_hf", "path"}, "verbose": set()}
+    """Read the dictionary of the source tutorial; keys and values that mean nothing here are named."""
     for name, value in config.items():
-        if name not in known:
-            raise DataError(f"training_config has no key {name!r}; expected {', '.join(known)}")
-        if known[name] and value is not None and not isinstance(value, Mapping):
-            raise DataError(f"training_config[{name!r}] must be a dictionary, not {value!r:.60}")
-        unknown = set(value) - known[name] if isinstance(value, Mapping) else set()
-        if unknown:
-            raise DataError(
-                f"training_config[{name!r}] has no key {min(unknown, key=str)!r}; expected {sorted(known[name])}"
-            )
+        if name not in _TRAINING_CONFIG:
+            raise DataError(f"training_config has no key {name!r}; expected {', '.join(_TRAINING_CONFIG)}")
+        known = _TRAINING_CONFIG[name]
+        if not isinstance(known, Mapping):
+            _check_value(f"training_config[{name!r}]", value, known)
+        elif value is not None:
+            _check_section(name, value, known)
     source = config.get("datasets") or {}
-    if "path" not in source:
+    if source.get("path") is None:
         raise DataError(
             "training_config['datasets']['path'] is missing: a file, a shipped name such as 'faq', or a Hub id"
         )
     length = (config.get("model") or {}).get("max_length")
     return str(source["path"]), length if max_length is None else max_length
+
+
+def _check_section(name: str, section: Any, known: Mapping[str, Any]) -> None:
+    if not isinstance(section, Mapping):
+        raise DataError(f"training_config[{name!r}] must be a dictionary, not {section!r:.60}")
+    for key, value in section.items():
+        if key not in known:
+            raise DataError(f"training_config[{name!r}] has no key {key!r}; expected {sorted(known)}")
+        _check_value(f"training_config[{name!r}][{key!r}]", value, known[key])
+
+
+def _check_value(place: str, value: Any, wanted: tuple[tuple[type, ...], str]) -> None:
+    kinds, wording = wanted
+    is_misplaced = isinstance(value, bool) and bool not in kinds
+    if value is not None and (is_misplaced or not isinstance(value, kinds)):
+        raise refusal(place, wording, value)
 
 
 def _with_pairs(dataset: Dataset, conversations: Dataset) -> Dataset:

@@ -175,6 +175,30 @@ def test_a_dictionary_that_is_not_understood_is_named(tiny_tokenizer, config, me
         tokenize_and_split(tiny_tokenizer, config)
 
 
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model": {"pretrained_name": 70}}, r"\['model'\]\['pretrained_name'\] must be a text, not 70"),
+        ({"model": {"max_length": "2048"}}, r"\['model'\]\['max_length'\] must be a whole number, not '2048'"),
+        ({"model": {"max_length": True}}, "'max_length'.* must be a whole number, not True"),
+        ({"model": {"max_length": 2048.0}}, "'max_length'.* must be a whole number, not 2048.0"),
+        ({"datasets": {"path": "faq", "use_hf": "no"}}, "'use_hf'.* must be True or False, not 'no'"),
+        ({"datasets": {"path": None}}, "'path'.* is missing"),
+        ({"datasets": {"path": 5}}, "'path'.* must be a text, not 5"),
+        ({"verbose": 1}, r"training_config\['verbose'\] must be True or False, not 1"),
+    ],
+)
+def test_a_value_of_the_dictionary_that_would_be_ignored_or_misread_is_refused(tiny_tokenizer, config, message):
+    with pytest.raises(DataError, match=message):
+        tokenize_and_split(tiny_tokenizer, {"datasets": {"path": "faq"}, **config})
+
+
+def test_none_in_the_dictionary_is_as_if_the_key_were_not_there(tiny_tokenizer):
+    config = {"model": {"pretrained_name": None, "max_length": None}, "datasets": {"path": "faq"}, "verbose": None}
+    with pytest.warns(TruncationWarning):  # the tokenizer's own limit holds
+        assert len(tokenize_and_split(tiny_tokenizer, config).train) == 1134
+
+
 @pytest.mark.parametrize("test_size", [0, 1, 1.5, -0.1])
 def test_a_split_with_an_empty_side_is_refused(tiny_tokenizer, test_size):
     with pytest.raises(DataError, match="leaves a side empty"):
