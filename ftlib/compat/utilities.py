@@ -40,6 +40,8 @@ def tokenize_and_split_data(
 
     Raises:
         DataError: As :func:`ftlib.tokenize_and_split`.
+
+    Taught in: chapters/17_tutorial_of_2023.ipynb
     """
     split = tokenize_and_split(tokenizer, training_config)
     return split.train, split.test
@@ -51,6 +53,8 @@ class Trainer(MendedTrainer, transformers.Trainer):
     Then: the time of a step held evaluation and saving; ``flops`` took every row for as long as ``max_length``, which
     made it 24 times too high; and with transformers of today the gradients of accumulated batches add up undivided,
     because the step was written for an earlier one. Here the step is the Trainer's own.
+
+    Taught in: chapters/17_tutorial_of_2023.ipynb
     """
 
     def __init__(
@@ -133,5 +137,7 @@ def is_exact_match(first: str, second: str) -> bool:
 
     >>> is_exact_match("A piece of  text.", "A piece of text. ")
     True
+
+    Taught in: chapters/17_tutorial_of_2023.ipynb
     """
     return first.split() == second.split()

@@ -202,6 +202,8 @@ def inference(
 
     Raises:
         PromptTooLongError: Even without a question the prompt is too long.
+
+    Taught in: chapters/17_tutorial_of_2023.ipynb
     """
     text = shorten(tokenizer, text, template, min(max_input_tokens, context_length(model) - max_output_tokens))
     if template is None:

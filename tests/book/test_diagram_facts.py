@@ -52,6 +52,12 @@ def nano():
     return load_model("nano", device="cpu")
 
 
+def test_the_map_holds_every_chapter_and_stars_the_evening_path():
+    shown = {word.lstrip("★ ")[:2]: "★" in word for word in words("course-map") if re.match(r"(★ )?\d\d ", word)}
+    rows = re.findall(r"(?m)^\| (\d\d)( ★)? \|", (ROOT / "book" / "index.md").read_text(encoding="utf-8"))
+    assert shown == {number: bool(star) for number, star in rows}
+
+
 def test_text_to_loss(nano):
     model, tokenizer = nano
     _, row = row_of(tokenizer, "Hi, how are you?", "I'm good")
