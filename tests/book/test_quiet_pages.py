@@ -4,6 +4,7 @@ CONTRIBUTING.md says it in words; ``book/_extensions/quiet.py`` makes pages of i
 """
 
 import ast
+import base64
 import json
 import re
 
@@ -17,6 +18,7 @@ NOT_YET: set[str] = set()
 QUIET = [path for path in CHAPTERS if path.stem[:2] not in NOT_YET]
 STRIP = ["Goal.", "You need.", "Time and memory.", "Model."]
 LONGEST, MOST_CELLS = 2200, 30
+TEXT_WIDTH = 700  # pixels, of a page's text on a wide screen; chapters/matplotlibrc sets what figures are drawn with
 FOLDED_IN_JUPYTER = {
     "hide-output": {"outputs_hidden"},
     "hide-input": {"source_hidden"},
@@ -115,6 +117,15 @@ def test_what_the_book_folds_jupyter_folds_too(path):
     for cell in code_of(path):
         wanted = {name for tag in cell["tags"] for name in FOLDED_IN_JUPYTER.get(tag, ())}
         assert {name for name, on in cell["metadata"].get("jupyter", {}).items() if on} == wanted, cell["id"]
+
+
+@chapters
+def test_figures_are_sharp_on_dense_screens(path):
+    for cell in code_of(path):
+        for output in cell["outputs"]:
+            if "image/png" in output.get("data", {}):
+                width = int.from_bytes(base64.b64decode(output["data"]["image/png"])[16:20], "big")
+                assert width >= 2 * TEXT_WIDTH, cell["id"]
 
 
 @chapters
