@@ -23,7 +23,8 @@ _PLACES = (nodes.section, addnodes.desc, addnodes.glossary)
 _SILENT = (nodes.raw, nodes.comment, nodes.image, nodes.title, addnodes.desc_signature, addnodes.toctree)
 _MESSAGES = ("book/troubleshooting", "book/upgrade")  # their sections are called by what a reader meets in a terminal
 _NAMES_OF = "book/api/"  # and these by what they are called in code
-_SPOILERS = ("Exercises", "Quiz")  # answers to be thought of first; what they are about is explained elsewhere
+# Answers to be thought of first, and what has been said before.
+_SPOILERS = ("Exercises", "Quiz", "What you take along")
 KEYWORDS = "book/keywords.yml"
 _COMMON = 3  # sections
 _NAMES = re.compile(r"[^\W\d]\w+")

@@ -1,5 +1,6 @@
 """What nbval runs must be silent on stderr: the book shows what it has confirmed."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 from tests import quiet_chapters
 from tests.course import ROOT
+from tests.solutions import solved
 
 
 @pytest.mark.parametrize("code", ["import warnings\nwarnings.warn('careful')", "print('all is well')"])
@@ -40,3 +42,31 @@ def test_chapters_with_the_large_model_come_first(tmp_path):
     quiet_chapters.pytest_collection_modifyitems(items)
     found = [(item.path.stem, item.number) for item in items]
     assert found == [(name, number) for name in ("2_large", "1_small", "3_small") for number in (0, 1)]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "chapters").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_every_exercise_has_a_solution_that_can_be_run(path):
+    notebook = nbformat.read(path, as_version=4)
+    exercises = [cell.source for cell in notebook.cells if cell.cell_type == "code" and '"not yet"' in cell.source]
+    found = list(solved(notebook, path.stem[:2]))
+    assert [source for source, _ in found] == exercises
+    assert len(exercises) >= 2
+    for _, code in found:
+        ast.parse(code)
+
+
+@pytest.mark.parametrize(("said", "passes"), [("`return 2 * x`", True), ("`return 3 * x`", False)])
+def test_a_solution_is_run_behind_its_exercise(tmp_path, said, passes):
+    exercise = 'def twice(x): ...  # your code\n\n\nprint("solved" if twice(4) == 8 else "not yet")'
+    output = nbformat.v4.new_output("stream", name="stdout", text="not yet\n")
+    cells = [
+        nbformat.v4.new_code_cell(exercise, outputs=[output], execution_count=1),
+        nbformat.v4.new_markdown_cell(f"```{{admonition}} Solution\n:class: dropdown\n{said}\n```"),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "chapter.ipynb")
+    command = ["-m", "pytest", "-p", "tests.quiet_chapters", "-p", "no:cacheprovider", "--nbval", "chapter.ipynb"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8"
+    )
+    assert ("2 passed" if passes else "1 failed, 1 passed") in done.stdout

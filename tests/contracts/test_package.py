@@ -35,6 +35,7 @@ HELPERS = {
     "matrix",
     "published",
     "quiet_chapters",
+    "solutions",
     "typed_script",
     "variants",
     "waiting",
