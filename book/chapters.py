@@ -19,7 +19,7 @@ from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from sphinx_external_toc.parsing import parse_toc_yaml
 
-INPUTS = ("ftlib", "datasets", "configs", "constraints.txt", "pyproject.toml")
+INPUTS = ("ftlib", "datasets", "configs", "constraints.txt", "pyproject.toml", "chapters/matplotlibrc")
 SETTINGS = re.compile(r"(FTLIB|OPENAI|DEEPSEEK|LAMINI|HF)_\w+")
 SECRET = re.compile(r"KEY|TOKEN|SECRET")
 KEPT_STATES = 3  # of library and data: enough to go back and forth between two branches
