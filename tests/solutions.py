@@ -34,13 +34,7 @@ _IN_WORDS = {
 
 
 def as_code(exercise: str, solution: str) -> str:
-    """Return what a solution says as the code that solves the exercise.
-
-    >>> as_code("def twice(x): ...  # your code", "With `import math`: `return 2 * x`, of course.")
-    'import math\\ndef twice(x):\\n    return 2 * x'
-    >>> as_code("number = None  # your number", "0.88: half of 1.76.")
-    'number = 0.88'
-    """
+    """Return what a solution says as the code that solves the exercise."""
     if fenced := re.search(r"```python\n(.*?)\n```", solution + "\n```", re.DOTALL):
         return fenced[1]
     said = re.findall(r"`([^`]+)`", solution)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from PIL import Image
+from PIL.Image import Dither, Quantize
+from PIL.Image import open as read_image
 from sphinx.application import Sphinx
 
 _THEBE = ("thebe", "kernelName")
@@ -55,8 +56,8 @@ def _told(asset: Any) -> str:
 def lighten(app: Sphinx, error: Exception | None) -> None:
     """Write the figures with a palette of 256 colours, where that is smaller."""
     for path in () if error else sorted(Path(app.outdir, "_images").glob("*.png")):
-        drawn, light = Image.open(path).convert("RGB"), io.BytesIO()
-        few_colours = drawn.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        drawn, light = read_image(path).convert("RGB"), io.BytesIO()
+        few_colours = drawn.quantize(256, method=Quantize.MEDIANCUT, dither=Dither.NONE)
         few_colours.save(light, "PNG", optimize=True)
         if light.tell() < path.stat().st_size:
             path.write_bytes(light.getvalue())

@@ -10,7 +10,7 @@ import pytest
 
 from tests import quiet_chapters
 from tests.course import ROOT
-from tests.solutions import solved
+from tests.solutions import as_code, solved
 
 
 @pytest.mark.parametrize("code", ["import warnings\nwarnings.warn('careful')", "print('all is well')"])
@@ -53,6 +53,20 @@ def test_every_exercise_has_a_solution_that_can_be_run(path):
     assert len(exercises) >= 2
     for _, code in found:
         ast.parse(code)
+
+
+@pytest.mark.parametrize(
+    ("exercise", "solution", "code"),
+    [
+        ("def f(x): ...  # your code", "With `import os`: `return 2 * x`.", "import os\ndef f(x):\n    return 2 * x"),
+        ("number = None  # your number", "0.88: half of 1.76.", "number = 0.88"),
+        ("number = None  # your number", "`math.log(2)`, a little.", "number = math.log(2)"),
+        ("mine = {}  # your arguments", "`mine = {1: 2}`. So.", "mine = {1: 2}"),
+        ("def f(x): ...  # your code", "```python\ndef f(x):\n    return x", "def f(x):\n    return x"),
+    ],
+)
+def test_what_a_solution_says_is_read_as_code(exercise, solution, code):
+    assert as_code(exercise, solution) == code
 
 
 @pytest.mark.parametrize(("said", "passes"), [("`return 2 * x`", True), ("`return 3 * x`", False)])
