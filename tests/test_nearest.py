@@ -1,6 +1,7 @@
 """A mistyped name is answered with the one that was probably meant, wherever it is typed."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -87,9 +88,18 @@ def test_a_folder_without_anything_like_it_is_no_folder_all_the_same(here):
 
 
 def test_what_the_hub_has_is_asked_for_beside_a_folder_of_its_owner(here, monkeypatch):
+    Path("runs").rename("owner")
+    with pytest.raises(ModelError, match="no such folder"):
+        load_model("owner/model")
     monkeypatch.setattr("ftlib.models.names.try_to_load_from_cache", lambda *_: "a file")
     with pytest.raises(ModelError, match="not in the local cache"):
-        load_model("runs/model")
+        load_model("owner/model")
+
+
+def test_a_run_that_is_not_there_is_said_to_need_its_training(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="ftlib train mine --out runs/mine"):
+        load_model("runs/mine")
 
 
 def test_files_that_lie_beside_are_named(here):

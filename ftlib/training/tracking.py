@@ -36,7 +36,7 @@ def tracker(section: TrackingSection | None, folder: Path, config: dict[str, Any
         name=section.name,
         group=section.group,
         job_type=section.job_type,
-        dir=folder,
+        dir=folder.resolve(),  # the process that writes was begun by the first run, maybe in another folder
         mode=section.mode,
         config=config,
         settings=wandb.Settings(silent=True, console="off"),

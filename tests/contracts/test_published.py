@@ -294,6 +294,7 @@ def test_a_run_with_its_log_its_pages_and_its_errors(tmp_path, environment, tiny
     assert done.stderr.count("Traceback") >= 6
     for made in ("run/README.md", "run/config.yaml", "page.html", "table.csv", "all.json", "feedback.jsonl"):
         assert (tmp_path / made).stat().st_size, made
-    assert list(tmp_path.glob("run/wandb/offline-run-*/run-*.wandb"))
+    tracked = [str(path.relative_to(tmp_path)) for path in tmp_path.glob("run/wandb/**/*")]
+    assert list(tmp_path.glob("run/wandb/offline-run-*/run-*.wandb")), (tracked, done.stderr[:3000])
     assert (tmp_path / "everything.log").stat().st_size
     assert traces_in(tmp_path, {"the canary": anywhere(CANARY)}) == []
