@@ -13,7 +13,8 @@ from typing import Annotated
 
 import typer
 
-from ftlib.cli.group import CourseGroup, WrongUsage
+from ftlib.cli.group import CourseGroup
+from ftlib.cli.usage import WrongUsage
 from ftlib.errors import FtlibError
 from ftlib.locales import let_any_text_be_printed, printable, why_unreadable
 

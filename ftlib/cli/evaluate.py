@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ftlib.cli import completion
-from ftlib.cli.group import WrongUsage
 from ftlib.cli.options import DeviceOption, DtypeOption
+from ftlib.cli.usage import WrongUsage
 from ftlib.errors import ColumnWarning, DataError, SkippedRowWarning
 
 if TYPE_CHECKING:

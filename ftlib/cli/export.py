@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ftlib.cli import completion
-from ftlib.cli.group import WrongUsage
+from ftlib.cli.usage import WrongUsage
 from ftlib.nearest import one_of
 
 EXAMPLES = (

@@ -9,8 +9,8 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from ftlib.cli import completion
-from ftlib.cli.group import WrongUsage
 from ftlib.cli.options import DeviceOption, DtypeOption
+from ftlib.cli.usage import WrongUsage
 from ftlib.errors import DataError
 from ftlib.locales import typed
 

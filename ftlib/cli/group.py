@@ -32,10 +32,6 @@ COMMANDS = {
 _STATUSES = {0: "all is well", 1: "an error, on one line", 2: "wrong usage", 130: "stopped with Ctrl-C"}
 
 
-# typer raises it and doesn't export it; its child is exported, and says "Invalid value" in front.
-WrongUsage: Any = typer.BadParameter.__mro__[1]
-
-
 class CourseCommand(TyperCommand):
     """A command whose help ends with examples and its exit statuses."""
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from ftlib import cli
 from ftlib.chat.feedback import FeedbackFile
 from ftlib.cli.generate import _load, _read
-from ftlib.cli.group import WrongUsage
+from ftlib.cli.usage import WrongUsage
 from ftlib.data.messages import assistant, user
 from ftlib.data.reading import load_conversations
 from ftlib.data.writing import save_conversations

@@ -1,11 +1,14 @@
-"""Thirteen subpackages in ten layers. Imports go down only, and in no circle."""
+"""Fourteen subpackages in ten layers. Imports go down only, and in no circle."""
 
 import ast
 import graphlib
 import re
+from typing import get_args
 
 import pytest
 
+from ftlib.cli.group import COMMANDS
+from ftlib.training.config import Engine
 from tests.course import ROOT
 
 FTLIB = ROOT / "ftlib"
@@ -28,6 +31,7 @@ LAYERS = [
         "files",
         "spare_memory",
         "locales",
+        "loopback",
         "muon",
         "nearest",
         "paths",
@@ -35,7 +39,7 @@ LAYERS = [
     },
 ]
 # The package itself, and what it is made of: no part of ftlib imports them.
-ENTRANCES = {"", "first_edition", "chat.__main__"}
+ENTRANCES = {"", "first_edition", "chat.__main__", "cli.__main__"}
 
 
 def modules():
@@ -47,26 +51,83 @@ def modules():
 MODULES = modules()
 
 
-def imported(path):
-    """Yield what a file imports of ftlib: by statement, ``from ftlib import x`` too, and by the name in a string."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "ftlib":
-            for one in node.names:
-                whole = f"{node.module}.{one.name}"
-                yield whole if whole.removeprefix("ftlib.") in MODULES else node.module
+# What a name that is put together at run time can be.
+PUT_TOGETHER = {
+    "cli.group": {f"cli.{command}" for command in COMMANDS},
+    "training.run": {f"training.{engine}" for engine in (*get_args(Engine), "trl_dpo", "trl_grpo")},
+}
+# Their import_module gets a name that its caller knows: of another package, or of the subpackage that can be called.
+NAMED_BY_CALLERS = {"first_edition", "callable_package", "upgrade.installed"}
+
+
+def imported(source, name=""):
+    """Yield what a module imports of ftlib: by statement, and by a name in a string.
+
+    What would hide an import is refused: a relative one, a name that a package offers instead of its module, an
+    ``import_module`` under another name or of a name that isn't written out.
+    """
+    for node in ast.walk(ast.parse(source)):
+        where = f"ftlib/{name.replace('.', '/')}, line {getattr(node, 'lineno', 0)}"
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{where}: a relative import"
+            assert node.module != "importlib" or node.names[0].name != "import_module", f"{where}: import importlib"
+            if node.module.partition(".")[0] == "ftlib":
+                yield from (_home_of(node.module, one.name, where) for one in node.names)
         elif isinstance(node, ast.Import):
-            yield from (one.name for one in node.names)
-        elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func):
-            yield re.sub(r"\.?\{.*", "", ast.unparse(node.args[0]).strip("f'\""))
+            yield from (one.name for one in node.names if one.name.partition(".")[0] == "ftlib")
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+            told = [*node.args, *(one.value for one in node.keywords if one.arg == "name")][0]
+            first = told.values[0] if isinstance(told, ast.JoinedStr) else told
+            written = isinstance(first, ast.Constant)
+            assert written or name in NAMED_BY_CALLERS, f"{where}: {ast.unparse(told)} can be any module"
+            if written and first.value.partition(".")[0] == "ftlib":
+                assert told is first or name in PUT_TOGETHER, f"{where}: say in PUT_TOGETHER what it can be"
+                yield from [first.value] if told is first else [f"ftlib.{one}" for one in PUT_TOGETHER[name]]
+
+
+def _home_of(module, name, where):
+    """Return the module that an import from ``module`` leads to."""
+    if f"{module}.{name}".removeprefix("ftlib.") in MODULES:
+        return f"{module}.{name}"
+    path = MODULES[module.removeprefix("ftlib").removeprefix(".")]
+    offered = path.name == "__init__.py" and path.with_suffix(".pyi").is_file() and name != "__version__"
+    assert not offered, f"{where}: import {name} from its own module, not from {module}"
+    return module
 
 
 def arrows():
     """Yield every import of ftlib by ftlib: from which module to which."""
     for name, path in MODULES.items():
-        for target in imported(path):
+        for target in () if name in ENTRANCES else imported(path.read_text(encoding="utf-8"), name):
             below = target.removeprefix("ftlib").removeprefix(".")
-            if target.partition(".")[0] == "ftlib" and below not in ("", name):
+            if below not in ("", name):
                 yield name, below
+
+
+@pytest.mark.parametrize(
+    ("planted", "found"),
+    [
+        ("import ftlib.models.loading as m", "ftlib.models.loading"),
+        ("from ftlib import models", "ftlib.models"),
+        ("from ftlib.models import loading", "ftlib.models.loading"),
+        ("from ftlib.models.loading import load_model", "ftlib.models.loading"),
+        ("importlib.import_module('ftlib.cli.train')", "ftlib.cli.train"),
+        ("importlib.import_module(name='ftlib.cli')", "ftlib.cli"),
+        ("__import__('ftlib.cli')", "ftlib.cli"),
+        ("from ftlib import load_model", "refused"),
+        ("from ftlib.models import load_model", "refused"),
+        ("from .loading import load_model", "refused"),
+        ("from importlib import import_module as find", "refused"),
+        ("importlib.import_module(name)", "refused"),
+        ("importlib.import_module(f'ftlib.{name}')", "refused"),
+    ],
+)
+def test_no_import_is_overlooked(planted, found):
+    if found == "refused":
+        with pytest.raises(AssertionError):
+            list(imported(planted))
+    else:
+        assert list(imported(planted)) == [found]
 
 
 def layer(name):
@@ -102,6 +163,15 @@ def test_nothing_imports_in_a_circle():
         if above not in ENTRANCES and below not in ENTRANCES:
             graph.setdefault(above, set()).add(below)
     graphlib.TopologicalSorter(graph).prepare()  # names the circle, if there is one
+
+
+def test_contributing_draws_this_house():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    picture = re.search(r"From the top:\n```\n(.*?)\n```", text, re.DOTALL)[1].split("\n")
+    drawn = [set(re.split(r"\s+", line.partition("  # ")[0].strip())) for line in picture]
+    assert drawn == LAYERS
+    packages = [name for name, path in MODULES.items() if name and path.name == "__init__.py"]
+    assert f"`ftlib/` has {len(packages)} subpackages in {len(LAYERS)} layers" in text
 
 
 def test_a_module_is_short_enough_to_read_in_one_sitting():
