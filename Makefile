@@ -17,9 +17,20 @@ STARTED := $(shell date +%s)
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
+# Numbers are those of a processor, also beside a graphics card. What listens on this machine is never asked for through
+# a proxy, and kernels take nothing from somebody's own settings.
+export CUDA_VISIBLE_DEVICES =
+export FTLIB_DEVICE = cpu
+export NO_PROXY := $(if $(NO_PROXY),$(NO_PROXY),$(no_proxy)),localhost,127.0.0.1
+export no_proxy := $(NO_PROXY)
+export IPYTHONDIR := $(CURDIR)/.venv/ipython
 # Plots look the same whatever settings somebody has at home, and a home that can't be written doesn't matter. The list of
 # fonts is made with .venv: where it takes more than five seconds, Matplotlib says so in the middle of a chapter.
 export MPLCONFIGDIR ?= $(CURDIR)/.venv/matplotlib
+
+# The last three lines of a command that was called by itself: what was made, how long it took, what comes next.
+told = $(if $(filter $@,$(MAKECMDGOALS)),@spent=$$(($$(date +%s) - $(STARTED))); echo "==> $(1)"; \
+  echo "    It took $$((spent / 60)) min $$((spent % 60)) s."; echo "    Next: $(2)")
 
 .PHONY: help setup book test test-library test-chapters lint matrix machines alone nano clean
 .DEFAULT_GOAL := help
@@ -51,25 +62,33 @@ lint: .venv/installed ## ruff, mypy, and nothing that Python 3.10 doesn't know
 	@$(BIN)/ruff format --check .
 	@$(BIN)/vermin --quiet --target=3.10- --violations --no-tips ftlib
 	@$(BIN)/mypy
+	$(call told,Style and types are in order.,make test-library runs the tests.)
 
 test-library: .venv/installed ## pytest: the library and its doctests
 	@echo "==> Library tests and doctests"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not book" --numprocesses auto --dist worksteal --durations 5
+	@set -- $$($(BIN)/python -m book.machine tests); \
+	OMP_NUM_THREADS=$$2 $(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not book" --numprocesses $$1 --dist worksteal --durations 5
+	$(call told,The library's tests passed.,make test-chapters runs the chapters; make test does both.)
 
 test-chapters: .venv/installed ## nbval: run every chapter and compare with the stored outputs
-	@echo "==> Chapters (each is run from its first cell to its last, one on each core)"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -o addopts=-ra -p tests.quiet_chapters --nbval --nbval-cell-timeout 1800 chapters --numprocesses auto --dist loadfile --no-loadscope-reorder --durations 40 $(PYTEST_FLAGS)
+	@echo "==> Chapters (each is run from its first cell to its last, as many at once as cores and memory allow)"
+	@set -- $$($(BIN)/python -m book.machine chapters); \
+	OMP_NUM_THREADS=$$2 $(BIN)/python -m pytest -o addopts=-ra -p tests.quiet_chapters --nbval --nbval-cell-timeout 14400 --nbval-kernel-startup-timeout 600 chapters --numprocesses $$1 --dist loadfile --no-loadscope-reorder --durations 40 $(PYTEST_FLAGS)
+	$(call told,Every chapter gives its stored outputs.,make book builds the pages.)
 
 matrix: .venv/installed ## Compat and trainer tests, and chapter 8, against five releases of transformers
 	@echo "==> Each release in an environment of its own, in .matrix (the first time: minutes each)"
 	@$(BIN)/python tests/matrix.py
+	$(call told,Every release of the matrix passed.,its environments stay in .matrix for the next call.)
 
-machines: .venv/installed ## The tests and chapters as ten other machines would run them (hours; ONLY="path lang-c" runs some)
+machines: .venv/installed ## The tests and chapters as a dozen other machines would run them (hours; ONLY="path lang-c" runs some)
 	@echo "==> Results go to _build/machines as they come: a second call goes on where the first was stopped"
 	@$(BIN)/python -m tests.machines $(ONLY)
+	$(call told,Every variant passed; the results lie in _build/machines.,a second call runs what changed since.)
 
 alone: .venv/installed ## Three chapters in empty folders, beside the wheel, in a new environment (PYTHON=python3.12 too; COLAB=1 as in Colab)
 	@$(BIN)/python tests/alone.py --python "$(PYTHON)" $(if $(COLAB),--colab)
+	$(call told,Each of these chapters runs alone beside the wheel.,make alone PYTHON=python3.12 tries another Python.)
 
 nano: .venv/installed ## Repeat nano's pretraining (hours; a second call resumes)
 	@echo "==> Pretraining nano. Checkpoints go to runs/nano; stop with Ctrl-C and call again to go on"

@@ -1,7 +1,8 @@
 """Build the book: execute its chapters, make pages of them, and test the pages.
 
 ``python -m book.build`` executes what changed since it was last executed; with ``--chapters "02 07"`` only these, with
-``--fresh`` whatever was kept, and with ``--stored`` nothing: then the pages show the outputs that the notebooks carry.
+``--fresh`` also what was kept, trained models too, and with ``--stored`` nothing: then the pages show the outputs that
+the notebooks carry.
 """
 
 from __future__ import annotations
@@ -123,6 +124,10 @@ def gather(
     store = Store(root / CACHE, digest_of(root))
     kept = {chapter: notebook for chapter in chapters if (notebook := store.find(chapter))}
     todo = [chapter for chapter in wanted if options.fresh or chapter not in kept]
+    if options.fresh:
+        from ftlib.training.kept import forget_kept_runs  # with PyTorch, which nothing else here needs
+
+        forget_kept_runs()
     _say_where_from([one for one in chapters if one not in todo], kept)
     notebooks, failures = _unreadable(root, [one for one in chapters if one not in kept and one not in todo])
     for chapter, outcome in (execute(root, todo, store) if todo else {}).items():

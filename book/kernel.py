@@ -22,6 +22,9 @@ from traitlets.config import Config
 from book.failures import Failure, plain
 from book.machine import GIB, Watch
 
+HUNG_SECONDS = 600
+"""After so long a silence of a kernel it is taken to hang."""
+
 # A kernel warns of plain text on its sockets, even between two processes of one machine. So they are encrypted.
 ENCRYPTED = Config({"KernelManager": {"transport_encryption": "auto" if zmq.has("curve") else "disabled"}})
 
@@ -70,6 +73,9 @@ class Kernel:
         client = NotebookClient(
             notebook,
             timeout=self.cell_seconds,
+            startup_timeout=HUNG_SECONDS,
+            iopub_timeout=HUNG_SECONDS,  # for the last outputs of a cell; its four seconds would drop them
+            raise_on_iopub_timeout=True,
             record_timing=False,  # it would change the cells' metadata, by which the store finds them
             config=ENCRYPTED,
             on_notebook_start=started,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import sys
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,7 @@ import psutil
 
 GIB = 2**30
 CHAPTER_BYTES = 7 * GIB // 2  # of two at once: the largest take up to four, with their kernels, the others less
+TEST_BYTES = 3 * GIB // 2  # of one process with tests
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -38,8 +40,8 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
-def workers_and_threads(chapters: int, cores: int, memory: int) -> tuple[int, int]:
-    """Share the machine out: how many chapters at once, and how many threads for each.
+def workers_and_threads(chapters: int, cores: int, memory: int, each: int = CHAPTER_BYTES) -> tuple[int, int]:
+    """Share the machine out: how many chapters at once, of so many bytes each, and how many threads for each.
 
     >>> workers_and_threads(13, cores=2, memory=8 * 2**30)
     (2, 1)
@@ -48,8 +50,14 @@ def workers_and_threads(chapters: int, cores: int, memory: int) -> tuple[int, in
     >>> workers_and_threads(1, cores=2, memory=2**30)
     (1, 2)
     """
-    workers = max(1, min(chapters, cores, memory // CHAPTER_BYTES))
+    workers = max(1, min(chapters, cores, memory // each))
     return workers, max(1, cores // workers)
+
+
+def main(what: str) -> None:
+    """Print how many of the chapters or of the tests run at once here, and how many threads each may use."""
+    each, cores = {"chapters": CHAPTER_BYTES, "tests": TEST_BYTES}[what], usable_cores()
+    print(*workers_and_threads(cores, cores, free_bytes(), each))
 
 
 class Watch:
@@ -108,3 +116,7 @@ def end(processes: Iterable[psutil.Process], patience: float) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(alive, timeout=patience)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

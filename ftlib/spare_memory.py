@@ -13,6 +13,22 @@ KEPT_KERNELS = 64
 """So many compiled kernels are kept: more than a step of a language model has shapes."""
 
 
+def peak_bytes() -> int:
+    """Return the most memory that this process has held at once, in bytes (its largest resident set).
+
+    >>> peak_bytes() > 2**20
+    True
+    """
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest if sys.platform == "darwin" else largest * 1024
+
+
 def return_freed_memory() -> None:
     """Hand memory that is free back to the system, where the C library would keep it for later.
 

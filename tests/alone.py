@@ -102,7 +102,7 @@ def run_alone(chapter: Path, wheel: Path, programs: Path, folder: Path, constrai
     folder.mkdir()
     for path in (chapter, wheel):
         shutil.copy(path, folder)
-    run([programs / "jupyter-execute", "--timeout", "1800", chapter.name], folder, constraints)
+    run([programs / "jupyter-execute", "--timeout", "14400", chapter.name], folder, constraints)
 
 
 def found(numbers: list[str]) -> list[Path]:

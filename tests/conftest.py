@@ -8,14 +8,28 @@ import shutil
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# The numbers are a processor's, also beside a graphics card, and what listens here is not asked for through a proxy.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+os.environ["FTLIB_DEVICE"] = "cpu"
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 import pytest
+import torch
+from hypothesis import HealthCheck, settings
 
 from ftlib.pretraining.corpus import train_tokenizer
 from ftlib.pretraining.recipe import Recipe
 from ftlib.pretraining.run import new_model
 from tests.course import ROOT
 from tests.waiting import HUNG_SECONDS
+
+# A terminal's width and colours are what a test says.
+for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "NO_COLOR", "PY_COLORS", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS"):
+    os.environ.pop(name, None)
+# The same examples each time, however long a slow machine takes for one.
+_SUPPRESSED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+settings.register_profile("course", deadline=None, derandomize=True, suppress_health_check=_SUPPRESSED)
+settings.load_profile("course")
 
 TINY = Recipe(
     vocabulary_size=320,
@@ -42,6 +56,10 @@ POSIX_ONLY = {
     "cli/test_help.py::test_completion_can_be_installed": "the shells are POSIX's",
     "hosted/test_client.py::test_an_interrupt_ends_it_at_once": "a signal is sent",
     "training/test_run.py::test_a_folder_that_can_not_be_written_is_named": "there is no /proc",
+    "contracts/test_machines.py::test_locale_and_time_zone_are_in_force": "there is no LANG",
+    "book/test_build.py": "programs are interrupted and killed by signals",
+    "test_files.py::test_a_link_stays_a_link_and_a_device_a_device": "there are no devices in folders",
+    "test_locales.py::test_a_folder_whose_name_the_locale_cannot_read_is_named_with_a_cure": "names are never bytes",
     "upgrade/test_files.py::test_a_link_stays_a_link": "links are a privilege",
     "upgrade/test_files.py::test_files_are_written_with_fix_only_and_keep_newlines_and_mode": "files have no mode",
 }
@@ -70,6 +88,17 @@ def pytest_collection_modifyitems(items):
 def _ipython_folder(tmp_path_factory):
     """Kernels take nothing from somebody's own settings, and need no home that can be written."""
     os.environ["IPYTHONDIR"] = str(tmp_path_factory.mktemp("ipython"))
+
+
+@pytest.fixture(autouse=True)
+def _as_if_it_were_the_first():
+    """No test depends on those before it: draws begin at one seed, and variables that a test set are taken back."""
+    before = dict(os.environ)
+    torch.manual_seed(0)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 def patient(opens):

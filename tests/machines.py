@@ -68,7 +68,8 @@ def run_once(where: Machine, what: str, log: Path) -> dict[str, Any]:
 def arguments(what: str, variant: Variant) -> list[str]:
     """Return pytest's arguments for a part of the library's tests or a chapter, as in the Makefile."""
     if what not in PARTS:
-        return ["-o", "addopts=-ra", "--nbval", "--nbval-cell-timeout", "1800", what]
+        patience = ["--nbval-cell-timeout", "14400", "--nbval-kernel-startup-timeout", "600"]
+        return ["-o", "addopts=-ra", "-p", "tests.quiet_chapters", "--nbval", *patience, what]
     files = [
         "ftlib",
         "book",

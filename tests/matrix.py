@@ -41,7 +41,7 @@ CHAPTER = "chapters/08_training_pythia_70m.ipynb"
 # Warnings of old releases can't be mended here, so they are no errors here.
 PYTEST = ("-m", "pytest", "-q", "-o", "addopts=", "-o", "filterwarnings=default", "-p", "no:cacheprovider")
 ONLY_ITS_ENGINES = ("-k", "not trl and not lightning")  # TRL and Lightning have releases of their own
-NBVAL = ("--nbval-current-env", "--nbval-cell-timeout", "900")
+NBVAL = ("--nbval-current-env", "--nbval-cell-timeout", "14400")
 
 
 class Result(NamedTuple):

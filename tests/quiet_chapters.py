@@ -9,10 +9,13 @@ from collections import defaultdict
 
 import nbformat
 import pytest
-from nbval.plugin import IPyNbCell
+from nbval.plugin import IPyNbCell, IPyNbFile
 
 from tests.solutions import solved
+from tests.waiting import HUNG_SECONDS
 
+# nbval gives up on a cell's last outputs after five seconds, which a slow machine may take.
+IPyNbFile.output_timeout = property(lambda _: HUNG_SECONDS, lambda *_: None)
 LARGE = r"\"smollm2\""  # in the settings of a chapter that loads it
 
 

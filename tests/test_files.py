@@ -1,6 +1,5 @@
 """Nothing that was computed is lost: whatever a command is to write, it sees first that it can."""
 
-import contextlib
 import importlib
 import json
 import os
@@ -254,8 +253,10 @@ def evaluated(monkeypatch, *options, answers=("So.",), error=None):
 @pytest.fixture
 def questions(tmp_path):
     (tmp_path / "rows.jsonl").write_text(json.dumps(QUESTIONS[0]) + "\n", encoding="utf-8")
-    with contextlib.chdir(tmp_path):
-        yield tmp_path
+    before = Path.cwd()
+    os.chdir(tmp_path)
+    yield tmp_path
+    os.chdir(before)
 
 
 def test_what_cannot_be_written_is_shown_and_the_other_files_are_written(questions, monkeypatch):

@@ -55,6 +55,7 @@ def test_bytes_that_are_not_utf_8_are_named():
         typed("Gr\udcf6sse")
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="the names of files are UTF-8 in every locale")
 def test_a_folder_whose_name_the_locale_cannot_read_is_named_with_a_cure(tmp_path):
     folder = Path(os.fsdecode(os.fsencode(tmp_path / "f") + "ür mich".encode()))  # in whatever locale this test runs
     folder.mkdir()

@@ -39,7 +39,12 @@ class Variant(NamedTuple):
 C_LOCALE = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": None}
 # The Chatham Islands, 12:45 or 13:45 before UTC. Written out: no table of time zones is needed.
 CHATHAM = {"TZ": "<+1245>-12:45<+1345>,M9.5.0/2:45,M4.1.0/3:45"}
+_NO_PROXY = dict.fromkeys(("NO_PROXY", "no_proxy"))
+PROXY = {**dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9"), **_NO_PROXY}
+COLOUR = {"FORCE_COLOR": "1", "COLUMNS": "40"}
 _PORTS = (7860, 8000)
+# Whoever owns the folder, and whatever somebody leaves out everywhere.
+GIT = ("git", "-c", "safe.directory=*", "-c", "core.excludesFile=")
 _SSE = {
     "ATEN_CPU_CAPABILITY": "default",
     "ONEDNN_MAX_CPU_ISA": "SSE41",
@@ -63,14 +68,15 @@ VARIANTS = {
             "OPENBLAS_CORETYPE": "Haswell",
         },
     ),
+    "proxy": Variant("a proxy that isn't there; colours, and lines of 40 letters", PROXY | COLOUR),
     "threads-1": Variant("one thread, one core", {"OMP_NUM_THREADS": "1"}, cores=1),
     "threads-all": Variant("a thread for each core", _THREADS),
     "busy": Variant("two busy loops beside it", loops=2),
     "two-at-once": Variant("two runs at once", runs=2),
     # Several in one. The first is CI's. No umlaut: without UTF-8, tokenizers can't open a file in such a folder.
     "foreign": Variant(
-        "a space in the path, LANG=C, another time zone, two ports taken",
-        C_LOCALE | CHATHAM,
+        "a space in the path, LANG=C, another time zone, two ports taken, a proxy, colours",
+        C_LOCALE | CHATHAM | PROXY | COLOUR,
         folder="a course",
         ports=_PORTS,
     ),
@@ -124,9 +130,15 @@ def machine(variant: Variant) -> Iterator[Machine]:
 
 
 def course_files() -> list[str]:
-    """List the files that git knows or would take."""
+    """List the files that git knows or would take.
+
+    Raises:
+        NotHereError: This is no checkout, but a copy without git's own folder.
+    """
+    if not (ROOT / ".git").exists() or not shutil.which("git"):
+        raise NotHereError("this folder is no git checkout: clone the repository")
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        [*GIT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
         capture_output=True,
         encoding="utf-8",
@@ -141,7 +153,7 @@ def copy_course(folder: Path) -> tuple[Path, Path]:
         place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, place)
-    for command in (["git", "init", "--quiet"], ["git", "add", "--all"]):
+    for command in ([*GIT, "init", "--quiet"], [*GIT, "add", "--all"]):
         subprocess.run(command, cwd=folder, check=True)
     made = [sys.executable, "-m", "venv", "--without-pip", str(folder / ".venv")]
     subprocess.run(made, check=True)

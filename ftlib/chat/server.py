@@ -16,13 +16,13 @@ from ftlib.chat.session import EXAMPLES, Limits, Settings
 from ftlib.errors import ConfigError, MissingExtraError
 from ftlib.inference.notes import Notes
 from ftlib.locales import printable
+from ftlib.loopback import HOST, keep_off_proxies
 from ftlib.models.chat_model import ChatModel, load_chat_models
 from ftlib.models.loading import Dtype
 
 if TYPE_CHECKING:
     from ftlib.chat.page import Page
 
-HOST = "127.0.0.1"
 FEEDBACK = "chat_feedback.jsonl"
 """Where ratings are kept: a file in the folder that the page was opened from."""
 # Scripts and styles of the page itself stand in its HTML; whatever another host offers is refused by the browser.
@@ -144,6 +144,7 @@ def _page(
 def _start(page: Page, port: int | None, *, inline: bool) -> str:
     from ftlib.chat.frontend import STYLE, theme
 
+    keep_off_proxies()  # Gradio asks its own page whether it is up
     try:
         _, url, _ = page.blocks.launch(
             inline=inline,

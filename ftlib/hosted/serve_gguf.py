@@ -7,7 +7,8 @@ import os
 import sys
 import threading
 
-from ftlib.hosted.server_process import HOST, end_with_parent
+from ftlib.hosted.server_process import end_with_parent
+from ftlib.loopback import HOST
 
 
 def serve(file: str, name: str, port: int, device: str, adapter: str | None = None) -> None:

@@ -22,7 +22,8 @@ from transformers import GenerationConfig
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from ftlib.errors import ConfigError, MissingExtraError, ModelError
-from ftlib.hosted.server_process import FOLDER_PREFIX, HOST, running
+from ftlib.hosted.server_process import FOLDER_PREFIX, running
+from ftlib.loopback import HOST, keep_off_proxies
 from ftlib.models.loading import check_device, load_model, save_quietly
 from ftlib.models.names import resolve_name
 from ftlib.models.tokenizer import load_tokenizer
@@ -93,6 +94,7 @@ def local_server(
     if os.name != "posix":
         raise ModelError("the local server runs on Linux and macOS: on Windows start it inside WSL")
     name = _short_name(model) if name is None else _checked_name(name)
+    keep_off_proxies()
     with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX) as folder:
         place = Path(folder)
         if is_gguf(model):

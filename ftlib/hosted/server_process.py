@@ -18,9 +18,9 @@ from pathlib import Path
 
 from ftlib.errors import ModelError
 from ftlib.hosted.providers import PROVIDERS
+from ftlib.loopback import HOST
 from ftlib.paths import library_folder
 
-HOST = "127.0.0.1"
 FOLDER_PREFIX = "ftlib-server-"
 """How the temporary folder is called that a server works in."""
 _RUNNING = re.compile(rf"running on http://{re.escape(HOST)}:([0-9]+)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ from ftlib.text.chat_template import template_of
 from ftlib.text.ends import set_ends
 
 # What configurations call it; the last two are BLOOM's and MPT's, which could read more.
+DEVICE_VARIABLE = "FTLIB_DEVICE"
 _CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "max_target_positions", "seq_length", "max_seq_len")
 NO_LIMIT = sys.maxsize
 """The context of a model whose positions have no limit."""
@@ -53,7 +55,8 @@ def load_model(
             use unpacks it: :mod:`ftlib.models.smollm2`), a Hub id such as ``"EleutherAI/pythia-70m"``, or a folder: one
             that ``save_pretrained`` wrote, also of an adapter (it is put on its base model), or that of a run (its best
             checkpoint). Only a Hub id can cause a download, and HF_HUB_OFFLINE=1 forbids even that.
-        device: ``"cpu"``, ``"cuda"`` or ``"mps"``; default: the best one that is there.
+        device: ``"cpu"``, ``"cuda"`` or ``"mps"``; default: what the environment variable FTLIB_DEVICE says, or else
+            the best one that is there.
         dtype: Dtype of the weights in memory.
         trainable: Whether an adapter's weights can be trained further.
 
@@ -205,7 +208,13 @@ def _embedding_rows(adapter: Path, base: Any) -> int | None:
 
 
 def default_device() -> str:
-    """Name the best device that is there: ``"cuda"``, ``"mps"`` or ``"cpu"``."""
+    """Name the device that FTLIB_DEVICE sets, or else the best that is there: ``"cuda"``, ``"mps"`` or ``"cpu"``.
+
+    Raises:
+        ModelError: FTLIB_DEVICE names one that isn't there.
+    """
+    if wanted := os.environ.get(DEVICE_VARIABLE):
+        return check_device(wanted)
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
@@ -231,7 +240,7 @@ def check_device(name: str | None) -> str:
         if str(name).partition(":")[0] in kinds:
             reason = (str(error).splitlines() or [""])[0]
             raise ModelError(
-                f"device {name!r} can't be used here ({reason}): leave it out, and {default_device()!r} is taken"
+                f"device {name!r} can't be used here ({reason}): leave it out, and the best that is there is taken"
             ) from error
     raise ModelError(f"unknown device {name!r}; {one_of(name, kinds)}")
 

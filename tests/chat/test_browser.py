@@ -22,7 +22,7 @@ SLIDER = "input[aria-label='range slider for Maximum new tokens']"
 PAGES = """
 import json, sys
 from dataclasses import replace
-from ftlib.chat import Settings, load_chat_model, serving
+from ftlib.chat import Limits, Settings, load_chat_model, serving
 from tests.held import hold
 
 folder, thumbs = sys.argv[1:]
@@ -30,9 +30,10 @@ nano = load_chat_model("nano", device="cpu")
 hold(nano.model, folder)
 pair = [nano, replace(nano, name="tuned")]
 settings = Settings(temperature=0.0, max_new_tokens=40)
-with serving([nano], settings=settings, feedback=thumbs) as one:
-    with serving(pair, compare=True, settings=settings, feedback=thumbs) as two:
-        with serving(pair, settings=settings, feedback=thumbs + ".chosen") as three:
+patient = Limits(answer_seconds=100_000)  # a held answer is not ended by the clock
+with serving([nano], settings=settings, feedback=thumbs, limits=patient) as one:
+    with serving(pair, compare=True, settings=settings, feedback=thumbs, limits=patient) as two:
+        with serving(pair, settings=settings, feedback=thumbs + ".chosen", limits=patient) as three:
             print(json.dumps([one, two, three]), flush=True)
             sys.stdin.read()
 """

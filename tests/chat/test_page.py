@@ -42,8 +42,9 @@ settings = Settings(temperature=0.0, repetition_penalty=1.0, max_new_tokens=24)
 quick, slow = (load_chat_model(folder, device="cpu") for _ in range(2))
 hold(slow.model, place)
 thumbs = place + "/thumbs.jsonl"
+patient = Limits(answer_seconds=100_000, waiting=2)  # a held answer is not ended by the clock
 with serving([quick], settings=settings, feedback=thumbs) as one:
-    with serving([slow], settings=settings, feedback=thumbs, limits=Limits(waiting=2)) as two:
+    with serving([slow], settings=settings, feedback=thumbs, limits=patient) as two:
         hurried = Limits(answer_seconds=0.0)
         with serving([quick], settings=settings, feedback=thumbs, limits=hurried) as three:
             print(json.dumps([one, two, three]), flush=True)

@@ -212,9 +212,7 @@ SHOWN = {
 @pytest.mark.parametrize("colours", [False, True], ids=["pipe", "terminal"])
 @pytest.mark.parametrize("command", SHOWN)
 @given(text=TEXTS)
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=15
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=15)
 def test_nothing_printed_is_obeyed(command, colours, text, capsys):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", "400")

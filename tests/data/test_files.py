@@ -119,7 +119,7 @@ def test_a_line_of_fifty_megabytes(tmp_path):
     assert len(record.value["answer"]) == 50_000_000
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(content=st.binary() | st.text().map(lambda text: text.encode("utf-8", "replace")))
 @example(content=b'{"a":"\\ud800"}')
 @example(content=b"[1, 2")

@@ -2,7 +2,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ftlib.data.formats import FORMATS, candidates, read_row
@@ -162,7 +162,6 @@ def test_what_a_format_cannot_carry_is_an_error(name, messages, expected):
 TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1).filter(str.strip)
 
 
-@settings(deadline=None)
 @given(question=TEXT, reply=TEXT, name=st.sampled_from([one.name for one in FORMATS.values() if one.write]))
 def test_one_question_and_its_answer_survive_every_written_format(question, reply, name):
     messages = [user(question), assistant(reply)]
@@ -171,7 +170,6 @@ def test_one_question_and_its_answer_survive_every_written_format(question, repl
     assert read_row(row, name) == messages
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=4), st.none() | TEXT, st.sampled_from(["openai", "sharegpt"])
 )

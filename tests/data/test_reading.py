@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets import Dataset
@@ -260,7 +260,7 @@ values = st.recursive(
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.jsonl.gz"])
 @pytest.mark.parametrize("on_error", ["raise", "skip"])
 @given(rows=st.lists(values, max_size=5), cut=st.integers(0, 30))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @pytest.mark.filterwarnings("ignore::ftlib.errors.SkippedRowWarning", "ignore::ftlib.errors.ColumnWarning")
 def test_fuzz_a_file_reads_or_raises_a_data_error(tmp_path, name, on_error, rows, cut):
     """Rows of almost-formats, sometimes cut off in the middle, in every kind of text file."""

@@ -17,6 +17,7 @@ from ftlib.errors import DataError, ProviderError
 from ftlib.hosted import ask, client, failures, why_not
 from ftlib.hosted.providers import PROVIDERS, Price, find_endpoint
 from tests.loopback import CANARY, Loopback, Response
+from tests.waiting import HUNG_SECONDS
 
 HOSTED = ("openai", "deepseek", "lamini")
 NOW = 1_800_000_000  # seconds since 1970
@@ -481,7 +482,7 @@ def test_an_interrupt_ends_it_at_once():
         "        print('interrupted, asked', len(server.asked))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, encoding="utf-8", timeout=300
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, encoding="utf-8", timeout=10 * HUNG_SECONDS
     )
     assert done.stdout == "interrupted, asked 1\n", done.stderr
     assert done.stderr == ""

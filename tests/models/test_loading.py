@@ -13,7 +13,9 @@ from ftlib.inference.generation import answer, generate
 from ftlib.models.loading import (
     NO_LIMIT,
     _embedding_rows,
+    check_device,
     context_length,
+    default_device,
     load_model,
     load_tokenizer,
     quiet_peft,
@@ -250,3 +252,14 @@ def test_a_device_that_is_not_there_is_named_before_anything_is_loaded(device, m
 def test_a_text_that_no_file_can_be_called_by_is_refused(read, name):
     with pytest.raises(FtlibError, match=r"too long"):
         read(name)
+
+
+def test_a_variable_names_the_device_for_all(monkeypatch):
+    monkeypatch.setenv("FTLIB_DEVICE", "cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert default_device() == check_device(None) == "cpu"
+    monkeypatch.setenv("FTLIB_DEVICE", "gpu")
+    with pytest.raises(ModelError, match="unknown device 'gpu'"):
+        default_device()
+    monkeypatch.delenv("FTLIB_DEVICE")
+    assert default_device() == "cuda"

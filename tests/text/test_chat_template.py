@@ -1,7 +1,7 @@
 import copy
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2.exceptions import TemplateError
 
@@ -81,7 +81,7 @@ def test_the_ids_are_those_of_apply_chat_template(tiny_tokenizer):
     texts=st.lists(st.text(min_size=1, max_size=20), min_size=2, max_size=6).filter(lambda texts: len(texts) % 2 == 0),
     system=st.none() | st.text(min_size=1, max_size=9),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_text_and_prompt_are_the_tokenizers_own(tiny_tokenizer, template, texts, system):
     tokenizer = with_template(tiny_tokenizer, template)
     chat = ChatTemplate(tokenizer)
@@ -163,7 +163,7 @@ def written(tokenizer, template, *, with_end=False):
     context=st.none() | st.text(max_size=9),
     names=st.none() | st.tuples(st.text(max_size=5), st.text(max_size=5)),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_jinja_gives_the_templates_own_text(tiny_tokenizer, template, texts, system, context, names):
     tokenizer = written(tiny_tokenizer, template)
     messages = turns(*texts, system=system)
@@ -234,7 +234,6 @@ def test_jinja_takes_one_name_for_the_assistant(tiny_tokenizer):
 
 
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=9), dialogue=st.booleans())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_any_text_survives_in_a_template_of_ones_own(tiny_tokenizer, text, dialogue):
     kind = DialogueTemplate if dialogue else TextTemplate
     odd = kind("odd", before_user=text, before_assistant=f"'{text}\"", end_marker=f"{{{{{text}", between_turns=text)

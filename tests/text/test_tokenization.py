@@ -3,7 +3,7 @@ import re
 import warnings
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets import Dataset
@@ -84,7 +84,6 @@ def test_truncation_of_a_long_conversation_drops_whole_exchanges(tiny_tokenizer,
     side=st.sampled_from(["left", "right"]),
     texts=st.lists(st.text("ab .?", min_size=1, max_size=60), min_size=2, max_size=6).filter(lambda t: len(t) % 2 == 0),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_no_row_is_over_the_limit_and_the_last_answer_is_whole_where_it_fits(tiny_tokenizer, limit, side, texts):
     roles = ["user", "assistant"] * len(texts)
     data = Dataset.from_list([{"messages": [{"role": r, "content": t} for r, t in zip(roles, texts, strict=False)]}])

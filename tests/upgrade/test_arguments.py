@@ -8,7 +8,7 @@ from ftlib.upgrade import arguments as upgrade_arguments
 from ftlib.upgrade.syntax import code_of
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(st.sampled_from(["a", "b", "c", "d"]), min_size=1, unique=True),
     st.sampled_from([", ", ",\n    ", ",  # note\n    ", ",\n    # above\n    "]),

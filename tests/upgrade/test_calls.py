@@ -147,7 +147,7 @@ KEYWORDS = [
 ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(["TrainingArguments", "SFTConfig", "SFTTrainer", "Trainer", "AutoModel.from_pretrained", "AdamW"]),
     st.dictionaries(st.sampled_from(KEYWORDS), st.sampled_from(["True", "False", "None", "0.1", "flag", "f()", "'x'"])),

@@ -35,7 +35,7 @@ def test_magics_come_back_as_they_were(source):
     assert unmask(masked, hidden) == source
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.sampled_from(["!ls", "%cd x", "x = !ls", "x = 1", "", "# a", "x?", "if x:", "    !y", "\ty"]), max_size=6
@@ -65,7 +65,7 @@ WITHIN += [
 ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from(ABOVE), max_size=4), st.lists(st.sampled_from(WITHIN), max_size=4))
 def test_magics_and_titles_may_stand_anywhere_above_and_within_code(above, within):
     source = "\n".join(
@@ -166,7 +166,7 @@ def test_what_is_no_python_notebook_is_refused(text, said):
         read_cells(text)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text(st.characters(codec="utf-8"), min_size=1), st.sampled_from([None, 1, 4]), st.booleans())
 def test_any_source_can_be_written_into_a_notebook(source, indent, as_list):
     cell = {"cell_type": "code", "source": ["old\n", "x"] if as_list else "old", "outputs": []}

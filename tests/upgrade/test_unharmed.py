@@ -64,7 +64,7 @@ def calls(draw):
     return f"# a call\nx = {name}(  # opened\n    m,  # the model\n{''.join(lines)}{end})  # closed\n"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(calls(), min_size=1, max_size=2))
 @example(["SFTTrainer(m, args=TrainingArguments('o'), packing=True,  # packs\n    max_seq_length=9)  # long\n"])
 @example(["a = SFTConfig(\n    'o',  # where\n)\nt = SFTTrainer(\n    m,\n    a,\n    max_seq_length=9  # long\n)\n"])
@@ -124,7 +124,7 @@ STATEMENTS = [
 ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from(STATEMENTS), max_size=6), st.booleans(), st.booleans())
 def test_any_program_passes_unharmed(statements, nested, windows):
     body = "\n".join(statements)
@@ -141,7 +141,7 @@ def test_any_program_passes_unharmed(statements, nested, windows):
     assert with_returns.replace("\r\n", "\n") == new
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=60))
 @example("x = 1\n\U00031350 = 2")  # a letter that Python 3.12 knows and 3.11 does not
 def test_any_text_passes_unharmed(text):
