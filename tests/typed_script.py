@@ -8,7 +8,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ftlib import estimate, finetune, generate, load_conversations, load_model, make_trainer, pad_batch, tokenize
 from ftlib.data import read_rows
 from ftlib.estimate import fits, gpu
-from ftlib.models import add_lora
+from ftlib.evaluation import answer_loss
+from ftlib.models import add_lora, merge_lora
 from ftlib.text import QUESTION_ANSWER, Template
 
 
@@ -29,5 +30,8 @@ def wrong() -> str:
     """Make a mistake in each line."""
     load_model(42)  # type: ignore[arg-type]
     generate("Why?")  # type: ignore[call-arg, arg-type]
+    add_lora("nano", rank=2)  # type: ignore[arg-type]
+    answer_loss("nano", [])  # type: ignore[arg-type]
+    merge_lora(1)  # type: ignore[arg-type]
     parameters: str = estimate("nano").parameters  # type: ignore[assignment]
     return parameters + str(QUESTION_ANSWER.no_such_name)  # type: ignore[attr-defined]

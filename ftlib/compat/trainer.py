@@ -32,7 +32,7 @@ from ftlib.compat.installed import (
 )
 from ftlib.compat.translate import CompatError, Release, translate
 from ftlib.errors import ModelError
-from ftlib.estimate.throughput import ThroughputCallback, model_flops_per_token
+from ftlib.estimate.throughput import ThroughputCallback
 
 __all__ = [
     "CompatError",
@@ -229,8 +229,7 @@ def floating_point_ops(model: Any, inputs: Mapping[str, torch.Tensor], *, exclud
         inputs: ``input_ids``, shape ``(batch, seq)``; nothing else is read.
         exclude_embeddings: Leave out embeddings, which are looked up and not multiplied.
     """
-    per_token = model_flops_per_token(model) if exclude_embeddings else 6 * int(model.num_parameters())
-    return per_token * inputs["input_ids"].numel()
+    return 6 * int(model.num_parameters(exclude_embeddings=exclude_embeddings)) * inputs["input_ids"].numel()
 
 
 def as_target(tokenizer: PreTrainedTokenizerBase, texts: str | Sequence[str], **options: Any) -> Any:

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from packaging.version import Version
+
 from ftlib.compat.api_changes import Rename
 from ftlib.errors import FtlibError
 
@@ -28,10 +30,14 @@ class Release(NamedTuple):
     def is_before(self, version: str) -> bool:
         """Say whether this release is older than another.
 
+        A release candidate counts as the release that it is to become.
+
         >>> Release("4.41.2", ()).is_before("4.46"), Release("5.23.0", ()).is_before("5.4")
         (True, False)
+        >>> Release("5.0.0rc1", ()).is_before("5.0"), Release("5.0", ()).is_before("5.0.0")
+        (False, False)
         """
-        return _numbers(self.version) < _numbers(version)
+        return Version(Version(self.version).base_version) < Version(version)
 
 
 class Change(NamedTuple):
@@ -126,7 +132,3 @@ def _agreed(first: Any, second: Any, names: tuple[str, str]) -> Any:
     if not first or not second or first == second:
         return first or second
     raise CompatError(f"{names[0]} and {names[1]} mean the same, but say {second!r} and {first!r}: give one of them")
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())

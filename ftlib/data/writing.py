@@ -15,7 +15,7 @@ from ftlib.data.formats import FORMATS
 from ftlib.data.message_checks import conversation_rows
 from ftlib.data.messages import Message, RowError, clean_message
 from ftlib.errors import DataError
-from ftlib.files import check_target
+from ftlib.files import check_target, flush
 from ftlib.nearest import one_of
 
 
@@ -47,6 +47,7 @@ def save_conversations(conversations: Iterable[Mapping[str, Any]], path: str | P
     try:
         with _writable(unfinished, packed=path.name.endswith(".gz")) as file:
             count = _write_rows(file, _written(conversations, write), as_list=suffix == ".json")
+        flush(unfinished)
         unfinished.replace(target)
     except OSError as error:
         raise DataError(f"{path}: can't be written ({error.strerror}): check folder and permissions") from error

@@ -10,6 +10,7 @@ import torch
 from transformers import TrainerCallback
 
 from ftlib.errors import ModelError
+from ftlib.estimate.flops import flops_per_token
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ class ThroughputCallback(TrainerCallback):
     Tokens are counted where they enter the model, by ``attention_mask``: padding is not work that anybody wanted. Rows
     without a mask (packed ones) count whole. Each process of several counts its own.
 
-    FLOPs are six for each token and weight that isn't an embedding. That leaves out attention scores and, for a model
-    with tied embeddings, the output layer; and it is up to half too high where weights are frozen, as with LoRA.
+    FLOPs are those of :func:`ftlib.estimate.flops.flops_per_token`: six for each token and weight that is multiplied
+    and trained, fewer where weights are frozen, as with LoRA; attention scores are left out.
 
     >>> ThroughputCallback(peak_flops_per_second=1e12).throughput is None
     True
@@ -105,7 +106,7 @@ class ThroughputCallback(TrainerCallback):
         self._stop_counting()
         self._hook = _body(model).register_forward_pre_hook(self._count, with_kwargs=True)
         self._state = state
-        self._start(model_flops_per_token(model))
+        self._start(flops_per_token(model))
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Count the time since the last step, or since what came between."""
@@ -178,11 +179,6 @@ def matrix_product_flops_per_second(
         _wait_for(matrix.device)
         fastest = min(fastest, time.perf_counter() - started)
     return 2 * size**3 / fastest
-
-
-def model_flops_per_token(model: Any) -> int:
-    """Six operations (two forward, four backward) for each weight that isn't an embedding (Kaplan et al., 2020)."""
-    return 6 * int(model.num_parameters(exclude_embeddings=True))
 
 
 def _body(model: Any) -> Any:

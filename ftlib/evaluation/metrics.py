@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rouge_score.rouge_scorer import RougeScorer
@@ -20,13 +20,17 @@ from ftlib.data.words import comparable, spaced, words
 from ftlib.errors import DataError, MissingExtraError
 from ftlib.models.target_logits import target_logits
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
 _WHY_NONE = (
     "there are no rows, every label is -100, or the batches were read before (what padded_batches returns can be gone "
     "through once: keep list(padded_batches(...)))"
 )
 
 
-def summed_target_loss(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
+def summed_target_loss(model: PreTrainedModel | PeftModel, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
     """Negative log-likelihood of a batch's targets, and how many there are.
 
     The hidden state at position *i* predicts the token at *i + 1*. The model's own forward pass makes the scores; only
@@ -52,7 +56,7 @@ def summed_target_loss(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, in
 
 
 @torch.no_grad()
-def answer_loss(model: Any, batches: Iterable[dict[str, Tensor]]) -> float:
+def answer_loss(model: PreTrainedModel | PeftModel, batches: Iterable[dict[str, Tensor]]) -> float:
     """Mean loss over all target tokens of some batches, in nats per token (0 and up; lower is better).
 
     Every token counts the same, however the rows are batched.
@@ -81,7 +85,7 @@ def answer_loss(model: Any, batches: Iterable[dict[str, Tensor]]) -> float:
 
 
 @torch.no_grad()
-def token_accuracy(model: Any, batches: Iterable[dict[str, Tensor]]) -> float:
+def token_accuracy(model: PreTrainedModel | PeftModel, batches: Iterable[dict[str, Tensor]]) -> float:
     """Share of the target tokens that are the likeliest next token (0 to 1; higher is better).
 
     The prediction at a position is held against the token at the *next* one, and only where that is a target (its label

@@ -13,11 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ftlib.argument_checks import at_least, checked, each
-from ftlib.data.leaks import same_prompts
-from ftlib.data.message_checks import conversation_rows, message_list
+from ftlib.data.message_checks import message_list
 from ftlib.data.messages import Message
 from ftlib.errors import DataError
 from ftlib.files import check_target, write_checked
@@ -63,36 +60,6 @@ def about_tokens(text: str) -> int:
     4
     """
     return math.ceil(len(text.encode("utf-8", "surrogatepass")) / 4)
-
-
-@checked(conversations=conversation_rows, seed=at_least(0))
-def split_conversations(
-    conversations: Iterable[Mapping[str, Any]], *, validation_size: float = 0.1, seed: int = 123
-) -> tuple[list[list[Message]], list[list[Message]]]:
-    """Split at random into training and validation; a prompt that is on both sides goes to training.
-
-    Args:
-        conversations: Rows with ``messages``.
-        validation_size: Share of the rows for validation, between 0 and 1.
-        seed: The same seed gives the same split.
-
-    Returns:
-        Messages of the training rows, and of the validation rows.
-
-    Raises:
-        DataError: A side would be empty.
-    """
-    rows = [list(row["messages"]) for row in conversations]
-    if not 0 <= validation_size <= 1:
-        raise DataError(f"validation_size must be a share between 0 and 1, not {validation_size}")
-    count = round(validation_size * len(rows))
-    order = [int(number) for number in np.random.default_rng(seed).permutation(len(rows))]
-    held, trained = order[:count], order[count:]
-    both = {row for row, _ in same_prompts(rows, trained, held)}
-    kept = sorted(set(held) - both)
-    if not kept or not trained:
-        raise DataError(f"validation_size {validation_size} of {len(rows)} rows leaves a side empty: choose 0.1, say")
-    return [rows[number] for number in sorted({*trained, *both})], [rows[number] for number in kept]
 
 
 @checked(conversations=each(message_list))

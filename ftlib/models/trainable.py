@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from ftlib.argument_checks import each, renamed_argument, text
@@ -139,7 +140,7 @@ def linear_layers(model: nn.Module, where: Literal["attention", "blocks"] = "att
 
 
 def add_lora(
-    model: Any,
+    model: PreTrainedModel,
     *,
     rank: int,
     alpha: float | None = None,
@@ -255,15 +256,14 @@ def _say_what_is_left_out(model: nn.Module, wanted: dict[str, int]) -> None:
         warnings.warn(message, AdapterWarning, stacklevel=3)
 
 
-def merge_lora(model: Any) -> Any:
+def merge_lora(model: PreTrainedModel) -> PreTrainedModel:
     """Add the low-rank pairs into the matrices they stand beside, and return the plain model.
 
-    It computes what the adapter computed, up to rounding, and no slower than the model did before. A model without
-    adapters, or with one of another kind that can't be added in, is returned as it is. Weights of 4 bits are unpacked
-    first (:func:`ftlib.models.quantized.unpack_4bit`), since the sum has no 4 bits.
+    It computes what the adapter computed, up to rounding, as fast as before. A model without adapters that can be added
+    in is returned as it is. Weights of 4 bits are unpacked first, since a sum has no 4 bits.
     """
     unpack_4bit(model)
-    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    return getattr(model, "merge_and_unload", lambda: model)()
 
 
 def _checked(model: nn.Module, kinds: Sequence[ModuleKind], names: Sequence[str]) -> set[str]:

@@ -12,22 +12,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ftlib.errors import ModelError
+from ftlib.files import whole_folder
 from ftlib.pretraining.recipe import Recipe
 
 
 def save_checkpoint(
-    run_folder: Path, step: int, model: nn.Module, optimizers: list[torch.optim.Optimizer], recipe: Recipe
+    model: nn.Module, optimizers: list[torch.optim.Optimizer], recipe: Recipe, run_folder: Path, step: int
 ) -> Path:
     """Write all that a resume needs, then drop the older checkpoint. Tensors are safetensors, never pickle."""
     folder = run_folder / f"checkpoint-{step:07d}"
-    partial = run_folder / "checkpoint-partial"
-    partial.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, partial / "model.safetensors")
-    save_file(_optimizer_tensors(optimizers), partial / "optimizer.safetensors")
-    (partial / "state.json").write_text(
-        json.dumps({"step": step, "recipe": asdict(recipe)}, indent=1), encoding="utf-8"
-    )
-    partial.rename(folder)
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    with whole_folder(folder) as partial:
+        save_file(weights, partial / "model.safetensors")
+        save_file(_optimizer_tensors(optimizers), partial / "optimizer.safetensors")
+        told = json.dumps({"step": step, "recipe": asdict(recipe)}, indent=1)
+        (partial / "state.json").write_text(told, encoding="utf-8")
     for older in sorted(run_folder.glob("checkpoint-0*"))[:-1]:
         for file in older.iterdir():
             file.unlink()
@@ -44,7 +43,7 @@ def _optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, Ten
     }
 
 
-def resume(run_folder: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], recipe: Recipe) -> int:
+def resume(model: nn.Module, optimizers: list[torch.optim.Optimizer], recipe: Recipe, run_folder: Path) -> int:
     """Load the newest checkpoint of a folder, if there is one, into a model and its optimizers.
 
     Returns:

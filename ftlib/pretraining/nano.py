@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from ftlib.evaluation.metrics import bits_per_byte, perplexity
-from ftlib.files import check_folder, write_whole
+from ftlib.files import check_folder, whole_folder, write_whole
 from ftlib.models.loading import load_model, save_quietly
 from ftlib.paths import assets_folder
 from ftlib.pretraining.checkpoint import last_step
@@ -178,9 +178,8 @@ def _corpus(packages: Sequence[str], run_folder: Path) -> Corpus:
 def _tokenizer(train: Sequence[str], recipe: Recipe, run_folder: Path) -> PreTrainedTokenizerFast:
     folder = run_folder / "tokenizer"
     if not folder.is_dir():
-        partial = run_folder / "tokenizer-partial"
-        save_tokenizer(train_tokenizer(train, recipe.vocabulary_size, recipe.context), partial)
-        partial.rename(folder)
+        with whole_folder(folder) as partial:
+            save_tokenizer(train_tokenizer(train, recipe.vocabulary_size, recipe.context), partial)
     tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
     return tokenizer
 

@@ -144,7 +144,7 @@ def pretrain(
     model: Any = new_model(tokenizer, recipe)
     model.to(device)
     optimizers = make_optimizers(model, recipe)
-    first = resume(run_folder, model, optimizers, recipe)
+    first = resume(model, optimizers, recipe, run_folder)
     last = recipe.total_steps if stop_after_steps is None else min(recipe.total_steps, first + stop_after_steps)
     started = time.perf_counter()
     for step in range(first, last):
@@ -156,7 +156,7 @@ def pretrain(
             check = held_out_loss(model, held_out_tokens, recipe.context, max_windows=64)
             model.train()
             _log(run_folder, recipe, done, loss, check, tokens_per_second)
-            save_checkpoint(run_folder, done, model, optimizers, recipe)
+            save_checkpoint(model, optimizers, recipe, run_folder, done)
     trained: GPTNeoXForCausalLM = model.eval()
     return trained
 

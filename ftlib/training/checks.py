@@ -56,12 +56,12 @@ def with_targets(rows: Dataset, name: str = "rows") -> Dataset:
     return rows.select(kept)
 
 
-def check_fit(rows: Dataset, model: Any, name: str = "row") -> None:
+def check_fit(model: Any, rows: Dataset, name: str = "row") -> None:
     """Refuse rows that the model can't read: too long, or of another tokenizer.
 
     Args:
-        rows: Tokenised rows.
         model: A causal language model.
+        rows: Tokenised rows.
         name: What a message calls a row.
 
     Raises:

@@ -18,7 +18,7 @@ from ftlib.errors import ConfigError, TrainingError
 from ftlib.files import whole_folder
 from ftlib.models.smollm2 import NAME as SMOLLM2
 from ftlib.models.smollm2 import SHA256
-from ftlib.paths import library_folder, nano_folder
+from ftlib.paths import cache_folder, library_folder, nano_folder
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.job import Step
 from ftlib.training.run import Run, read_run, train
@@ -60,6 +60,16 @@ def train_once(config: FinetuneConfig, *, name: str = "run", on_step: Callable[[
     except OSError as error:
         raise cant_write("the run is kept", _NEEDED_BYTES, f"{place}: {error}", error=TrainingError) from error
     return read_run(folder)
+
+
+def forget_kept_runs() -> None:
+    """Remove every run that was kept, so that the next call of :func:`train_once` trains."""
+    shelf = cache_folder() / "runs"
+    for place in shelf.iterdir() if shelf.is_dir() else ():
+        with locked(place):
+            for folder in place.iterdir():
+                if folder.is_dir():
+                    shutil.rmtree(folder)
 
 
 def _run_in(place: Path) -> Path | None:

@@ -80,10 +80,10 @@ def finetune(
     """
     check_rows(rows, max_steps=max_steps, batch_size=batch_size, accumulation_steps=accumulation_steps)
     rows = with_targets(rows)
-    check_fit(rows, model)
+    check_fit(model, rows)
     if eval_rows:
         eval_rows = with_targets(eval_rows, "evaluation rows")
-        check_fit(eval_rows, model, "evaluation row")
+        check_fit(model, eval_rows, "evaluation row")
     pad_token_id = padding(tokenizer)
     rate = default_learning_rate(model, optimizer) if learning_rate is None else learning_rate
     batches = MicroBatches(

@@ -20,7 +20,7 @@ from ftlib.text.templates import Template
 from ftlib.text.tokenization import NO_LIMIT, known_limit, tokenize
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.job import STEP_TARGETS, Job, MicroBatches
-from ftlib.training.prepare_data import first_batches, run_template
+from ftlib.training.prepare_data import first_batches, run_template, warn_of_leaks
 
 OTHER = ("rejected_input_ids", "rejected_labels")
 
@@ -89,6 +89,9 @@ def tokenized_pairs(tokenizer: Any, config: FinetuneConfig, *, context: int) -> 
         config: Of the run.
         context: Tokens that the model can see.
 
+    Warns:
+        LeakWarning: A prompt of the evaluation pairs is also trained on.
+
     Raises:
         DataError: The data can't be used.
     """
@@ -103,6 +106,8 @@ def tokenized_pairs(tokenizer: Any, config: FinetuneConfig, *, context: int) -> 
     elif round(section.validation_share * len(rows)):
         splits = rows.train_test_split(test_size=section.validation_share, seed=seed)
         rows, held_out = splits["train"], splits["test"]
+    if held_out is not None and not section.overfit_batches:
+        warn_of_leaks(*([[*row["prompt"], *row["chosen"]] for row in part] for part in (rows, held_out)))
     template = run_template(tokenizer, config)
     pairs = tokenize_pairs(tokenizer, rows, template=template, max_length=limit)
     eval_pairs = tokenize_pairs(tokenizer, held_out, template=template, max_length=limit) if held_out else None

@@ -109,9 +109,9 @@ def prepare_job(
         DataError: The model can't read the rows.
     """
     section = config.train
-    check_fit(rows, model)
+    check_fit(model, rows)
     if evaluation.rows:
-        check_fit(evaluation.rows, model, "evaluation row")
+        check_fit(model, evaluation.rows, "evaluation row")
     if config.objective == "grpo":
         check_prompts(model, tokenizer, rows, config.rewarded)
     max_steps = section.max_steps or steps_for_epochs(

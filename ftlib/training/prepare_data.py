@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from datasets import Dataset
 from ftlib.data.leaks import same_prompts
-from ftlib.data.messages import RowError
+from ftlib.data.messages import Message, RowError
 from ftlib.data.reading import load_conversations
 from ftlib.errors import DataError, LeakWarning, TruncationWarning
 from ftlib.text.chat_template import named_template
@@ -53,7 +54,7 @@ def tokenized(tokenizer: Any, config: FinetuneConfig, *, context: int) -> tuple[
 def _whole(config: FinetuneConfig, tokenizer: Any, context: int) -> tuple[Dataset, Dataset | None]:
     conversations, held_out = _conversations(config)
     if held_out is not None and not config.data.overfit_batches:
-        _warn_of_leaks(conversations, held_out)
+        warn_of_leaks(conversations["messages"], held_out["messages"])
     template = run_template(tokenizer, config)
     limit = config.data.max_length or min(known_limit(tokenizer) or context, context)
     rows = with_targets(_tokenized(conversations, tokenizer, template, config.data, limit), "training rows")
@@ -132,9 +133,14 @@ def run_template(tokenizer: Any, config: FinetuneConfig) -> Template:
     return named_template(tokenizer, config.data.template)
 
 
-def _warn_of_leaks(conversations: Dataset, held_out: Dataset) -> None:
-    trained = len(conversations)
-    both = [*conversations["messages"], *held_out["messages"]]
+def warn_of_leaks(trained_on: Sequence[Sequence[Message]], held_out: Sequence[Sequence[Message]]) -> None:
+    """Warn of evaluation rows whose prompt is also trained on.
+
+    Args:
+        trained_on: Messages of each row.
+        held_out: The same of those that are evaluated.
+    """
+    trained, both = len(trained_on), [*trained_on, *held_out]
     leaks = same_prompts(both, range(trained), range(trained, len(both)))
     if leaks:
         row, same = leaks[0]

@@ -85,14 +85,14 @@ def greedy_answers(
     was_training = model.training
     model.eval()
     try:
-        return _greedy_answers(model, rows, tokenizer, batch_size, max_new_tokens)
+        return _greedy_answers(model, tokenizer, rows, batch_size, max_new_tokens)
     finally:
         model.train(was_training)
 
 
 @torch.no_grad()
 def _greedy_answers(
-    model: Any, rows: Dataset, tokenizer: Any, batch_size: int, max_new_tokens: int | None
+    model: Any, tokenizer: Any, rows: Dataset, batch_size: int, max_new_tokens: int | None
 ) -> tuple[list[str], list[str]]:
     pairs = [last_answer(row["input_ids"], row["labels"]) for row in rows]
     predictions: list[str] = []

@@ -338,7 +338,9 @@ def test_from_a_failure_to_a_book(course, build):
     assert "Making the pages" not in said
 
 
-def test_what_is_not_chosen_comes_from_the_store_or_as_it_is_stored(course, capsys):
+def test_what_is_not_chosen_comes_from_the_store_or_as_it_is_stored(course, capsys, cache):
+    trained = cache / "runs" / "key" / "run"
+    trained.mkdir(parents=True)
     one, two, three = course.write(**{"01_one": ["print(1)"], "02_two": ["print(2)"], "03_three": ["print(3)"]})
     gather(course.root, parsed(["--chapters", "1"]))
     assert "stored outputs: 02, 03\n" in capsys.readouterr().out
@@ -352,7 +354,9 @@ def test_what_is_not_chosen_comes_from_the_store_or_as_it_is_stored(course, caps
     (course.root / "ftlib/__init__.py").write_text("# changed", encoding="utf-8")
     gather(course.root, parsed(["--chapters", "three"]))
     assert "stored outputs: 01, 02\n" in capsys.readouterr().out
+    assert trained.is_dir()
     gather(course.root, parsed(["--chapters", "three", "--fresh"]))
+    assert not trained.exists()
     assert re.findall(r"begins +(\S+)", capsys.readouterr().out) == [three.name]
     assert gather(course.root, parsed(["--stored"])) == ({}, {})
     two.path.write_text("{nope", encoding="utf-8")

@@ -134,7 +134,6 @@ def calls(tmp_path_factory, tiny_tokenizer, _tiny_model):
             | {"max_length": 60, "batch_size": 4},
         ),
         (finetuning_file.about_tokens, {"text": "a"}),
-        (finetuning_file.split_conversations, {"conversations": ROWS, "validation_size": 0.5, "seed": 1}),
         (finetuning_file.write_finetuning_file, {"conversations": [MESSAGES], "path": folder / "f.jsonl"}),
         (
             finetuning_file.check_finetuning_file,
@@ -149,7 +148,7 @@ def calls(tmp_path_factory, tiny_tokenizer, _tiny_model):
     ]
 
 
-NUMBER_OF_CALLS = 58
+NUMBER_OF_CALLS = 57
 
 
 NOT_REPLACED = {("bootstrap", "resamples"), ("paired_test", "resamples"), ("answer_statistics", "model")}

@@ -9,7 +9,9 @@ from datasets import Dataset
 from ftlib.compat.trainer import make_trainer, training_arguments
 from ftlib.errors import ModelError
 from ftlib.estimate import throughput
-from ftlib.estimate.throughput import ThroughputCallback, matrix_product_flops_per_second, model_flops_per_token
+from ftlib.estimate.flops import flops_per_token
+from ftlib.estimate.throughput import ThroughputCallback, matrix_product_flops_per_second
+from ftlib.models.trainable import add_lora
 from ftlib.text.batches import pad_batch
 
 LENGTHS = [3, 9, 5, 2, 7, 7, 4, 8, 6, 3, 5, 1]
@@ -123,6 +125,12 @@ def test_a_matrix_product_is_two_operations_for_each_term(monkeypatch):
     assert matrix_product_flops_per_second("cpu", size=10) == 2 * 10 * 10 * 10
 
 
-def test_flops_per_token_leave_out_the_embedding_and_keep_the_output_layer(tiny_model):
-    weights = sum(parameter.numel() for parameter in tiny_model.parameters())
-    assert model_flops_per_token(tiny_model) == 6 * (weights - 320 * 32)
+@pytest.mark.parametrize("adapted", [False, True])
+def test_a_run_counts_the_operations_that_the_estimate_counts(tiny_model, adapted):
+    model = add_lora(tiny_model, rank=2) if adapted else tiny_model
+    callback = begun(model, steps=1)
+    step(callback, model, done=1)
+    assert callback.throughput.flops_per_token == flops_per_token(model)
+    weights = sum(parameter.numel() for parameter in model.parameters()) - 320 * 32
+    assert (flops_per_token(model) == 6 * weights) != adapted
+    assert adapted == (flops_per_token(model) < 5 * weights)

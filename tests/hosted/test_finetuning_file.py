@@ -1,13 +1,12 @@
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets import Dataset
 from ftlib.data.reading import load_conversations
 from ftlib.errors import DataError
-from ftlib.hosted.finetuning_file import about_tokens, check_finetuning_file, split_conversations, write_finetuning_file
+from ftlib.hosted.finetuning_file import about_tokens, check_finetuning_file, write_finetuning_file
 
 
 def pair(question="Why?", answer="So.", **extra):
@@ -51,13 +50,10 @@ def test_ones_own_tokenizer_counts(tmp_path, tiny_tokenizer):
 
 
 def test_the_courses_own_data_is_right(tmp_path):
-    train, validation = split_conversations(load_conversations("faq"), validation_size=0.1)
-    for name, rows in (("train", train), ("validation", validation)):
-        report = check_finetuning_file(write_finetuning_file(rows, tmp_path / f"{name}.jsonl"))
-        assert report.problems == ()
-        assert report.rows == len(rows)
-    asked = [{row[0]["content"] for row in rows} for rows in (train, validation)]
-    assert not asked[0] & asked[1]
+    rows = list(load_conversations("faq")["messages"])
+    report = check_finetuning_file(write_finetuning_file(rows, tmp_path / "train.jsonl"))
+    assert report.problems == ()
+    assert report.rows == len(rows)
     line = json.loads((tmp_path / "train.jsonl").read_text(encoding="utf-8").splitlines()[0])
     assert set(line) == {"messages"}
     assert all(set(message) == {"role", "content"} for message in line["messages"])
@@ -242,7 +238,7 @@ JSON = st.recursive(
 
 
 @given(row=JSON, place=st.sampled_from(["row", "messages", "message", "tools", "calls", "content", "result"]))
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 def test_no_row_crashes_the_check(tmp_path, row, place):
     whole = {
         "row": row,
@@ -272,16 +268,3 @@ def test_too_few_rows_and_too_many_bytes(tmp_path, monkeypatch):
     assert "and 100 is the most" in check_finetuning_file(place).problems[1]
     with pytest.raises(DataError, match="there is no such file"):
         check_finetuning_file(tmp_path / "none.jsonl")
-
-
-def test_a_prompt_on_both_sides_goes_to_training():
-    rows = Dataset.from_list([{"messages": pair(f"Question {number % 25}?", f"{number}")} for number in range(50)])
-    train, validation = split_conversations(rows, validation_size=0.5, seed=1)
-    assert len(train) + len(validation) == 50
-    assert 0 < len(validation) < 25
-    assert not {row[0]["content"] for row in train} & {row[0]["content"] for row in validation}
-    assert split_conversations(rows, validation_size=0.5, seed=1) == (train, validation)
-    assert split_conversations(rows, validation_size=0.5, seed=2) != (train, validation)
-    for size in (0, 1):
-        with pytest.raises(DataError, match="leaves a side empty"):
-            split_conversations(rows, validation_size=size)

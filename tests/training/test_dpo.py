@@ -8,12 +8,12 @@ import torch
 
 from datasets import Dataset
 from ftlib.data.preferences import load_preferences
-from ftlib.errors import ConfigError, DataError, DroppedRowsWarning, ModelError
+from ftlib.errors import ConfigError, DataError, DroppedRowsWarning, LeakWarning, ModelError
 from ftlib.evaluation.preferences import answer_log_probs, dpo_loss, preference_scores
 from ftlib.models.trainable import add_lora
 from ftlib.text.templates import QUESTION_ANSWER
 from ftlib.training.config import FinetuneConfig
-from ftlib.training.pairs import PairBatches, pair_batches, tokenize_pairs
+from ftlib.training.pairs import PairBatches, pair_batches, tokenize_pairs, tokenized_pairs
 from ftlib.training.run import SUMMARY, train
 from ftlib.training.run_log import read_metrics
 from ftlib.training.trl_dpo import trl_loss
@@ -110,6 +110,14 @@ def test_a_pair_that_is_too_long_is_left_out_whole(tmp_path, tiny_tokenizer, pai
     assert len(kept) == 1
     with pytest.raises(DataError, match="every one of the 2 pairs has more than 2 tokens"):
         tokenize_pairs(tiny_tokenizer, rows, template=QUESTION_ANSWER, max_length=2)
+
+
+def test_a_prompt_on_both_sides_of_a_split_is_told(tmp_path, tiny_tokenizer):
+    path = tmp_path / "again.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS * 5), encoding="utf-8")
+    asked = config(data={"source": str(path), "validation_share": 0.2})
+    with pytest.warns(LeakWarning, match="2 of 2 evaluation rows have a prompt that is also trained on"):
+        tokenized_pairs(tiny_tokenizer, asked, context=64)
 
 
 def test_by_length_counts_the_longer_side_of_a_pair():

@@ -9,7 +9,7 @@ from ftlib.errors import ConfigError, DataError, TrainingError
 from ftlib.models import load_model
 from ftlib.training import kept
 from ftlib.training.config import FinetuneConfig
-from ftlib.training.kept import train_once
+from ftlib.training.kept import forget_kept_runs, train_once
 
 ROWS = '{"question": "Who?", "answer": "Me."}\n' * 4
 
@@ -56,6 +56,13 @@ def test_the_same_training_is_found_again(cache, rows, trainings):
     assert first.folder.name == "mine"
     model, _ = load_model(second.folder, device="cpu")
     assert any("lora" in name for name, _ in model.named_parameters())
+
+
+def test_what_is_forgotten_is_trained_again(cache, rows, trainings):
+    train_once(config(rows))
+    forget_kept_runs()
+    train_once(config(rows))
+    assert len(trainings) == 2
 
 
 def test_what_only_a_resume_needs_is_not_kept(cache, rows):
