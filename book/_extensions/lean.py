@@ -25,7 +25,7 @@ _USED_BY = {  # what a page must have for a file to be of use to it
     "copybutton": "highlight",
     "clipboard": "highlight",
     "talk.css": 'class="talk"',
-    "lm/parts.js": 'class="talk"',
+    "lm/widgets.js": 'class="talk"',
     "lm/talk.js": "data-tokens=",
     "next_token.js": "data-recorded=",
 }

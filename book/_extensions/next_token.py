@@ -34,7 +34,7 @@ _UNSEEN = ("Cc", "Cf", "Zl", "Zp", "Zs")
 
 
 def visible(token: str) -> str:
-    r"""Return a token as text that can be seen, as ``lm/parts.js`` does: spaces, line breaks, what leaves no mark.
+    r"""Return a token as text that can be seen, as ``lm/widgets.js`` does: spaces, line breaks, what leaves no mark.
 
     >>> visible(" a\n\u200b")
     '·a↵U+200B'

@@ -2,7 +2,7 @@
 // Lets a reader ask, at any token of a text, which token a model expects next (see book/_extensions/next_token.py). What
 // was recorded stands there until the model is loaded, which the first click on a token does, and runs in a worker.
 (() => {
-  const { ModelInPage, bars, make, onPage, strip } = ModelParts; // lm/parts.js
+  const { ModelInPage, bars, make, onPage, strip } = ModelWidgets; // lm/widgets.js
 
   class NextToken extends ModelInPage {
     constructor(place) {

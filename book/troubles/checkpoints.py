@@ -14,18 +14,18 @@ CHECKPOINTS = (
             from functools import partial
             from transformers import Trainer, TrainingArguments
             from ftlib import pad_batch
-            parts = {"train_dataset": rows, "eval_dataset": rows}
-            parts["data_collator"] = partial(pad_batch, pad_token_id=tokenizer.pad_token_id)
+            trainer_inputs = {"train_dataset": rows, "eval_dataset": rows}
+            trainer_inputs["data_collator"] = partial(pad_batch, pad_token_id=tokenizer.pad_token_id)
             args = TrainingArguments(
                 "out", use_cpu=True, disable_tqdm=True, max_steps=2, load_best_model_at_end=True,
                 eval_strategy="steps", eval_steps=1, save_strategy="steps", save_steps=1,
             )
-            Trainer(model, args, **parts).train()
+            Trainer(model, args, **trainer_inputs).train()
         """,
         fix="""
             from ftlib.compat.trainer import make_trainer
 
-            trainer = make_trainer(model, args, **parts)
+            trainer = make_trainer(model, args, **trainer_inputs)
             trainer.train()
         """,
         holds="trainer.state.best_model_checkpoint",

@@ -280,17 +280,17 @@ RUNS = (
             from functools import partial
             from ftlib import pad_batch
             from ftlib.compat.trainer import load_best, make_trainer, training_arguments
-            parts = {"train_dataset": rows, "eval_dataset": rows}
-            parts["data_collator"] = partial(pad_batch, pad_token_id=tokenizer.pad_token_id)
+            trainer_inputs = {"train_dataset": rows, "eval_dataset": rows}
+            trainer_inputs["data_collator"] = partial(pad_batch, pad_token_id=tokenizer.pad_token_id)
             every = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
             quiet = {"output_dir": "out", "use_cpu": True, "disable_tqdm": True, "max_steps": 2, **every}
-            trainer = make_trainer(model, training_arguments(**quiet), **parts)
+            trainer = make_trainer(model, training_arguments(**quiet), **trainer_inputs)
             trainer.train()
             load_best(trainer)
         """,
         fix="""
             args = training_arguments(**quiet, metric_for_best_model="eval_loss")
-            trainer = make_trainer(model, args, **parts)
+            trainer = make_trainer(model, args, **trainer_inputs)
             trainer.train()
             load_best(trainer)
         """,
@@ -308,11 +308,11 @@ RUNS = (
             from functools import partial
             from ftlib import pad_batch
             from ftlib.compat.trainer import load_best, make_trainer, training_arguments
-            parts = {"train_dataset": rows, "eval_dataset": rows}
-            parts["data_collator"] = partial(pad_batch, pad_token_id=tokenizer.pad_token_id)
+            trainer_inputs = {"train_dataset": rows, "eval_dataset": rows}
+            trainer_inputs["data_collator"] = partial(pad_batch, pad_token_id=tokenizer.pad_token_id)
             quiet = {"output_dir": "out", "use_cpu": True, "disable_tqdm": True, "max_steps": 3}
             watched = {"eval_strategy": "steps", "eval_steps": 1, "metric_for_best_model": "eval_loss"}
-            trainer = make_trainer(model, training_arguments(**quiet, **watched, save_strategy="no"), **parts)
+            trainer = make_trainer(model, training_arguments(**quiet, **watched, save_strategy="no"), **trainer_inputs)
             trainer.train()
             load_best(trainer)
         """,
@@ -321,7 +321,7 @@ RUNS = (
                 output_dir="out", use_cpu=True, disable_tqdm=True, max_steps=3, metric_for_best_model="eval_loss",
                 eval_strategy="steps", eval_steps=1, save_strategy="steps", save_steps=1,
             )
-            trainer = make_trainer(model, args, **parts)
+            trainer = make_trainer(model, args, **trainer_inputs)
             trainer.train()
             load_best(trainer)
         """,

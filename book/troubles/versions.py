@@ -156,8 +156,9 @@ VERSIONS = (
                 def compute_loss(self, model, inputs, return_outputs=False):
                     return model(**inputs).loss
             args = TrainingArguments("out", max_steps=1, disable_tqdm=True, use_cpu=True)
-            parts = {"train_dataset": rows, "data_collator": partial(pad_batch, pad_token_id=tokenizer.pad_token_id)}
-            Own(model, args, **parts).train()
+            trainer_inputs = {"train_dataset": rows}
+            trainer_inputs["data_collator"] = partial(pad_batch, pad_token_id=tokenizer.pad_token_id)
+            Own(model, args, **trainer_inputs).train()
         """,
         fix="""
             class Own(Trainer):
@@ -165,7 +166,7 @@ VERSIONS = (
                     outputs = model(**inputs, num_items_in_batch=num_items_in_batch)
                     return (outputs.loss, outputs) if return_outputs else outputs.loss
 
-            result = Own(model, args, **parts).train()
+            result = Own(model, args, **trainer_inputs).train()
         """,
         holds="result.global_step == 1",
     ),

@@ -58,7 +58,7 @@ def show(browser, course):
             for path in (RUNTIME.parent / "talk.css", ROOT / "book" / "_static" / "next_token.js"):
                 shutil.copy(path, site)
             head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Next</title>'
-            scripts = "".join(f'<script defer src="{name}.js"></script>' for name in ("lm/parts", "next_token"))
+            scripts = "".join(f'<script defer src="{name}.js"></script>' for name in ("lm/widgets", "next_token"))
             text = f'{head}<link rel="stylesheet" href="talk.css">{scripts}<main><h1>Next</h1>{section}</main>'
             (site / "index.html").write_text(text, encoding="utf-8")
             profile = held.enter_context(contextlib.closing(browser.new_context(**context)))
@@ -203,8 +203,8 @@ def test_a_page_opened_as_a_file_says_what_to_do(show, course):
 def test_both_sides_show_what_leaves_no_mark_in_the_same_way(show):
     page = show()
     _, rows = page.evaluate(
-        """(text) => [0, [...ModelParts.bars([...text].map((one) => ({text: one, share: 0}))).querySelectorAll("code")]
-          .map((one) => one.textContent)]""",
+        """(text) => [0, [...ModelWidgets.bars([...text].map((one) => ({text: one, share: 0})))
+          .querySelectorAll("code")].map((one) => one.textContent)]""",
         UNSEEN,
     )
     assert rows == [visible(sign) for sign in UNSEEN]

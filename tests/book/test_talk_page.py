@@ -339,7 +339,7 @@ def test_while_a_model_writes_the_page_has_little_to_do(talk):
     # A slow processor leaves more frames between two tokens, so the two counts aren't held against each other.
     assert written[-1]["before"] - written[0]["before"] <= 2 * page.evaluate("Talked.frames")
     scripts = page.evaluate("[...document.scripts].map((one) => one.src.split('/').pop())")
-    assert scripts == ["parts.js", "talk.js"]
+    assert scripts == ["widgets.js", "talk.js"]
     assert not any("import" in (RUNTIME / name).read_text(encoding="utf-8") for name in scripts)
 
 

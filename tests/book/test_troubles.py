@@ -18,7 +18,7 @@ from book.troubles import TROUBLES
 from book.troubles.page import current
 from ftlib.hosted.providers import PROVIDERS
 from ftlib.text.tokenization import tokenize
-from tests.book.trial import holds, matches, mend, provoke, serve
+from tests.book.provoking import holds, matches, mend, provoke, serve
 from tests.course import ROOT
 from tests.waiting import wait_until
 

@@ -105,7 +105,7 @@ def test_the_folder_holds_all_that_the_page_needs(site):
     assert linked <= files.keys()
     programs = {name: (site / name).read_text(encoding="utf-8") for name in files if name.endswith(".js")}
     imported = {f"lm/{name}" for text in programs.values() for name in re.findall(r'from "\./(.*?)"', text)}
-    assert imported | {"lm/parts.js", "lm/talk.js", "lm/worker.js"} == programs.keys()
+    assert imported | {"lm/widgets.js", "lm/talk.js", "lm/worker.js"} == programs.keys()
     assert files.keys() == model.keys() | programs.keys() | {"index.html", "page.css", "talk.css"}
     assert "://" not in text
     configs = "".join(path.read_text(encoding="utf-8") for path in site.rglob("*config.json"))

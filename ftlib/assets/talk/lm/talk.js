@@ -1,7 +1,7 @@
 "use strict";
 // Makes each recorded talk of a page (see ftlib/export/page_section.py) one that the reader can join.
 (() => {
-  const { ModelInPage, bars, button, make, onPage, strip } = ModelParts; // parts.js
+  const { ModelInPage, bars, button, make, onPage, strip } = ModelWidgets; // widgets.js
   const ENDS = { end: "the model ended it", length: "cut at the limit", stopped: "stopped" };
 
   const LONGEST_LABEL = 90; // letters of a question on its button

@@ -2,7 +2,7 @@
 // What the programs of a page share: elements, bars of probabilities, and a model that is loaded on a click and runs in
 // a worker. No module, so that a page also runs, and says why it can't go on, where it is opened as a file. What a model
 // writes is text, and is only ever shown as text.
-const ModelParts = (() => {
+const ModelWidgets = (() => {
   const HERE = new URL(".", document.currentScript.src);
   // The folder of the site, where this program lies in lm/ or, in the book, in _static/lm/.
   const FOLDER = decodeURIComponent(HERE.pathname).replace(/(_static\/)?lm\/$/, "").replace(/^\/(?=[A-Za-z]:)/, "");
