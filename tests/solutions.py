@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from nbformat import NotebookNode
 
-_SOLUTION = re.compile(r"`{3,}\{admonition\} Solution\n:class: dropdown\n(.*?)\n`{3,}\s*(?:\n|\Z)", re.DOTALL)
+_SOLUTION = re.compile(r"<summary>Solution</summary>\n\n(.*?)\n\n</details>", re.DOTALL)
 _CHECK = re.compile(r'print\("solved" if (?P<passes>.*) else "not yet"\)\Z|print\((?P<verdict>check_\d\(.*\))\)\Z')
 _FUNCTION = re.compile(r"^(def \w+\(.*\)): \.\.\.  # your", re.MULTILINE)
 _VALUE = re.compile(r"^(\w+) = .*  # ", re.MULTILINE)

@@ -75,7 +75,7 @@ def test_a_solution_is_run_behind_its_exercise(tmp_path, said, passes):
     output = nbformat.v4.new_output("stream", name="stdout", text="not yet\n")
     cells = [
         nbformat.v4.new_code_cell(exercise, outputs=[output], execution_count=1),
-        nbformat.v4.new_markdown_cell(f"```{{admonition}} Solution\n:class: dropdown\n{said}\n```"),
+        nbformat.v4.new_markdown_cell(f"<details>\n<summary>Solution</summary>\n\n{said}\n\n</details>"),
     ]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "chapter.ipynb")
     command = ["-m", "pytest", "-p", "tests.quiet_chapters", "-p", "no:cacheprovider", "--nbval", "chapter.ipynb"]

@@ -17,12 +17,13 @@ NOT_YET: set[str] = set()
 """Chapters that are still to be written in this way. Empty, once all are."""
 QUIET = [path for path in CHAPTERS if path.stem[:2] not in NOT_YET]
 STRIP = ["Goal.", "You need.", "Time and memory.", "Model."]
-LONGEST, MOST_CELLS = 2200, 30
+LONGEST, MOST_CELLS, MOST_GIB = 2200, 30, 4
 TEXT_WIDTH = 700  # pixels, of a page's text on a wide screen; chapters/matplotlibrc sets what figures are drawn with
 FOLDED_IN_JUPYTER = {
     "hide-output": {"outputs_hidden"},
     "hide-input": {"source_hidden"},
     "hide-cell": {"outputs_hidden", "source_hidden"},
+    "remove-cell": {"source_hidden"},
 }
 OUT_OF_SIGHT = {"hide-cell", "hide-input", "remove-cell", "remove-input"}
 chapters = pytest.mark.parametrize("path", QUIET, ids=lambda path: path.stem)
@@ -99,9 +100,9 @@ def test_imports_and_settings_are_one_folded_cell(path):
 
 
 def words_in(text):
-    """Count words as a reader meets them: no addresses, no options of a directive, no talk with a model."""
+    """Count words as a reader meets them: no addresses, tags or options of a directive, no talk with a model."""
     text = re.sub(r"```\{(?:talk|next-token)\}.*?```", "", text, flags=re.DOTALL)
-    text = re.sub(r"(?m)^:\w+:.*$|^`{3,}\{[^}]*\}", "", text)
+    text = re.sub(r"(?m)^:\w+:.*$|^`{3,}\{[^}]*\}|</?[a-z][^>\n]*>", "", text)
     return len(re.findall(r"\w[\w\u2019'-]*", re.sub(r"\]\([^)]*\)", "]", text)))
 
 
@@ -110,6 +111,15 @@ def test_a_chapter_is_no_longer_than_an_evening_allows(path):
     text = "\n".join(cell["text"] for cell in cells_of(path) if cell["cell_type"] == "markdown")
     assert words_in(text) <= LONGEST
     assert sum(not cell["tags"] & OUT_OF_SIGHT for cell in code_of(path)) <= MOST_CELLS
+
+
+@chapters
+def test_a_chapter_takes_no_more_memory_than_its_strip_and_a_laptop_allow(path):
+    cells = cells_of(path)
+    (took,) = re.findall(r"at most ([\d.]+) GiB of memory", json.dumps([cell.get("outputs", []) for cell in cells]))
+    strip = re.search(r"\*\*Time and memory\.\*\* (.*)", cells[0]["text"])[1]
+    said = float(re.search(r"([\d.]+) GiB", strip.replace("half a GiB", "0.5 GiB"))[1])
+    assert float(took) - 0.25 <= said <= MOST_GIB  # the strip rounds
 
 
 @chapters
