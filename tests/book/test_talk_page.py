@@ -31,7 +31,7 @@ def make_page(tmp_path):
         change(about)
         body = talk_section("nano", about, TOKENS, [(question, [RECORDED]) for question in QUESTIONS])
         head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Talk</title>'
-        scripts = "".join(f'<script defer src="lm/{name}.js"></script>' for name in ("parts", "talk"))
+        scripts = "".join(f'<script defer src="lm/{name}.js"></script>' for name in ("widgets", "talk"))
         script = f'<link rel="stylesheet" href="talk.css">{scripts}'
         (tmp_path / "index.html").write_text(f"{head}{script}<main><h1>Talk</h1>{body}</main>", encoding="utf-8")
         return tmp_path

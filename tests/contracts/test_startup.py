@@ -46,6 +46,7 @@ def test_the_help_loads_no_command_and_not_rich():
         "ftlib.locales",
         "ftlib.nearest",
         "ftlib.cli.group",
+        "ftlib.cli.usage",
         "ftlib.cli",
     ]
 
