@@ -127,6 +127,8 @@ def test_a_matrix_product_is_two_operations_for_each_term(monkeypatch):
 
 @pytest.mark.parametrize("adapted", [False, True])
 def test_a_run_counts_the_operations_that_the_estimate_counts(tiny_model, adapted):
+    if adapted:
+        pytest.importorskip("peft")
     model = add_lora(tiny_model, rank=2) if adapted else tiny_model
     callback = begun(model, steps=1)
     step(callback, model, done=1)
