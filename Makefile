@@ -17,12 +17,10 @@ STARTED := $(shell date +%s)
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
-# Numbers are those of a processor, also beside a graphics card. What listens on this machine is never asked for through
-# a proxy, and kernels take nothing from somebody's own settings.
-export CUDA_VISIBLE_DEVICES =
-export FTLIB_DEVICE = cpu
-export NO_PROXY := $(if $(NO_PROXY),$(NO_PROXY),$(no_proxy)),localhost,127.0.0.1
-export no_proxy := $(NO_PROXY)
+# What is shown and tested are the numbers of a processor, also beside a graphics card. (make nano may use the card.)
+book test-library test-chapters matrix machines alone: export CUDA_VISIBLE_DEVICES =
+book test-library test-chapters matrix machines alone: export FTLIB_DEVICE = cpu
+# Kernels take nothing from somebody's own settings.
 export IPYTHONDIR := $(CURDIR)/.venv/ipython
 # Plots look the same whatever settings somebody has at home, and a home that can't be written doesn't matter. The list of
 # fonts is made with .venv: where it takes more than five seconds, Matplotlib says so in the middle of a chapter.

@@ -111,6 +111,7 @@ def machine(variant: Variant) -> Iterator[Machine]:
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="machine-", ignore_cleanup_errors=True)))
         variables = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
+        variables |= {"FTLIB_DEVICE": "cpu", "CUDA_VISIBLE_DEVICES": ""}  # as in the Makefile
         variables = {**os.environ, **variables, **variant.variables}
         folder, python = ROOT, Path(sys.executable)
         if variant.folder:
