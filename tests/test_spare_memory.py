@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from ftlib.models.precision import best_precision
-from ftlib.spare_memory import KEPT_KERNELS, bound_kernel_caches, return_freed_memory, sparing_memory
+from ftlib.spare_memory import KEPT_KERNELS, bound_kernel_caches, peak_bytes, return_freed_memory, sparing_memory
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no such call")
 BLOCKS, BYTES = 4000, 50_000
@@ -93,3 +93,11 @@ def test_what_somebody_has_said_counts(monkeypatch):
     bound_kernel_caches()
     assert os.environ["LRU_CACHE_CAPACITY"] == "7"
     assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == str(KEPT_KERNELS)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is handed on")
+def test_the_peak_is_the_program_s_own_and_not_what_its_parent_held():
+    asks = [sys.executable, "-c", "from ftlib.spare_memory import peak_bytes; print(peak_bytes())"]
+    held = bytearray(os.urandom(1)) * 400_000_000  # every page of it is written
+    done = subprocess.run(asks, capture_output=True, text=True, check=True)
+    assert 5e6 < int(done.stdout) < len(held) < peak_bytes()

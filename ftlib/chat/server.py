@@ -161,6 +161,7 @@ def _start(page: Page, port: int | None, *, inline: bool) -> str:
             state_session_capacity=256,
             footer_links=[],
             quiet=True,
+            _frontend=False,  # else a page that is not up within seconds is taken for one that nobody may reach
             css=STYLE,
             theme=theme(),
             app_kwargs={"middleware": _middleware()},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from dataclasses import asdict, dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -17,11 +16,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from datasets import Dataset
 from ftlib.errors import TrainingError
 from ftlib.models.loading import check_device
+from ftlib.spare_memory import peak_bytes
 from ftlib.training.job import Step
 from ftlib.training.loop import finetune
 
 _SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
-_LOOKS_EVERY_SECONDS = 0.002
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class MeasuredSteps:
     Attributes:
         steps: The steps.
         peak_bytes: How far memory rose above what the process held before the model was built: of the process, or on
-            a graphics card of PyTorch's allocator there.
+            a graphics card of PyTorch's allocator there. Less than some 20 MiB can't be told.
     """
 
     steps: list[Step]
@@ -78,7 +77,8 @@ def _main() -> None:
     asked = json.load(sys.stdin)
     device, arguments = torch.device(asked["device"]), asked["arguments"]
     rows = Dataset.from_dict(asked["rows"])
-    # A small model goes first, so that the code and the buffers of the libraries are there already.
+    # A small model goes first: the code and the buffers of the libraries are there then, and what the process
+    # holds is about what it has held at most.
     tokenizer: Any = SimpleNamespace(pad_token_id=asked["pad_token_id"])  # the rows are tokens already
     one_step = {**arguments, "max_steps": 1, "warmup_steps": 0}
     finetune(_build(asked["config"] | _SMALL, device), tokenizer, rows, **one_step)
@@ -95,36 +95,19 @@ def _build(config: dict[str, Any], device: torch.device) -> Any:
 
 
 class _Watch:
-    """Looks again and again how much memory there is in use."""
+    """Takes note of how far memory rises: both the kernel and PyTorch's allocator on a card count the highest."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.stop = device, threading.Event()
-        self.thread = threading.Thread(target=self._look, daemon=True)
+        self.on_card = device.type == "cuda"
 
     def __enter__(self) -> _Watch:
-        self.before = self.highest = self._now()
-        if self.device.type == "cuda":
+        if self.on_card:
             torch.cuda.reset_peak_memory_stats()
-        self.thread.start()
+        self.before = torch.cuda.memory_allocated() if self.on_card else int(psutil.Process().memory_info().rss)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop.set()
-        self.thread.join()
-        if self.device.type == "cuda":
-            self.highest = torch.cuda.max_memory_allocated()
-
-    @property
-    def peak_bytes(self) -> int:
-        return self.highest - self.before
-
-    def _now(self) -> int:
-        on_card = self.device.type == "cuda"
-        return torch.cuda.memory_allocated() if on_card else int(psutil.Process().memory_info().rss)
-
-    def _look(self) -> None:
-        while not self.stop.wait(_LOOKS_EVERY_SECONDS):
-            self.highest = max(self.highest, self._now())
+        self.peak_bytes = (torch.cuda.max_memory_allocated() if self.on_card else peak_bytes()) - self.before
 
 
 if __name__ == "__main__":

