@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
+
 from ftlib.argument_checks import checked
 from ftlib.data.files import read_raw_rows
 from ftlib.data.sources import shipped_datasets
@@ -69,9 +71,14 @@ class Notes:
         self._index.index(self._words(self.texts), show_progress=False)
 
     def best(self, question: str) -> tuple[str, float]:
-        """Return the note that shares most with a question, whatever it is, and its score (0: nothing is shared)."""
-        found, scores = self._index.retrieve(self._words([question]), k=1, show_progress=False)
-        return self.texts[found[0, 0]], float(scores[0, 0])
+        """Return the note that shares most with a question, whatever it is, and its score (0: nothing is shared).
+
+        Of notes that share as much, it is the first. (A search for the best few leaves that to the processor.)
+        """
+        (words,) = self._words([question], return_ids=False)
+        scores = self._index.get_scores(words) if words else np.zeros(1)
+        best = int(scores.argmax())
+        return self.texts[best], float(scores[best])
 
     def find(self, question: str) -> str:
         """Return the note for a question; an empty text where none scores enough."""
