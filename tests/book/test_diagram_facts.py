@@ -54,8 +54,9 @@ def nano():
 
 def test_the_map_holds_every_chapter_and_stars_the_evening_path():
     shown = {word.lstrip("★ ")[:2]: "★" in word for word in words("course-map") if re.match(r"(★ )?\d\d ", word)}
-    rows = re.findall(r"(?m)^\| (\d\d)( ★)? \|", (ROOT / "book" / "index.md").read_text(encoding="utf-8"))
-    assert shown == {number: bool(star) for number, star in rows}
+    index = (ROOT / "book" / "index.md").read_text(encoding="utf-8")
+    cards = re.findall(r"(?m)^:::\{grid-item-card\} (\d\d)( ★)? ", index)
+    assert shown == {number: bool(star) for number, star in cards}
 
 
 def test_text_to_loss(nano):

@@ -9,13 +9,14 @@ import pytest
 from tests.course import ROOT
 
 INDEX = (ROOT / "book/index.md").read_text(encoding="utf-8")
-ROWS = re.findall(r"(?m)^\| (\d\d)( ★)? \| \[.+?\]\(\.\./chapters/(\w+)\) \| .+ \| (.+?) \|$", INDEX)
+CARD = r"(?m)^:::\{grid-item-card\} (\d\d)( ★)? \[.+?\]\(\.\./chapters/(\w+)\)\n:footer: (.+?) minutes?$"
+CARDS = re.findall(CARD, INDEX)
 WORDS = ["a", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 MINUTES = {"half a": 0.5} | {word: number for number, word in enumerate(WORDS, 1)}
 
 
 def cell_of(strip):
-    """Put what a chapter says of its time, in words, as the table does: ``"3½"``, ``"under 1"`` or ``"7 to 11"``."""
+    """Put what a chapter says of its time, in words, as its card does: ``"3½"``, ``"under 1"`` or ``"7 to 11"``."""
     if strip.startswith("A few seconds"):
         return "under 1"
     shape = r"(?:About |(Under )|)(?:(\w+) to )?(half a|\w+)( and a half)? minutes?( and a half)?\b"
@@ -26,7 +27,7 @@ def cell_of(strip):
 
 
 def at_most(cell):
-    """Return the minutes of a cell at their upper end."""
+    """Return the minutes of a card at their upper end."""
     number = re.search(r"(\d*)(½?)$", cell)
     return int(number[1] or 0) + len(number[2]) / 2
 
@@ -53,14 +54,14 @@ def test_a_time_in_words_is_read_as_a_reader_does(strip, cell, minutes):
     assert at_most(cell) == minutes
 
 
-def test_each_chapter_has_a_row_with_the_minutes_that_it_names_itself():
-    assert [name for _, _, name, _ in ROWS] == sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
-    assert {name: cell for _, _, name, cell in ROWS} == {name: cell_of(time_of(name)) for _, _, name, _ in ROWS}
+def test_each_chapter_has_a_card_with_the_minutes_that_it_names_itself():
+    assert [name for _, _, name, _ in CARDS] == sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
+    assert {name: cell for _, _, name, cell in CARDS} == {name: cell_of(time_of(name)) for _, _, name, _ in CARDS}
 
 
 def test_both_ways_through_the_book_have_their_sums():
-    evening = math.ceil(sum(at_most(cell) for _, star, _, cell in ROWS if star))
-    everything = math.ceil(sum(at_most(cell) for *_, cell in ROWS))
+    evening = math.ceil(sum(at_most(cell) for _, star, _, cell in CARDS if star))
+    everything = math.ceil(sum(at_most(cell) for *_, cell in CARDS))
     text = " ".join(INDEX.split())
     assert f"in their order: about {evening} minutes of computing" in text
     assert f"**Everything**: all of them, a few evenings, with about {everything} minutes of computing" in text

@@ -44,7 +44,7 @@ QUESTIONS = {
     "loss is nan": "book/troubleshooting.html#the-loss-is-nan",
     "chat template": "book/formats.html#templates",
     "LoRA rank": "chapters/10_lora_chatbot.html#rank-against-quality",
-    "learning rate 0": "chapters/08_training_pythia_70m.html#why-the-first-step-of-the-tutorial-did-nothing",
+    "learning rate 0": "chapters/08_training_pythia_70m.html#what-warm-up-does-to-the-first-step",
     "key": "book/glossary.html#term-key",
     "save a model": "chapters/08_training_pythia_70m.html#save-and-load",
     "load_model": "book/api/models.html#ftlib.models.loading.load_model",
