@@ -1,4 +1,8 @@
-"""The front page says how many minutes each chapter takes: as the chapter itself does, and summed over the two ways."""
+"""The front page says how many minutes each chapter takes: as the chapter itself does, and summed over the two ways.
+
+Nothing is measured here. What a stored run took may differ from its strip: processors and their load do. Who writes a
+strip rounds what a run on two free cores took.
+"""
 
 import json
 import math

@@ -26,6 +26,7 @@ FOLDED_IN_JUPYTER = {
     "remove-cell": {"source_hidden"},
 }
 OUT_OF_SIGHT = {"hide-cell", "hide-input", "remove-cell", "remove-input"}
+OUTPUT_OUT_OF_SIGHT = {"hide-cell", "hide-output", "remove-cell", "remove-output"}
 chapters = pytest.mark.parametrize("path", QUIET, ids=lambda path: path.stem)
 
 
@@ -139,6 +140,13 @@ def test_figures_are_sharp_on_dense_screens(path):
 
 
 @chapters
+def test_each_figure_says_what_it_shows_to_who_does_not_see_it(path):
+    for cell in code_of(path):
+        if any("image/png" in output.get("data", {}) for output in cell["outputs"]):
+            assert cell["metadata"].get("mystnb", {}).get("image", {}).get("alt"), cell["id"]
+
+
+@chapters
 def test_what_a_run_took_is_out_of_sight(path):
     timing = [cell for cell in code_of(path) if "This run took" in cell["text"]]
     assert timing == code_of(path)[-1:]
@@ -171,6 +179,71 @@ def test_an_output_is_folded_only_under_a_prediction(path):
             # A caption may stand between two outputs that answer one question.
             open_question = bool(predictions_in(cell["text"])[1]) or (open_question and cell["text"].startswith("*"))
         assert open_question or "hide-output" not in cell["tags"], cell["id"]
+
+
+def giving_away(cells):
+    """Return the cells that show an output below a prediction, before a word that may come between.
+
+    The page folds the first paragraph that follows, with the captions before it (``_reading`` in ``quiet.py``). So what
+    comes between is a paragraph after that, or a heading, a list, a picture: whatever stays in sight.
+    """
+    found, open_question, read = [], False, False
+    for cell in cells:
+        if cell["cell_type"] == "markdown":
+            if predictions_in(cell["text"])[1]:
+                open_question, read = True, False
+            elif open_question:
+                parts = [part for part in re.split(r"\n\s*\n", cell["text"].strip()) if not is_caption(part)]
+                if parts and not read and is_paragraph(parts[0]):
+                    parts, read = parts[1:], True
+                open_question = not parts
+        elif open_question and cell["outputs"] and not cell["tags"] & OUTPUT_OUT_OF_SIGHT:
+            found.append(cell["id"])
+    return found
+
+
+def is_caption(part):
+    return re.fullmatch(r"\*(?!\*).+(?<!\*)\*", part, flags=re.DOTALL) is not None
+
+
+def is_paragraph(part):
+    return re.match(r"#|[-*+] |\d+\. |>|\||!\[|`{3}|:{3}|<", part) is None
+
+
+@chapters
+def test_no_output_in_sight_gives_a_prediction_away(path):
+    assert giving_away(cells_of(path)) == []
+
+
+def told(text, kind="markdown", *tags, shows=False):
+    return {"cell_type": kind, "id": text, "text": text, "tags": {*tags}, "outputs": [shows] * shows}
+
+
+ASKED = [told("Two plus two.\n\n> **Predict:** how many?"), told("print(4)", "code", "hide-output", shows=True)]
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        [],
+        [told("assert 4", "code", "hide-cell")],
+        [told("*A caption.*")],
+        [told("It is four.")],
+        [told("*A caption.*\n\nIt is four.")],
+    ],
+)
+def test_an_output_that_gives_a_prediction_away_is_found(between):
+    table = told("table", "code", "hide-input", shows=True)
+    assert giving_away([*ASKED, *between, table]) == ["table"]
+    assert giving_away([*ASKED, *between, {**table, "tags": {"hide-output"}}]) == []
+    assert giving_away([*ASKED, *between, told("silent", "code")]) == []
+
+
+@pytest.mark.parametrize(
+    "between", ["It is four.\n\nNow something else.", "It is four.\n\n## Something else", "![Four apples](apples.svg)"]
+)
+def test_an_output_behind_words_in_sight_gives_nothing_away(between):
+    assert giving_away([*ASKED, told(between), told("table", "code", shows=True)]) == []
 
 
 @chapters
