@@ -4,7 +4,8 @@
 
 A test holds the files to this. Questions and answers were written by hand; only the notes are added here, on the road
 that a chat takes later (`ftlib chat --notes faq`). A question of the FAQ is taken for training only if the right note
-was found: an answer behind a wrong note would teach the model to invent.
+was found, and is answered in that note's own words: a small model that learns to put a fact differently learns to change
+the fact, and an answer behind a wrong note would teach it to invent.
 """
 
 from __future__ import annotations
@@ -48,13 +49,17 @@ def held_out() -> list[dict[str, Any]]:
 
 
 def _found(notes: Notes) -> list[dict[str, Any]]:
-    """Return a training question for each of some facts: the first wording for which the fact's own note is found."""
+    """Return a training question for each of some facts, with the fact's own note as its answer.
+
+    Of the wordings of a question it is the first for which that note is found.
+    """
     with (shipped_datasets() / "faq" / "facts.csv").open(encoding="utf-8", newline="") as file:
         note_of = {row["fact"]: row["statement"] for row in csv.DictReader(file) if row["topic"] != "off-topic"}
     found: dict[str, dict[str, Any]] = {}
     for row in read_rows("faq", split="train"):
-        if notes.find(row["question"]) == note_of.get(row["fact"]):
-            found.setdefault(row["fact"], row)
+        note = notes.find(row["question"])
+        if note == note_of.get(row["fact"]):
+            found.setdefault(row["fact"], {**row, "answer": note})
     return list(found.values())[: FAQ_ROWS["train"]]
 
 
