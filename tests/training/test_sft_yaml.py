@@ -20,7 +20,7 @@ from ftlib.training.prepare_data import configured_template, prepare_rows
 from ftlib.training.run import train
 from ftlib.training.run_evaluation import RunEvaluation
 from ftlib.training.run_log import read_metrics, read_scores
-from ftlib.training.sft_yaml import from_sft_yaml
+from ftlib.training.sft_yaml import from_sft_yaml, read_config
 
 ROWS = [{"Question": f"What is {i}?", "Answer": "word " * (i % 3 + 1)} for i in range(25)]
 SPLITS = {"train": ROWS[:16], "val": ROWS[16:21], "test": ROWS[21:]}
@@ -531,7 +531,7 @@ def test_no_error_shows_the_key(values, wandb_section):
 def test_a_file_that_is_no_yaml_shows_no_key(tmp_path):
     (tmp_path / "mine.yaml").write_text(f"wandb:\n  api: {KEY}: [\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"not YAML: line 2, column \d+: ") as caught:
-        FinetuneConfig.from_yaml(tmp_path / "mine.yaml")
+        read_config(tmp_path / "mine.yaml")
     assert KEY not in str(caught.value)
     assert KEY not in "".join(map(str, [caught.value.__cause__]))
 
@@ -554,11 +554,11 @@ def test_unknown_keys_and_values_are_refused_with_the_nearest_name(values, chang
 
 
 def test_ftlib_train_runs_such_a_file_unchanged(values, tmp_path):
-    """The command reads any file with from_yaml; what it is told to change has this library's names."""
+    """The command reads any file with read_config; what it is told to change has this library's names."""
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(values()), encoding="utf-8")
-    assert FinetuneConfig.from_yaml(tmp_path / "mine.yaml") == from_sft_yaml(values())
+    assert read_config(tmp_path / "mine.yaml") == from_sft_yaml(values())
     changes = ["engine=loop", "train.learning_rate=1e-4"]
-    config = FinetuneConfig.from_yaml(tmp_path / "mine.yaml", changes=changes)
+    config = read_config(tmp_path / "mine.yaml", changes=changes)
     assert (config.engine, config.train.learning_rate, config.train.batch_size) == ("loop", 1e-4, 4)
 
 
