@@ -96,7 +96,7 @@ def train(
         DataError: The data can't be used.
         ModelError: The model can't be loaded or frozen as asked.
     """
-    place = _place(folder if folder is not None else config.checkpoint.folder)
+    place = _place(folder, config.checkpoint.folder)
     check_objective(config, rewards or {})
     if not resume and is_main_process():  # another process may come here when this one has begun to write
         _check_empty(place)
@@ -156,11 +156,12 @@ def _take_steps(job: Job, engine: str, objective: str) -> None:
         importlib.import_module(f"ftlib.training.{steps}").run(job)
 
 
-def _place(folder: str | Path | None) -> Path:
-    if folder is None:
+def _place(folder: str | Path | None, configured: str | None) -> Path:
+    named = folder if folder is not None else configured
+    if named is None:
         raise ConfigError("no folder is named for the run: give one, or set checkpoint.folder")
     try:
-        return check_folder(folder)
+        return check_folder(named)
     except DataError as error:
         raise TrainingError(str(error)) from error
 
