@@ -176,7 +176,7 @@ def save_quietly(model: PreTrainedModel | PeftModel, folder: Path) -> None:
     if hasattr(model, "peft_config"):
         options = {"save_embedding_layers": _embeddings_grew(model)}
     with no_progress_bar():
-        model.save_pretrained(folder, **options)
+        model.save_pretrained(str(folder), **options)
     if hasattr(model, "peft_config"):  # peft leaves it out; the ends that training taught are in it
         model.generation_config.save_pretrained(folder)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -72,7 +72,8 @@ def check_fit(model: PreTrainedModel | PeftModel, rows: Dataset, name: str = "ro
     Raises:
         DataError: A row is longer than the model's context, or holds a token that the model doesn't know.
     """
-    context, known = context_length(model), model.get_input_embeddings().num_embeddings
+    embeddings: Any = model.get_input_embeddings()
+    context, known = context_length(model), embeddings.num_embeddings
     for number, ids in enumerate(rows["input_ids"]):
         if len(ids) > context:
             raise DataError(

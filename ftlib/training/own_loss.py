@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
@@ -68,7 +68,7 @@ def _measured(model: PreTrainedModel | PeftModel, batch: dict[str, Tensor]) -> f
 
 
 def _candidates(model: PreTrainedModel | PeftModel) -> list[float]:
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base: Any = getattr(model, "get_base_model", lambda: model)()
     holders = (base, base.config, text_config(model.config))
     found = (getattr(holder, name, None) for holder in holders for name in _NAMES)
     return [float(weight) for weight in found if isinstance(weight, int | float)]

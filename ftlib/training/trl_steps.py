@@ -61,7 +61,8 @@ def without_recomputation(config: type) -> dict[str, Any]:
 def model_kept(model: PreTrainedModel | PeftModel) -> Iterator[None]:
     """Undo what a trainer of TRL does to a model beside training it, and keep quiet about old names that TRL uses."""
     was_training = model.training
-    parts = [model, model.get_base_model()] if hasattr(model, "peft_config") else [model]
+    base: Any = getattr(model, "get_base_model", lambda: model)()
+    parts = [model] if base is model else [model, base]
     own = [set(vars(part)) for part in parts]
     try:
         with warnings.catch_warnings():
