@@ -184,18 +184,17 @@ RUNS = (
         cause="A processor can't train in float16: its numbers leave their small range too easily.",
         cure="Nothing has to be done. To say what is meant, also for later:",
         provoke="""
+            from ftlib.models.precision import choose_precision
             from ftlib.training.config import FinetuneConfig
-            from ftlib.training.prepare import Evaluation, prepare_job
             config = FinetuneConfig.from_yaml("run.yaml")
-            evaluation = Evaluation(model, tokenizer, config, None)
-            job = prepare_job(model, tokenizer, config, rows, first_step=1, evaluation=evaluation)
+            precision = choose_precision(config.train.precision, model.device)
         """,
         fix="""
             train:
               precision: bfloat16
         """,
         language="yaml",
-        holds="job.precision == 'bfloat16'",
+        holds="precision == 'bfloat16'",
         files={"run.yaml": "train:\n  precision: float16\n"},
     ),
     Trouble(

@@ -48,13 +48,13 @@ def train(
     """
     from ftlib.cli import progress
     from ftlib.cli.output import print_run
-    from ftlib.training.config import FinetuneConfig
     from ftlib.training.distributed import is_main_process
     from ftlib.training.run import SUMMARY
     from ftlib.training.run import train as run_training
+    from ftlib.training.sft_yaml import read_config
 
     changes = [*(set_ or []), *([f"engine={engine}"] if engine else [])]
-    settings = FinetuneConfig.from_yaml(config, changes=changes)
+    settings = read_config(config, changes=changes)
     folder = out or Path(settings.checkpoint.folder or Path("runs") / Path(config).stem)
     with progress.training(shown=is_main_process()) as on_step:
         run = run_training(settings, folder, resume=resume, on_step=on_step)

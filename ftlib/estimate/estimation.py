@@ -22,7 +22,7 @@ from ftlib.estimate.estimate_checks import (
 from ftlib.estimate.flops import flops_per_token, forward_flops_per_token, multiplied, repeated_flops_per_token
 from ftlib.estimate.generation_memory import generation_memory
 from ftlib.estimate.memory_tracker import Memory
-from ftlib.estimate.meta_model import freeze_named, make_meta_model
+from ftlib.estimate.meta_model import make_meta_model
 from ftlib.estimate.objectives import Objective, Passes
 from ftlib.estimate.optimizer_memory import Optimizer
 from ftlib.estimate.quantized import Weights, quantize
@@ -32,7 +32,7 @@ from ftlib.models.loading import context_length
 from ftlib.models.names import resolve_name
 from ftlib.models.smollm2 import HUB_ID as SMOLLM2_HUB_ID
 from ftlib.models.smollm2 import NAME as SMOLLM2
-from ftlib.models.trainable import add_lora
+from ftlib.models.trainable import add_lora, freeze_named
 from ftlib.nearest import nearest
 from ftlib.paths import architectures_file
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import copy
-import fnmatch
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
-from ftlib.argument_checks import each, text
 from ftlib.errors import ModelError
 
 
@@ -36,25 +33,3 @@ def make_meta_model(config: PretrainedConfig, dtype: torch.dtype = torch.float32
         raise ModelError(f"{config.model_type!r} is no causal language model that transformers knows") from error
     model.loss_type = "ForCausalLM"  # transformers infers it from the class's name, and of GPT-2's complains
     return model.to(dtype).train()
-
-
-def freeze_named(model: Any, patterns: Sequence[str]) -> None:
-    """Freeze parameters by name, in place; what is frozen already stays so.
-
-    Args:
-        model: A model on the meta device.
-        patterns: Such as ``"*.embed_in.*"``.
-
-    Raises:
-        ModelError: A pattern fits nothing, or nothing is left to train.
-        DataError: The patterns are no list.
-    """
-    for pattern in each(text)("frozen", patterns):
-        names = fnmatch.filter((name for name, _ in model.named_parameters()), pattern)
-        if not names:
-            example = next(name for name, _ in model.named_parameters())
-            raise ModelError(f"no parameter has a name like {pattern!r}; names look like {example!r}")
-        for name in names:
-            model.get_parameter(name).requires_grad_(False)
-    if not any(weight.requires_grad for weight in model.parameters()):
-        raise ModelError("every parameter is frozen, nothing is left to train: freeze fewer")

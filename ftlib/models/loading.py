@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -34,6 +34,9 @@ from ftlib.nearest import one_of
 from ftlib.paths import nano_folder
 from ftlib.text.chat_template import template_of
 from ftlib.text.ends import set_ends
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 # What configurations call it; the last two are BLOOM's and MPT's, which could read more.
 DEVICE_VARIABLE = "FTLIB_DEVICE"
@@ -164,7 +167,7 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
     return place
 
 
-def save_quietly(model: PreTrainedModel, folder: Path) -> None:
+def save_quietly(model: PreTrainedModel | PeftModel, folder: Path) -> None:
     """Write a model's configuration and weights without a progress bar."""
     for adapter in getattr(model, "peft_config", {}).values():
         adapter.base_model_name_or_path = _portable(adapter.base_model_name_or_path)
@@ -173,7 +176,7 @@ def save_quietly(model: PreTrainedModel, folder: Path) -> None:
     if hasattr(model, "peft_config"):
         options = {"save_embedding_layers": _embeddings_grew(model)}
     with no_progress_bar():
-        model.save_pretrained(folder, **options)
+        model.save_pretrained(str(folder), **options)
     if hasattr(model, "peft_config"):  # peft leaves it out; the ends that training taught are in it
         model.generation_config.save_pretrained(folder)
 
@@ -245,7 +248,7 @@ def check_device(name: str | None) -> str:
     raise ModelError(f"unknown device {name!r}; {one_of(name, kinds)}")
 
 
-def context_length(model: PreTrainedModel) -> int:
+def context_length(model: PreTrainedModel | PeftModel) -> int:
     """Tokens that a model can see at once (prompt and answer together).
 
     Where positions are no table (the distances of BLOOM, the state of a Mamba) that is as many as there is memory for:

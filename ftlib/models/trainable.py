@@ -6,8 +6,6 @@ The kind is found by what a module is, not by how one architecture names it.
 from __future__ import annotations
 
 import fnmatch
-import re
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -17,7 +15,8 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from ftlib.argument_checks import each, renamed_argument, text
-from ftlib.errors import AdapterWarning, ModelError
+from ftlib.errors import ModelError
+from ftlib.models.adapter_coverage import warn_of_left_out, weights_wanted
 from ftlib.models.loading import quiet_peft
 from ftlib.models.quantized import unpack_4bit
 from ftlib.nearest import and_ask, one_of
@@ -114,17 +113,47 @@ def freeze(
     kinds = _checked(model, modules, names)
     frozen = {name for name in names if module_kind(model, name) in kinds}
     frozen -= set(_in_layers(model, keep_layers, names))
-    for pattern in each(text)("patterns", patterns):
+    frozen |= _matched(names, each(text)("patterns", patterns))
+    _train_all_but(model, frozen)
+    return count_parameters(model)
+
+
+def freeze_named(model: nn.Module, frozen: Sequence[str]) -> None:
+    """Keep further weights from being trained, by name; what is frozen already, as beside adapters, stays so.
+
+    Args:
+        model: Changed in place.
+        frozen: Patterns such as ``"*.embed_in.*"``.
+
+    Raises:
+        ModelError: A pattern matches no parameter, or nothing is left to train.
+        DataError: The patterns are no list.
+    """
+    weights = dict(model.named_parameters())
+    already = {name for name, weight in weights.items() if not weight.requires_grad}
+    _train_all_but(model, already | _matched(list(weights), each(text)("frozen", frozen)))
+
+
+def _matched(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
+    found: set[str] = set()
+    for pattern in patterns:
         matched = fnmatch.filter(names, pattern)
         if not matched:
             some = ", ".join(names[:: max(1, len(names) // 4)][:4])
             raise ModelError(f"the pattern {pattern!r} matches no parameter; names look like {some}")
-        frozen |= set(matched)
-    if len(frozen) == len(names):
-        raise ModelError("every weight would be frozen: leave a kind of module out, or keep a layer")
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name not in frozen)
-    return count_parameters(model)
+        found |= set(matched)
+    return found
+
+
+def _train_all_but(model: nn.Module, frozen: set[str]) -> None:
+    weights = dict(model.named_parameters())
+    if frozen >= set(weights):
+        raise ModelError(
+            "every weight would be frozen, and nothing is left to train: leave a kind of module or a pattern out, or "
+            "keep a layer"
+        )
+    for name, weight in weights.items():
+        weight.requires_grad_(name not in frozen)
 
 
 def linear_layers(model: nn.Module, where: Literal["attention", "blocks"] = "attention") -> list[str]:
@@ -183,7 +212,7 @@ def add_lora(
     if not chosen:
         there = sorted({name.rsplit(".", 1)[1] for name in linear_layers(model, "blocks")})
         raise ModelError(f"{type(model).__name__} has no linear layers in its {targets}; it has {', '.join(there)}")
-    wanted = _sizes(model, chosen, with_experts=targets == "blocks")
+    wanted = weights_wanted(model, chosen, experts_in=f"{blocks(model)[0]}." if targets == "blocks" else None)
     wanted = {name: wanted[name] for name in _in_upper(model, list(wanted), upper_layers)}
     transposed = isinstance(model.get_submodule(chosen[0]), Conv1D)
     config = LoraConfig(
@@ -202,7 +231,7 @@ def add_lora(
             raise ModelError(
                 f"{error} (targets may be names of modules, such as {chosen[0].rsplit('.', 1)[1]!r})"
             ) from error
-    _say_what_is_left_out(model, wanted)
+    warn_of_left_out(model, wanted)
     return adapted
 
 
@@ -215,45 +244,6 @@ def _in_upper(model: nn.Module, names: list[str], count: int | None) -> list[str
         raise ModelError(f"upper_layers must be at least 1 and at most the model's {there} blocks, not {count}")
     allowed = tuple(f"{prefix}.{number}." for number in range(there - count, there))
     return [name for name in names if name.startswith(allowed)]
-
-
-def _sizes(model: nn.Module, chosen: Sequence[str], *, with_experts: bool) -> dict[str, int]:
-    """Return the weights of what is to get an adapter: linear layers, and stacks of a mixture's experts.
-
-    Experts lie on top of each other in one tensor of three dimensions, which is no linear layer.
-    """
-    sizes = {name: _size(model.get_submodule(name)) for name in chosen}
-    if with_experts:
-        inside = blocks(model)[0] + "."
-        within = {name: weight for name, weight in model.named_parameters() if name.startswith(inside)}
-        sizes |= {name: w.numel() for name, w in within.items() if w.ndim == 3 and min(w.shape) > 1}
-    return sizes
-
-
-def _size(layer: Any) -> int:
-    """Count the weights of a matrix; a packed one has no tensor of that size."""
-    return int(layer.in_features * layer.out_features if isinstance(layer, nn.Linear) else layer.weight.numel())
-
-
-def _say_what_is_left_out(model: nn.Module, wanted: dict[str, int]) -> None:
-    """Warn of what has no adapter in the end: PEFT may also move an adapter from one matrix to another of its name."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    found = set()
-    for name, module in model.named_modules():
-        if isinstance(module, BaseTunerLayer):
-            parameter = getattr(module, "parameter_name", None)
-            place = name.replace(".base_layer", "")
-            found.add(f"{place}.{parameter}" if parameter else place)
-    left = [name for name in wanted if name not in found]
-    if left:
-        names = sorted({re.sub(r"\.\d+\.", ".*.", name) for name in left})
-        share = sum(wanted[name] for name in left) / sum(wanted.values())
-        message = (
-            f"LoRA on {type(model).__name__} leaves out {', '.join(names)}: {share:.0%} of the weights that were asked "
-            "for, such as experts that share one tensor, get no adapter and stay as they are"
-        )
-        warnings.warn(message, AdapterWarning, stacklevel=3)
 
 
 def merge_lora(model: PreTrainedModel) -> PreTrainedModel:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ftlib.errors import TrainingError
 from ftlib.files import read_note, whole_folder
 from ftlib.models.loading import save_quietly
 from ftlib.models.names import CHECKPOINT_LOST, best_checkpoint
+from ftlib.training.job import Step
 from ftlib.training.randomness import random_states, set_random_states
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 _STATE, _TENSORS = "training_state.json", "training_state.safetensors"
 
@@ -55,9 +61,40 @@ def best_of(found: list[Checkpoint]) -> Checkpoint | None:
     return next((checkpoint for checkpoint in found if checkpoint.folder == folder), None)
 
 
+@dataclass(frozen=True)
+class CheckpointPolicy:
+    """When a run is saved, which checkpoint is the best, and how many stay.
+
+    Attributes:
+        is_due: Step number -> whether a checkpoint follows it.
+        keep: How many of the last checkpoints stay, beside the best one.
+        monitor: What decides which is best: eval_loss, loss (of training), or a score's name.
+        higher_is_better: Whether the best value of it is the highest.
+    """
+
+    is_due: Callable[[int], bool]
+    keep: int = 1
+    monitor: str = "eval_loss"
+    higher_is_better: bool = False
+
+    def rank(self, step: Step, scores: Mapping[str, float], *, due: bool) -> float | None:
+        """Return what decides whether a checkpoint is the best, turned so that lower is better.
+
+        Args:
+            step: The step that was taken.
+            scores: What was measured after it, beside the loss.
+            due: Whether a checkpoint is due; the loss of training is compared only then.
+        """
+        if self.monitor == "loss":
+            value = step.loss if due else None
+        else:
+            value = step.eval_loss if self.monitor == "eval_loss" else scores.get(self.monitor)
+        return -value if value is not None and self.higher_is_better else value
+
+
 def save_checkpoint(
-    model: Any,
-    tokenizer: Any,
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
     run_folder: Path,
     optimizer: torch.optim.Optimizer,
     *,
@@ -104,15 +141,19 @@ def save_checkpoint(
     return checkpoint
 
 
-def load_state(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
+def scaler_state(checkpoint: Checkpoint) -> dict[str, Any] | None:
+    """Return where float16's gradient scaler stood, if there was one."""
+    told = read_note(checkpoint.folder / _STATE, "optimizer_numbers", error=TrainingError, way_out=CHECKPOINT_LOST)
+    state: dict[str, Any] | None = told.get("scaler")
+    return state
+
+
+def load_state(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> None:
     """Put the optimizer's state and the random generators back as they were.
 
     Args:
         checkpoint: Where from.
         optimizer: Over the same weights in the same order; changed in place.
-
-    Returns:
-        State of float16's gradient scaler, if there was one.
 
     Raises:
         TrainingError: The state doesn't fit the optimizer.
@@ -135,8 +176,6 @@ def load_state(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> dict
     if not set(state) <= known:
         raise TrainingError(f"{checkpoint.folder}: its optimizer has {len(state)} weights, this one {len(known)}")
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-    scaler: dict[str, Any] | None = told.get("scaler")
-    return scaler
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

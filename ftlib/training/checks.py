@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
+from transformers import PreTrainedModel
 
 from datasets import Dataset
 from ftlib.errors import DataError, DroppedRowsWarning, PrecisionWarning, TrainingError
 from ftlib.models.loading import context_length
 from ftlib.text.row_maker import IGNORED
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 
 def check_rows(rows: Dataset, **positive: int) -> None:
@@ -56,7 +61,7 @@ def with_targets(rows: Dataset, name: str = "rows") -> Dataset:
     return rows.select(kept)
 
 
-def check_fit(model: Any, rows: Dataset, name: str = "row") -> None:
+def check_fit(model: PreTrainedModel | PeftModel, rows: Dataset, name: str = "row") -> None:
     """Refuse rows that the model can't read: too long, or of another tokenizer.
 
     Args:
@@ -67,7 +72,8 @@ def check_fit(model: Any, rows: Dataset, name: str = "row") -> None:
     Raises:
         DataError: A row is longer than the model's context, or holds a token that the model doesn't know.
     """
-    context, known = context_length(model), model.get_input_embeddings().num_embeddings
+    embeddings: Any = model.get_input_embeddings()
+    context, known = context_length(model), embeddings.num_embeddings
     for number, ids in enumerate(rows["input_ids"]):
         if len(ids) > context:
             raise DataError(
@@ -81,7 +87,7 @@ def check_fit(model: Any, rows: Dataset, name: str = "row") -> None:
             )
 
 
-def check_weights(model: Any, precision: str) -> None:
+def check_weights(model: nn.Module, precision: str) -> None:
     """Refuse weights whose type training would spoil, or that can't be multiplied in a precision.
 
     Args:

@@ -27,7 +27,6 @@ from ftlib.training.config_sections import (
     TrackingSection as TrackingSection,  # other modules ask here for every section
 )
 from ftlib.training.grpo_section import GrpoSection
-from ftlib.training.sft_keys import is_sft_yaml, translate
 
 Engine = Literal["loop", "hf", "lightning", "trl"]
 Objective = Literal["sft", "dpo", "grpo"]
@@ -160,7 +159,7 @@ class FinetuneConfig(Section):
 
     @classmethod
     def from_yaml(cls, path: str | Path, *, changes: Sequence[str] = ()) -> FinetuneConfig:
-        """Read a YAML file: with this library's keys, or the training file of :mod:`ftlib.training.sft_yaml`.
+        """Read a YAML file with this library's keys (:func:`ftlib.training.sft_yaml.read_config` knows others too).
 
         Args:
             path: The file, or the name of a shipped one, such as ``"faq"``.
@@ -170,10 +169,7 @@ class FinetuneConfig(Section):
         Raises:
             ConfigError: The file can't be read, a key is unknown, or a value can't be used.
         """
-        values = read_yaml(path)
-        if is_sft_yaml(values):
-            values = translate(values, source=str(path))
-        return cls.from_dict(with_changes(values, changes), source=str(path))
+        return cls.from_dict(with_changes(read_yaml(path), changes), source=str(path))
 
     def as_yaml(self) -> str:
         """Return the whole configuration as YAML, defaults included."""

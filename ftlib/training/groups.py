@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from datasets import Dataset
 from ftlib.errors import ConfigError, DataError, TrainingError
 from ftlib.evaluation.rewards import Reward, choose_rewards, reward_names, summed_rewards
-from ftlib.models.loading import context_length
-from ftlib.training.config import FinetuneConfig
 from ftlib.training.grpo_section import GrpoSection
 from ftlib.training.job import Job, MicroBatches
 from ftlib.training.scores import greedy_answers, last_answer
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 _SHOWN = 3  # of the numbers that a function returned, in a message about them
 
@@ -56,7 +59,7 @@ def _is_number(value: Any) -> bool:
         return False
 
 
-@dataclass
+@dataclass(frozen=True, eq=False, kw_only=True)
 class GroupJob(Job):
     """A job whose answers are sampled in groups, and rewarded.
 
@@ -65,41 +68,46 @@ class GroupJob(Job):
         given: What gives the rewards.
     """
 
-    settings: GrpoSection = field(default_factory=GrpoSection)
-    given: Rewards = field(default_factory=lambda: Rewards({}))
+    settings: GrpoSection
+    given: Rewards
 
 
-def check_rewards(config: FinetuneConfig, functions: Mapping[str, Reward]) -> None:
-    """Refuse a run by rewards without a reward, and rewards for another run; nothing is loaded for it.
+def check_rewards(names: Sequence[str], weights: Sequence[float] | None, functions: Mapping[str, Reward]) -> None:
+    """Refuse a run by rewards without a reward; nothing is loaded for it.
+
+    Args:
+        names: Of the rewards that the configuration chooses.
+        weights: One for each reward; None: 1 for each.
+        functions: Further rewards by name.
 
     Raises:
         ConfigError: There is no reward, there are two of one name, or not as many weights as rewards.
     """
-    if config.objective != "grpo":
-        if functions:
-            raise ConfigError(f"rewards are for objective: grpo, not {config.objective}: set it, or pass none")
-        return
-    section = config.rewarded
-    if both := set(section.rewards) & set(functions):
+    if both := set(names) & set(functions):
         raise ConfigError(f"reward {min(both)!r} stands in the configuration and is passed too: name yours otherwise")
-    count = len(section.rewards) + len(functions)
+    count = len(names) + len(functions)
     if not count:
         raise ConfigError(
             f"objective grpo needs a reward: set grpo.rewards to one or more of {', '.join(reward_names())}, or pass a "
             "function from Python (train(..., rewards={'mine': function}))"
         )
-    if section.reward_weights is not None and len(section.reward_weights) != count:
-        raise ConfigError(f"grpo.reward_weights has {len(section.reward_weights)} numbers for {count} rewards")
+    if weights is not None and len(weights) != count:
+        raise ConfigError(f"grpo.reward_weights has {len(weights)} numbers for {count} rewards")
 
 
 def make_rewards(
-    tokenizer: Any, config: FinetuneConfig, functions: Mapping[str, Reward], *splits: Dataset | None
+    tokenizer: PreTrainedTokenizerBase,
+    names: Sequence[str],
+    weights: tuple[float, ...] | None,
+    functions: Mapping[str, Reward],
+    *splits: Dataset | None,
 ) -> Rewards:
     """Return the rewards of a run: those that its configuration names, then the functions.
 
     Args:
         tokenizer: The model's.
-        config: Of the run.
+        names: Of the rewards that the configuration chooses.
+        weights: One for each reward; None: 1 for each.
         functions: By name.
         splits: All tokenised rows whose references the rewards will see.
 
@@ -108,13 +116,13 @@ def make_rewards(
     """
     references = [reference for rows in splits if rows for _, reference in prompts_of(tokenizer, rows)]
     try:
-        chosen = choose_rewards(config.rewarded.rewards, references)
+        chosen = choose_rewards(names, references)
     except DataError as error:
         raise DataError(f"grpo.rewards: {error}") from error
-    return Rewards({**chosen, **functions}, config.rewarded.reward_weights)
+    return Rewards({**chosen, **functions}, weights)
 
 
-def prompts_of(tokenizer: Any, rows: Dataset) -> list[tuple[list[int], str]]:
+def prompts_of(tokenizer: PreTrainedTokenizerBase, rows: Dataset) -> list[tuple[list[int], str]]:
     """Take tokenised rows apart: the ids before the last answer, and that answer as a text without its end.
 
     Args:
@@ -125,22 +133,29 @@ def prompts_of(tokenizer: Any, rows: Dataset) -> list[tuple[list[int], str]]:
     return [(ids, as_text(tokenizer, target)) for ids, target in pairs]
 
 
-def as_text(tokenizer: Any, ids: Sequence[int]) -> str:
+def as_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
     """Return what rewards see of an answer: its text without special tokens, and without white space around it."""
-    return str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
+    return str(tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
 
-def check_prompts(model: Any, tokenizer: Any, rows: Dataset, settings: GrpoSection) -> None:
+def check_prompts(
+    tokenizer: PreTrainedTokenizerBase, rows: Dataset, *, context: int, max_completion_length: int
+) -> None:
     """Refuse prompts behind which an answer doesn't fit into the context of a model.
+
+    Args:
+        tokenizer: The model's.
+        rows: Tokenised.
+        context: Tokens that the model can see.
+        max_completion_length: Tokens that an answer may have.
 
     Raises:
         ConfigError: The longest prompt and the longest answer are too long together.
     """
     longest = max(len(ids) for ids, _ in prompts_of(tokenizer, rows))
-    context = context_length(model)
-    if longest + settings.max_completion_length > context:
+    if longest + max_completion_length > context:
         raise ConfigError(
-            f"grpo.max_completion_length {settings.max_completion_length}: the longest prompt has {longest} tokens, "
+            f"grpo.max_completion_length {max_completion_length}: the longest prompt has {longest} tokens, "
             f"and the model sees {context}: lower it to {max(1, context - longest)}, or data.max_length"
         )
 
@@ -155,7 +170,7 @@ class GroupBatches(MicroBatches):
         plan: ``batch_size`` (of prompts) and whatever else MicroBatches takes.
     """
 
-    def __init__(self, rows: Dataset, *, tokenizer: Any, num_generations: int, **plan: Any) -> None:
+    def __init__(self, rows: Dataset, *, tokenizer: PreTrainedTokenizerBase, num_generations: int, **plan: Any) -> None:
         """Take prompts and references out of the rows."""
         super().__init__(rows, **plan)
         self.num_generations, self.prompts = num_generations, prompts_of(tokenizer, rows)
@@ -174,7 +189,13 @@ class GroupBatches(MicroBatches):
 
 
 def measure_rewards(
-    model: Any, tokenizer: Any, rows: Dataset, given: Rewards, *, max_new_tokens: int, batch_size: int
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Dataset,
+    given: Rewards,
+    *,
+    max_new_tokens: int,
+    batch_size: int,
 ) -> dict[str, float]:
     """Return the mean rewards of a model's greedy answers: ``reward``, their weighted sum, and each by its name.
 

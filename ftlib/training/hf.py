@@ -30,7 +30,7 @@ def run(job: Job) -> None:
     """Take the steps of a job with Hugging Face's Trainer."""
     was_training, states = job.model.training, random_states()
     with tempfile.TemporaryDirectory() as folder, precision_of_this_run_only():
-        arguments = TrainingArguments(**trainer_arguments(job, folder))
+        arguments = TrainingArguments(**planned_arguments(job, folder))
         trainer = _HFTrainer(TargetLoss(job.model, job.batches.accumulation_steps), arguments, job=job, states=states)
         try:
             trainer.train()
@@ -55,7 +55,7 @@ def precision_of_this_run_only() -> Iterator[None]:
             os.environ[name] = before
 
 
-def trainer_arguments(job: Job, folder: str) -> dict[str, Any]:
+def planned_arguments(job: Job, folder: str) -> dict[str, Any]:
     """Arguments that leave to the Trainer what is the Trainer's, and keep it quiet.
 
     Raises:
@@ -92,7 +92,7 @@ class PlannedSteps:
     def set_job(self, job: Job, states: States) -> None:
         """Remember the job and the random numbers that its first step begins with, and call back at each step."""
         self.job, self.states = job, states
-        job.use_scaler(self.accelerator.scaler)
+        job.resume_scaler(self.accelerator.scaler)
         self.step_loss, self.step_tokens = 0.0, 0
         self.add_callback(_Reporter(self))  # type: ignore[attr-defined]
         self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]
@@ -168,7 +168,14 @@ class _Reporter(TrainerCallback):
             trainer = self.trainer
             loss, tokens = over_processes(trainer.accelerator, trainer.step_loss, trainer.step_tokens)
             rewards, norm = trainer.rewards(logs), float(logs["grad_norm"])
-            trainer.job.finish_step(loss, norm, tokens=tokens, seconds=self.seconds, rewards=rewards)
+            trainer.job.finish_step(
+                loss,
+                norm,
+                tokens=tokens,
+                seconds=self.seconds,
+                rewards=rewards,
+                scaler=trainer.accelerator.scaler,
+            )
 
 
 def over_processes(accelerator: Any, loss: float, tokens: int) -> tuple[float, int]:

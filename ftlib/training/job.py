@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from datasets import Dataset
 from ftlib.errors import DataError, TrainingError
@@ -23,6 +25,9 @@ from ftlib.text.batches import length_batches, pad_batch, padded_batches
 from ftlib.text.row_maker import IGNORED
 from ftlib.training.checks import check_rows, check_weights
 from ftlib.training.own_loss import auxiliary_weight
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 BatchOrder = Literal["by_length", "shuffled", "as_given"]
 STEP_TARGETS = "step_targets"
@@ -59,9 +64,13 @@ class Step:
     rewards: dict[str, float] | None = None
 
 
-@dataclass
+OnStep = Callable[["Job", Step, GradScaler | None], None]
+"""Is told of a step: by which job, and what scaled the loss of it."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Job:
-    """A fine-tune that is ready to run.
+    """A fine-tune that is ready to run; only its history grows.
 
     Attributes:
         model: Changed in place.
@@ -74,17 +83,16 @@ class Job:
         max_gradient_norm: Longer gradients are shortened to this length.
         precision: What matrices are multiplied in; the weights keep their type.
         evaluate: Returns the loss on the evaluation rows, if there are any.
-        eval_every: Steps between two evaluations; 0: after the last step only.
+        evaluation_is_due: Step number -> whether an evaluation follows it; one follows the last step anyway.
         first_step: Above 1 when a run goes on.
         seed: Of dropout.
         on_step: Is told of each step.
-        scaler: Scales the loss in float16, so that small gradients aren't lost; the engine's.
-        scaler_state: Where it stood, when a run goes on.
+        scaler_state: Where float16's gradient scaler stood, when a run goes on.
         history: The steps so far.
     """
 
-    model: Any
-    tokenizer: Any
+    model: PreTrainedModel | PeftModel
+    tokenizer: PreTrainedTokenizerBase
     batches: MicroBatches
     optimizer: torch.optim.Optimizer
     rate_share: Callable[[int], float]
@@ -93,11 +101,10 @@ class Job:
     max_gradient_norm: float = 1.0
     precision: Precision = "float32"
     evaluate: Callable[[], float | None] = lambda: None
-    eval_every: int = 0
+    evaluation_is_due: Callable[[int], bool] = lambda number: False
     first_step: int = 1
     seed: int = 0
-    on_step: Callable[[Step], None] | None = None
-    scaler: Any = None
+    on_step: OnStep | None = None
     scaler_state: dict[str, Any] | None = None
     history: list[Step] = field(default_factory=list)
 
@@ -105,12 +112,10 @@ class Job:
         """Look at the weights' types, before any work is done."""
         check_weights(self.model, self.precision)
 
-    def use_scaler(self, scaler: Any) -> Any:
-        """Remember an engine's gradient scaler, if it has one, and let it go on from where it stood."""
-        self.scaler = scaler
+    def resume_scaler(self, scaler: GradScaler | None) -> None:
+        """Let an engine's gradient scaler, if it has one, go on from where it stood."""
         if scaler is not None and scaler.is_enabled() and self.scaler_state:
             scaler.load_state_dict(self.scaler_state)
-        return scaler
 
     def check(self, loss: float, gradient_norm: float) -> None:
         """Refuse a loss or a gradient of the step being taken that is no number.
@@ -134,6 +139,7 @@ class Job:
         tokens: int,
         seconds: float,
         rewards: dict[str, float] | None = None,
+        scaler: GradScaler | None = None,
     ) -> None:
         """Report a step that an engine has taken, and evaluate when that is due.
 
@@ -146,12 +152,12 @@ class Job:
         rate = self.learning_rate * self.rate_share(number)
         step = Step(number, rate, loss, gradient_norm, tokens, seconds, rewards=rewards)
         try:
-            if number == self.max_steps or (self.eval_every and number % self.eval_every == 0):
+            if number == self.max_steps or self.evaluation_is_due(number):
                 step = replace(step, eval_loss=self.evaluate())
         finally:  # an evaluation that fails must not cost the steps that were taken
             self.history.append(step)
             if self.on_step:
-                self.on_step(step)
+                self.on_step(self, step, scaler)
 
 
 def check_finite(number: int, loss: float, gradient_norm: float) -> None:
@@ -257,7 +263,7 @@ class TargetLoss(nn.Module):
     Engines that wrap a model for several processes call the wrapper, and the wrapper calls this.
     """
 
-    def __init__(self, model: nn.Module, micro_batches: int = 1) -> None:
+    def __init__(self, model: PreTrainedModel | PeftModel, micro_batches: int = 1) -> None:
         """Keep the model, of which nothing is copied, and how many micro-batches a step has."""
         super().__init__()
         self.model, self.micro_batches = model, micro_batches
@@ -275,7 +281,7 @@ class TargetLoss(nn.Module):
 
 
 def evaluator(
-    model: Any, rows: Dataset | None, *, pad_token_id: int, batch_size: int = 16
+    model: PreTrainedModel | PeftModel, rows: Dataset | None, *, pad_token_id: int, batch_size: int = 16
 ) -> Callable[[], float | None]:
     """Return a function that measures the loss on some rows; without rows it returns ``None``."""
     if rows is None or not len(rows):

@@ -20,6 +20,7 @@ from ftlib.models.smollm2 import NAME as SMOLLM2
 from ftlib.models.smollm2 import SHA256
 from ftlib.paths import cache_folder, library_folder, nano_folder
 from ftlib.training.config import FinetuneConfig
+from ftlib.training.config_sections import DataSection
 from ftlib.training.job import Step
 from ftlib.training.run import Run, read_run, train
 
@@ -86,9 +87,9 @@ def _trained(config: FinetuneConfig, folder: Path, on_step: Callable[[Step, int]
 
 def _key(config: FinetuneConfig) -> str:
     whole = hashlib.sha256(config.as_yaml().encode())
-    for told in (*_surroundings(), *_model(config)):
+    for told in (*_surroundings(), *_model(config.model.name, config.checkpoint.start_from)):
         whole.update(f"{told}\n".encode())
-    for path in (*_library(), *_data(config)):
+    for path in (*_library(), *_data(config.data)):
         whole.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return whole.hexdigest()[:20]
 
@@ -104,13 +105,13 @@ def _surroundings() -> Iterator[str]:
             yield f"no {package}"
 
 
-def _model(config: FinetuneConfig) -> Iterator[str]:
-    if config.checkpoint.start_from is not None or config.model.name not in ("nano", SMOLLM2):
+def _model(name: str, start_from: str | None) -> Iterator[str]:
+    if start_from is not None or name not in ("nano", SMOLLM2):
         raise ConfigError(
             "only a training of nano or smollm2 itself is kept, since a model of yours can change under its name: "
             "call ftlib.training.run.train"
         )
-    if config.model.name == SMOLLM2:
+    if name == SMOLLM2:
         yield SHA256
     else:
         weights = nano_folder() / "model.safetensors"
@@ -126,8 +127,7 @@ def _python_files(library: Path, part: str) -> Iterator[Path]:
     return library.glob(part) if "*" in part else (library / part).rglob("*.py")
 
 
-def _data(config: FinetuneConfig) -> Iterator[Path]:
-    data = config.data
+def _data(data: DataSection) -> Iterator[Path]:
     yield dataset_path(data.source, split=data.split)
     if data.validation is not None:
         yield dataset_path(data.validation, split=data.validation_split)

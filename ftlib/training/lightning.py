@@ -11,8 +11,9 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from lightning.pytorch.plugins import precision as plugins
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.utils.data import DataLoader
 
 from ftlib.errors import TrainingError
@@ -51,19 +52,20 @@ def _fit(job: Job) -> None:
         enable_model_summary=False,
     )
     loader = DataLoader(job.batches, batch_size=1, shuffle=False, collate_fn=lambda batches: batches[0])
-    job.use_scaler(getattr(trainer.precision_plugin, "scaler", None))
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    job.resume_scaler(scaler)
     job.model.train()
-    trainer.fit(_Module(job, states), loader)
+    trainer.fit(_Module(job, states, scaler), loader)
 
 
-def _precision(job: Job) -> Precision:
+def _precision(job: Job) -> plugins.Precision:
     # Left to choose, Lightning takes bfloat16 for float16 on a processor.
     device = job.model.device.type
     if job.precision == "float32":
-        return Precision()
+        return plugins.Precision()
     if job.precision == "bfloat16":
-        return MixedPrecision("bf16-mixed", device)
-    return MixedPrecision("16-mixed", device, torch.amp.GradScaler(device))
+        return plugins.MixedPrecision("bf16-mixed", device)
+    return plugins.MixedPrecision("16-mixed", device, GradScaler(device))
 
 
 @contextlib.contextmanager
@@ -86,9 +88,9 @@ def _quiet() -> Iterator[None]:
 class _Module(lightning.LightningModule):
     """What Lightning asks of a model: a training step, an optimizer, and hooks."""
 
-    def __init__(self, job: Job, states: States) -> None:
+    def __init__(self, job: Job, states: States, scaler: GradScaler | None) -> None:
         super().__init__()
-        self.states = states
+        self.states, self.scaler = states, scaler
         self.job, self.loss_of = job, TargetLoss(job.model, job.batches.accumulation_steps)
         self._begin()
 
@@ -116,14 +118,16 @@ class _Module(lightning.LightningModule):
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         # Lightning's own refuses fused AdamW, which would unscale its gradients itself, after they were clipped.
-        if self.job.scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
-            self.job.scaler.unscale_(optimizer)
+        if self.scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            self.scaler.unscale_(optimizer)
         self.norm = float(nn.utils.clip_grad_norm_(self.job.model.parameters(), gradient_clip_val))
 
     def on_train_batch_end(self, outputs: Any, batch: Any, number: int) -> None:
         if (number + 1) % self.job.batches.accumulation_steps == 0:
             seconds = time.perf_counter() - self.started
-            self.job.finish_step(self.step_loss, self.norm, tokens=self.step_tokens, seconds=seconds)
+            self.job.finish_step(
+                self.step_loss, self.norm, tokens=self.step_tokens, seconds=seconds, scaler=self.scaler
+            )
             self._begin()
 
 

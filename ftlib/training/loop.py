@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from torch.amp import GradScaler
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from datasets import Dataset
 from ftlib.argument_checks import tokenizer_before_data
@@ -21,12 +23,15 @@ from ftlib.training.distributed import Processes, find_processes
 from ftlib.training.job import Job, MicroBatches, Step, TargetLoss, evaluator, real_tokens
 from ftlib.training.optimizers import OptimizerName, default_learning_rate, make_optimizer, schedule, set_rates
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+
 
 @tokenizer_before_data(1, gone={"pad_token_id": "the tokenizer says which token fills the batches"})
 @gradients_on()
 @sparing_memory()
 def finetune(
-    model: nn.Module,
+    model: PreTrainedModel | PeftModel,
     tokenizer: PreTrainedTokenizerBase,
     rows: Dataset,
     *,
@@ -105,9 +110,9 @@ def finetune(
         max_gradient_norm=max_gradient_norm,
         precision=choose_precision(precision, next(model.parameters()).device),
         evaluate=evaluator(model, eval_rows, pad_token_id=pad_token_id),
-        eval_every=eval_every,
+        evaluation_is_due=lambda number: bool(eval_every) and number % eval_every == 0,
         seed=seed,
-        on_step=on_step,
+        on_step=None if on_step is None else lambda job, step, scaler: on_step(step),
     )
     torch.manual_seed(seed)
     run(job)
@@ -134,7 +139,8 @@ def run(job: Job) -> None:
     was_training = job.model.training
     processes = find_processes(job.batches.accumulation_steps, job.model.device)
     loss_of = processes.wrap(TargetLoss(job.model, job.batches.accumulation_steps))
-    scaler = job.use_scaler(torch.amp.GradScaler(job.model.device.type, enabled=job.precision == "float16"))
+    scaler = GradScaler(job.model.device.type, enabled=job.precision == "float16")
+    job.resume_scaler(scaler)
     try:
         for number in range(job.first_step, job.max_steps + 1):
             started = time.perf_counter()
@@ -142,7 +148,7 @@ def run(job: Job) -> None:
             micro = [job.batches[first + i] for i in processes.share]
             set_rates(job.optimizer, job.rate_share(number))
             job.model.train()
-            loss = sum(_backward(loss_of, batch, job, processes, last=batch is micro[-1]) for batch in micro)
+            loss = sum(_backward(loss_of, batch, job, processes, scaler, last=batch is micro[-1]) for batch in micro)
             loss, tokens = processes.add(loss, real_tokens(micro))
             scaler.unscale_(job.optimizer)
             norm = float(nn.utils.clip_grad_norm_(job.model.parameters(), job.max_gradient_norm))
@@ -150,17 +156,19 @@ def run(job: Job) -> None:
             scaler.step(job.optimizer)
             scaler.update()
             job.optimizer.zero_grad()
-            job.finish_step(loss, norm, tokens=int(tokens), seconds=time.perf_counter() - started)
+            job.finish_step(loss, norm, tokens=int(tokens), seconds=time.perf_counter() - started, scaler=scaler)
     finally:
         job.model.train(was_training)
 
 
-def _backward(loss_of: nn.Module, batch: dict[str, Tensor], job: Job, processes: Processes, *, last: bool) -> float:
+def _backward(
+    loss_of: nn.Module, batch: dict[str, Tensor], job: Job, processes: Processes, scaler: GradScaler, *, last: bool
+) -> float:
     device = job.model.device
     on_device = {name: tensor.to(device) for name, tensor in batch.items()}
     half = job.precision != "float32"
     with processes.gradients_shared(loss_of, now=last):
         with torch.autocast(device.type, dtype=getattr(torch, job.precision), enabled=half):
             loss: Tensor = loss_of(**on_device)["loss"]
-        job.scaler.scale(loss * processes.size).backward()
+        scaler.scale(loss * processes.size).backward()
     return float(loss.detach())

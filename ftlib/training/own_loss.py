@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from ftlib.compat.installed import text_config
 from ftlib.errors import LossWarning
 from ftlib.models.target_logits import first_rows, looked_at, model_inputs, padded_on_the_right
 from ftlib.text.row_maker import IGNORED
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+
 _NAMES = ("router_aux_loss_coef", "aux_loss_coef")
 _weights: WeakKeyDictionary[nn.Module, tuple[bool, float]] = WeakKeyDictionary()
 
 
-def auxiliary_weight(model: Any, batch: dict[str, Tensor]) -> float:
+def auxiliary_weight(model: PreTrainedModel | PeftModel, batch: dict[str, Tensor]) -> float:
     """Weight at which a model's own loss adds its auxiliary loss; 0 if it adds none.
 
     A mixture of experts adds one, which keeps its experts about equally busy, where its configuration says
@@ -31,14 +35,14 @@ def auxiliary_weight(model: Any, batch: dict[str, Tensor]) -> float:
     Warns:
         LossWarning: The model's own loss holds something else, which is not trained here.
     """
-    asked = bool(getattr(_text_config(model), "output_router_logits", False))
+    asked = bool(getattr(text_config(model.config), "output_router_logits", False))
     known = _weights.get(model)
     if known is None or known[0] != asked:
         known = _weights[model] = (asked, _measured(model, batch))
     return known[1]
 
 
-def _measured(model: Any, batch: dict[str, Tensor]) -> float:
+def _measured(model: PreTrainedModel | PeftModel, batch: dict[str, Tensor]) -> float:
     some = first_rows(padded_on_the_right(batch))
     mask = some.get("attention_mask")
     labels = some["input_ids"].clone()
@@ -63,12 +67,8 @@ def _measured(model: Any, batch: dict[str, Tensor]) -> float:
     return 0.0
 
 
-def _candidates(model: Any) -> list[float]:
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    holders = (base, base.config, _text_config(model))
+def _candidates(model: PreTrainedModel | PeftModel) -> list[float]:
+    base: Any = getattr(model, "get_base_model", lambda: model)()
+    holders = (base, base.config, text_config(model.config))
     found = (getattr(holder, name, None) for holder in holders for name in _NAMES)
     return [float(weight) for weight in found if isinstance(weight, int | float)]
-
-
-def _text_config(model: Any) -> Any:
-    return text_config(model.config)

@@ -5,27 +5,29 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from datasets import Dataset
-from ftlib.data.preferences import SIDES, load_preferences
+from ftlib.data.preferences import SIDES
 from ftlib.errors import DataError, DroppedRowsWarning
 from ftlib.evaluation.preferences import preference_scores
 from ftlib.text.batches import pad_batch
 from ftlib.text.row_maker import IGNORED
 from ftlib.text.templates import Template
-from ftlib.text.tokenization import NO_LIMIT, known_limit, tokenize
-from ftlib.training.config import FinetuneConfig
+from ftlib.text.tokenization import NO_LIMIT, tokenize
 from ftlib.training.job import STEP_TARGETS, Job, MicroBatches
-from ftlib.training.prepare_data import first_batches, run_template, warn_of_leaks
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 OTHER = ("rejected_input_ids", "rejected_labels")
 
 
-@dataclass
+@dataclass(frozen=True, eq=False, kw_only=True)
 class PreferenceJob(Job):
     """A job whose rows are pairs of answers.
 
@@ -33,10 +35,12 @@ class PreferenceJob(Job):
         beta: How dearly DPO's step away from the reference is paid.
     """
 
-    beta: float = 0.1
+    beta: float
 
 
-def tokenize_pairs(tokenizer: Any, rows: Dataset, *, template: Template, max_length: int = NO_LIMIT) -> Dataset:
+def tokenize_pairs(
+    tokenizer: PreTrainedTokenizerBase, rows: Dataset, *, template: Template, max_length: int = NO_LIMIT
+) -> Dataset:
     """Tokenise preference rows; only what follows the prompt has labels.
 
     Args:
@@ -79,41 +83,6 @@ def _conversations(rows: Dataset, side: str) -> Dataset:
         prompt = [{**message, "weight": 0 if message["role"] == "assistant" else None} for message in row["prompt"]]
         found.append({"messages": [*prompt, *({**message, "weight": None} for message in row[side])]})
     return Dataset.from_list(found)
-
-
-def tokenized_pairs(tokenizer: Any, config: FinetuneConfig, *, context: int) -> tuple[Dataset, Dataset | None]:
-    """Return the pairs that a run trains on, and those that it is evaluated on.
-
-    Args:
-        tokenizer: The model's.
-        config: Of the run.
-        context: Tokens that the model can see.
-
-    Warns:
-        LeakWarning: A prompt of the evaluation pairs is also trained on.
-
-    Raises:
-        DataError: The data can't be used.
-    """
-    section, seed = config.data, config.train.seed
-    limit = section.max_length or min(known_limit(tokenizer) or context, context)
-    rows = load_preferences(section.source, split=section.split, on_error=section.on_error)
-    if section.max_rows is not None and section.max_rows < len(rows):
-        rows = rows.shuffle(seed=seed).select(range(section.max_rows))
-    held_out = None
-    if section.validation is not None:
-        held_out = load_preferences(section.validation, split=section.validation_split, on_error=section.on_error)
-    elif round(section.validation_share * len(rows)):
-        splits = rows.train_test_split(test_size=section.validation_share, seed=seed)
-        rows, held_out = splits["train"], splits["test"]
-    if held_out is not None and not section.overfit_batches:
-        warn_of_leaks(*([[*row["prompt"], *row["chosen"]] for row in part] for part in (rows, held_out)))
-    template = run_template(tokenizer, config)
-    pairs = tokenize_pairs(tokenizer, rows, template=template, max_length=limit)
-    eval_pairs = tokenize_pairs(tokenizer, held_out, template=template, max_length=limit) if held_out else None
-    if batches := section.overfit_batches:
-        pairs = first_batches(pairs, batches, config.train.batch_size)
-    return pairs, eval_pairs
 
 
 def pair_batch(rows: Iterable[Mapping[str, Any]], pad_token_id: int) -> dict[str, Tensor]:
@@ -168,7 +137,7 @@ class PairBatches(MicroBatches):
 
 
 def pair_evaluator(
-    model: Any, pairs: Dataset | None, *, pad_token_id: int, batch_size: int, beta: float
+    model: PreTrainedModel | PeftModel, pairs: Dataset | None, *, pad_token_id: int, batch_size: int, beta: float
 ) -> Callable[[], float | None]:
     """Return a function that measures DPO's mean loss on some pairs, in nats; without pairs it returns ``None``."""
     if pairs is None or not len(pairs):

@@ -1,37 +1,39 @@
-"""A configuration made ready: its model, its job, and the moments at which it is evaluated and saved."""
+"""The door of a run, where its configuration is taken apart: its model, its evaluation and its job."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from datasets import Dataset
 from ftlib.compat.installed import enable_checkpointing
 from ftlib.errors import ConfigError, ModelError
-from ftlib.evaluation.metrics import answer_loss, corpus_bleu
-from ftlib.evaluation.preferences import preference_scores
+from ftlib.evaluation.rewards import Reward
 from ftlib.files import read_note
-from ftlib.models.loading import load_model
+from ftlib.models.loading import context_length, load_model
 from ftlib.models.names import CHECKPOINT_LOST
-from ftlib.models.precision import choose_precision
+from ftlib.models.precision import Precision
 from ftlib.models.trainable import add_lora, freeze
-from ftlib.text.batches import padded_batches
-from ftlib.training.checkpoints import Checkpoint, checkpoints
+from ftlib.training.checkpoints import Checkpoint, CheckpointPolicy, checkpoints
 from ftlib.training.checks import check_fit
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.config_sections import DpoSection
 from ftlib.training.distributed import is_main_process, process_count
-from ftlib.training.groups import GroupBatches, GroupJob, Rewards, check_prompts, measure_rewards
-from ftlib.training.job import Job, MicroBatches, check_finite, evaluator
+from ftlib.training.groups import GroupBatches, GroupJob, Rewards, check_prompts, check_rewards, make_rewards
+from ftlib.training.job import Job, MicroBatches, OnStep
 from ftlib.training.loop import steps_for_epochs
 from ftlib.training.optimizers import default_learning_rate, make_optimizer, schedule
-from ftlib.training.pairs import PairBatches, PreferenceJob, pair_batches, pair_evaluator
-from ftlib.training.scores import scores
+from ftlib.training.pairs import PairBatches, PreferenceJob
+from ftlib.training.run_evaluation import RunEvaluation
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 _STATE = "training_state.json"
 
@@ -57,7 +59,9 @@ def other_run(config: FinetuneConfig) -> Checkpoint | None:
     return found[-1] if found else None
 
 
-def prepare_model(config: FinetuneConfig, start: Checkpoint | None) -> tuple[Any, Any]:
+def prepare_model(
+    config: FinetuneConfig, start: Checkpoint | None
+) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
     """Load model and tokenizer; freeze or add adapters as asked.
 
     Args:
@@ -69,13 +73,8 @@ def prepare_model(config: FinetuneConfig, start: Checkpoint | None) -> tuple[Any
         ModelError: The model can't be loaded or frozen as asked.
     """
     section = config.model
-    device = section.device
-    if device is None and torch.cuda.is_available() and process_count() > 1:
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
-    if device is not None and device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"model.device {device}: no NVIDIA card was found: choose cpu, or leave it out")
     name = start.folder if start else config.checkpoint.start_from or section.name
-    model, tokenizer = load_model(name, device=device, dtype=section.dtype, trainable=True)
+    model, tokenizer = load_model(name, device=_device(section.device), dtype=section.dtype, trainable=True)
     if config.has_reference and start is None and hasattr(model, "peft_config"):
         raise ModelError(
             f"{name}: has adapters, and the reference of {config.objective} would be the model without them: merge "
@@ -91,8 +90,78 @@ def prepare_model(config: FinetuneConfig, start: Checkpoint | None) -> tuple[Any
     return model, tokenizer
 
 
+def _device(name: str | None) -> str | None:
+    if name is None and torch.cuda.is_available() and process_count() > 1:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
+    if name is not None and name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"model.device {name}: no NVIDIA card was found: choose cpu, or leave it out")
+    return name
+
+
+def check_objective(config: FinetuneConfig, functions: Mapping[str, Reward]) -> None:
+    """Refuse a run by rewards without a reward, and rewards for another run; nothing is loaded for it.
+
+    Raises:
+        ConfigError: There is no reward, there are two of one name, or not as many weights as rewards.
+    """
+    if config.objective == "grpo":
+        check_rewards(config.rewarded.rewards, config.rewarded.reward_weights, functions)
+    elif functions:
+        raise ConfigError(f"rewards are for objective: grpo, not {config.objective}: set it, or pass none")
+
+
+def prepare_evaluation(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    config: FinetuneConfig,
+    rows: Dataset,
+    eval_rows: Dataset | None,
+    functions: Mapping[str, Reward],
+) -> RunEvaluation:
+    """Return what measures a run on its evaluation rows.
+
+    Args:
+        model: From :func:`prepare_model`.
+        tokenizer: The model's.
+        config: Of the run.
+        rows: To train on, tokenised.
+        eval_rows: To evaluate on, if there are any.
+        functions: Rewards beside those of the configuration, by name.
+
+    Raises:
+        DataError: A reward needs other references than the rows have.
+    """
+    section, rewards = config.rewarded, Rewards({})
+    if config.objective == "grpo":
+        rewards = make_rewards(tokenizer, section.rewards, section.reward_weights, functions, rows, eval_rows)
+    return RunEvaluation(
+        model,
+        tokenizer,
+        eval_rows,
+        batch_size=config.evaluate.batch_size,
+        metrics=config.evaluate.metrics,
+        metrics_rows=config.evaluate.metrics_rows,
+        dpo_beta=_beta(config) if config.objective == "dpo" else None,
+        rewards=rewards,
+        max_new_tokens=section.max_completion_length,
+    )
+
+
+def _beta(config: FinetuneConfig) -> float:
+    return (config.dpo or DpoSection()).beta
+
+
 def prepare_job(
-    model: Any, tokenizer: Any, config: FinetuneConfig, rows: Dataset, *, first_step: int, evaluation: Evaluation
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    config: FinetuneConfig,
+    rows: Dataset,
+    evaluation: RunEvaluation,
+    *,
+    precision: Precision = "float32",
+    first_step: int = 1,
+    scaler_state: dict[str, Any] | None = None,
+    on_step: OnStep | None = None,
 ) -> Job:
     """Return the job that an engine is given.
 
@@ -101,26 +170,25 @@ def prepare_job(
         tokenizer: The model's.
         config: Of the run.
         rows: To train on, tokenised.
-        first_step: Above 1 when a run goes on.
         evaluation: On the evaluation rows.
+        precision: What matrices are multiplied in.
+        first_step: Above 1 when a run goes on.
+        scaler_state: Where float16's gradient scaler stood, when a run goes on.
+        on_step: Is told of each step.
 
     Raises:
         ConfigError: Nothing would be trained.
         DataError: The model can't read the rows.
     """
     section = config.train
-    check_fit(model, rows)
-    if evaluation.rows:
-        check_fit(model, evaluation.rows, "evaluation row")
-    if config.objective == "grpo":
-        check_prompts(model, tokenizer, rows, config.rewarded)
+    _check_rows_fit(model, tokenizer, config, rows, evaluation.rows)
     max_steps = section.max_steps or steps_for_epochs(
         len(rows), section.epochs or 1, config.rows_per_batch, section.accumulation_steps
     )
     warmup = section.warmup_steps or round(section.warmup_share * max_steps)
     rate = section.learning_rate or default_learning_rate(model, section.optimizer)
-    kind, more = _kind(config, evaluation)
-    job = kind(
+    kind, further = _kind(config, evaluation.rewards)
+    return kind(
         model=model,
         tokenizer=tokenizer,
         batches=_batches(config, rows, tokenizer, first_step=first_step, max_steps=max_steps),
@@ -135,117 +203,59 @@ def prepare_job(
         learning_rate=rate,
         max_steps=max_steps,
         max_gradient_norm=section.max_gradient_norm,
-        precision=choose_precision(section.precision, model.device),
+        precision=precision,
+        evaluate=evaluation.loss if is_main_process() else lambda: None,
+        evaluation_is_due=_due_in_evaluation(config, len(rows)),
         first_step=first_step,
         seed=section.seed,
-        **more,
+        on_step=on_step,
+        scaler_state=scaler_state,
+        **further,
     )
-    _plan_evaluations(job, config, evaluation)
-    return job
 
 
-def _kind(config: FinetuneConfig, evaluation: Evaluation) -> tuple[type[Job], dict[str, Any]]:
+def _check_rows_fit(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    config: FinetuneConfig,
+    rows: Dataset,
+    eval_rows: Dataset | None,
+) -> None:
+    check_fit(model, rows)
+    if eval_rows:
+        check_fit(model, eval_rows, "evaluation row")
+    if config.objective == "grpo":
+        longest = config.rewarded.max_completion_length
+        check_prompts(tokenizer, rows, context=context_length(model), max_completion_length=longest)
+
+
+def _kind(config: FinetuneConfig, rewards: Rewards) -> tuple[type[Job], dict[str, Any]]:
     """Return the class of a job by its objective, and what that one needs more."""
     if config.objective == "dpo":
-        return PreferenceJob, {"beta": beta_of(config)}
+        return PreferenceJob, {"beta": _beta(config)}
     if config.objective == "grpo":
-        return GroupJob, {"settings": config.rewarded, "given": evaluation.rewards}
+        return GroupJob, {"settings": config.rewarded, "given": rewards}
     return Job, {}
 
 
-def beta_of(config: FinetuneConfig) -> float:
-    """Return DPO's beta as a run's configuration has it."""
-    return (config.dpo or DpoSection()).beta
-
-
-class Evaluation:
-    """Measures a model on evaluation rows, if there are any.
-
-    Args:
-        model: The model.
-        tokenizer: Its tokenizer.
-        config: Of the run.
-        rows: Tokenised, or none.
-        rewards: What gives answers their rewards, where the objective has some.
-    """
-
-    def __init__(
-        self, model: Any, tokenizer: Any, config: FinetuneConfig, rows: Dataset | None, rewards: Rewards | None = None
-    ) -> None:
-        """Keep what is needed; nothing is measured yet."""
-        self.rewards, self.answer_tokens = rewards or Rewards({}), config.rewarded.max_completion_length
-        self.section, self.model, self.tokenizer, self.rows = config.evaluate, model, tokenizer, rows
-        size = config.evaluate.batch_size
-        self.is_paired = config.objective == "dpo"
-        how: dict[str, Any] = {"pad_token_id": tokenizer.pad_token_id, "batch_size": size}
-        if self.is_paired:
-            self.loss = pair_evaluator(model, rows, beta=beta_of(config), **how)
-        else:
-            self.loss = evaluator(model, rows, **how)
-
-    def scores(self) -> dict[str, float]:
-        """Measure token accuracy, BLEU and ROUGE-L, if they are wanted, and rewards, if there are some."""
-        if not self.rows:
-            return {}
-        return self._scores(self.rows, self.section.metrics_rows)
-
-    def _scores(self, rows: Dataset, generated: int) -> dict[str, float]:
-        size, found = self.section.batch_size, dict[str, float]()
-        if self.section.metrics:
-            found |= scores(self.model, self.tokenizer, rows, generated_rows=generated, batch_size=size)
-        if self.rewards.functions:
-            first = rows.select(range(min(len(rows), generated)))
-            how: dict[str, Any] = {"max_new_tokens": self.answer_tokens, "batch_size": size}
-            found |= measure_rewards(self.model, self.tokenizer, first, self.rewards, **how)
-        return found
-
-    def check(self) -> None:
-        """Evaluate the first few batches, as `evaluate.sanity_batches` asks, and keep nothing.
-
-        Raises:
-            TrainingError: The loss is no number.
-            MissingExtraError: A package that the scores need is not installed.
-        """
-        if self.section.metrics and self.rows:
-            corpus_bleu(["text"], ["text"])  # is its package there?
-        count, size = self.section.sanity_batches, self.section.batch_size
-        if not count or not self.rows:
-            return
-        rows = self.rows if count < 0 else self.rows.select(range(min(len(self.rows), count * size)))
-        pad = self.tokenizer.pad_token_id
-        if self.is_paired:
-            losses = preference_scores(self.model, pair_batches(rows, size, pad_token_id=pad)).loss
-            loss = sum(losses) / len(losses)
-        else:
-            loss = answer_loss(self.model, padded_batches(rows, size, pad_token_id=pad))
-        check_finite(0, loss, 0.0)
-        self._scores(rows, 1)
-
-
-def checkpoint_is_due(config: FinetuneConfig, job: Job) -> Callable[[int], bool]:
-    """Return a function that tells whether a checkpoint is due after a step."""
+def checkpoint_policy(config: FinetuneConfig, rows: int) -> CheckpointPolicy:
+    """Return when a run of so many rows is saved, what is best of it, and how much of it stays."""
     section = config.checkpoint
-    return _due(job, steps=section.every_steps, epochs=section.every_epochs)
+    is_due = _due(config, rows, steps=section.every_steps, epochs=section.every_epochs)
+    return CheckpointPolicy(is_due, keep=section.keep, monitor=section.monitor, higher_is_better=section.mode == "max")
 
 
-def _plan_evaluations(job: Job, config: FinetuneConfig, evaluation: Evaluation) -> None:
+def _due_in_evaluation(config: FinetuneConfig, rows: int) -> Callable[[int], bool]:
     section = config.evaluate
-    is_due = _due(job, steps=section.every_steps, batches=section.every_batches, epochs=section.every_epochs)
-
-    def evaluate() -> float | None:
-        number = job.first_step + len(job.history)
-        return evaluation.loss() if number == job.max_steps or is_due(number) else None
-
-    job.eval_every = 1  # it is asked after every step, and says when
-    if is_main_process():
-        job.evaluate = evaluate
+    return _due(config, rows, steps=section.every_steps, batches=section.every_batches, epochs=section.every_epochs)
 
 
-def _due(job: Job, *, steps: int = 0, batches: int = 0, epochs: float = 0) -> Callable[[int], bool]:
+def _due(
+    config: FinetuneConfig, rows: int, *, steps: int = 0, batches: int = 0, epochs: float = 0
+) -> Callable[[int], bool]:
     """Tell of a step whether something is due after it that comes every so often; counted in batches."""
-    in_step = job.batches.accumulation_steps
-    in_epoch = math.ceil(len(job.batches.rows) / job.batches.batch_size)
-    interval = steps * in_step or batches or epochs * in_epoch
+    in_step = config.train.accumulation_steps
+    interval = steps * in_step or batches or epochs * math.ceil(rows / config.rows_per_batch)
 
     def passed(number: int) -> int:
         return math.floor(number * in_step / interval + 1e-9)  # a share of an epoch is rarely exact in binary
@@ -253,7 +263,7 @@ def _due(job: Job, *, steps: int = 0, batches: int = 0, epochs: float = 0) -> Ca
     return lambda number: bool(interval) and passed(number) > passed(number - 1)
 
 
-def _batches(config: FinetuneConfig, rows: Dataset, tokenizer: Any, **steps: int) -> MicroBatches:
+def _batches(config: FinetuneConfig, rows: Dataset, tokenizer: PreTrainedTokenizerBase, **steps: int) -> MicroBatches:
     section = config.train
     plan: dict[str, Any] = {
         "pad_token_id": tokenizer.pad_token_id,

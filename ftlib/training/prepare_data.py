@@ -1,18 +1,22 @@
-"""The rows of a run: read, drawn, split and tokenised as its configuration says."""
+"""The rows of a run: read, drawn, split, tokenised and cut as its configuration says."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 from datasets import Dataset
 from ftlib.data.leaks import same_prompts
 from ftlib.data.messages import Message, RowError
+from ftlib.data.preferences import load_preferences
 from ftlib.data.reading import load_conversations
 from ftlib.errors import DataError, LeakWarning, TruncationWarning
 from ftlib.text.chat_template import named_template
@@ -21,46 +25,139 @@ from ftlib.text.tokenization import NO_LIMIT, ROW_NUMBER, known_limit, tokenize
 from ftlib.training.checks import with_targets
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.config_sections import DataSection
+from ftlib.training.pairs import tokenize_pairs
 
 
-def tokenized(tokenizer: Any, config: FinetuneConfig, *, context: int) -> tuple[Dataset, Dataset | None]:
-    """Return the rows that a run trains on, and those that it is evaluated on.
+def configured_template(tokenizer: PreTrainedTokenizerBase, section: DataSection) -> Template:
+    """Return the template that a run puts around its messages.
+
+    Raises:
+        DataError: Nothing is known of a template of that name.
+    """
+    if section.custom_template is not None:
+        return section.custom_template.template()
+    return named_template(tokenizer, section.template)
+
+
+def prepare_rows(
+    tokenizer: PreTrainedTokenizerBase, config: FinetuneConfig, template: Template, *, context: int
+) -> tuple[Dataset, Dataset | None]:
+    """Return the tokenised rows that a run trains on, and those that it is evaluated on.
 
     Args:
         tokenizer: The model's; it is not changed.
         config: Of the run.
+        template: Around the messages.
         context: Tokens that the model can see; no row is longer, whatever the tokenizer says or doesn't say.
 
     Warns:
-        DroppedRowsWarning: Rows have no target, and are left out.
+        DroppedRowsWarning: Rows have no target, or pairs are too long, and are left out.
         LeakWarning: A prompt of the evaluation rows is also trained on.
 
     Raises:
         DataError: The data can't be used, or no row has a target.
     """
+    section, is_paired = config.data, config.objective == "dpo"
+    with skippable_rows():
+        parts = draw_and_split(
+            *_read(section, is_paired=is_paired),
+            max_rows=section.max_rows,
+            validation_share=section.validation_share,
+            seed=config.train.seed,
+        )
+        if parts[1] is not None and not section.overfit_batches:
+            warn_of_leaks(*(_messages(part, is_paired=is_paired) for part in parts))
+        limit = section.max_length or min(known_limit(tokenizer) or context, context)
+        rows, eval_rows = _tokenized(tokenizer, parts, section, template, limit, is_paired=is_paired)
+    if section.overfit_batches:
+        rows = first_batches(rows, section.overfit_batches, config.rows_per_batch)
+        if eval_rows is not None and not is_paired:
+            eval_rows = first_batches(eval_rows, section.overfit_batches, config.evaluate.batch_size)
+    return rows, eval_rows
+
+
+def _read(section: DataSection, *, is_paired: bool) -> tuple[Dataset, Dataset | None]:
+    read: Callable[..., Dataset] = load_preferences if is_paired else partial(load_conversations, format=section.format)
+    rows = number_rows(read(section.source, split=section.split, on_error=section.on_error))
+    if section.validation is None:
+        return rows, None
+    return rows, read(section.validation, split=section.validation_split, on_error=section.on_error)
+
+
+def _messages(rows: Dataset, *, is_paired: bool) -> Any:
+    return [[*row["prompt"], *row["chosen"]] for row in rows] if is_paired else rows["messages"]
+
+
+def _tokenized(
+    tokenizer: PreTrainedTokenizerBase,
+    parts: tuple[Dataset, Dataset | None],
+    section: DataSection,
+    template: Template,
+    limit: int,
+    *,
+    is_paired: bool,
+) -> tuple[Dataset, Dataset | None]:
+    def made(part: Dataset, name: str) -> Dataset:
+        if is_paired:
+            return tokenize_pairs(tokenizer, part, template=template, max_length=limit)
+        rows = tokenize_and_cut(
+            tokenizer,
+            part,
+            template=template,
+            max_length=limit,
+            truncate=section.truncate,
+            truncation_side=section.truncation_side,
+            on_error=section.on_error,
+        )
+        return with_targets(rows, name)
+
+    rows, held_out = parts
+    return made(rows, "training rows"), None if held_out is None else made(held_out, "evaluation rows")
+
+
+def number_rows(rows: Dataset) -> Dataset:
+    """Let every row keep its number when rows are drawn and shuffled, so that an error can name it."""
+    return rows.add_column(ROW_NUMBER, range(len(rows)))
+
+
+def draw_and_split(
+    rows: Dataset, held_out: Dataset | None, *, max_rows: int | None, validation_share: float, seed: int
+) -> tuple[Dataset, Dataset | None]:
+    """Draw some rows, and hold a share of them back for evaluation unless other rows are there for that.
+
+    Args:
+        rows: All rows to train on.
+        held_out: Rows to evaluate on, where they have a source of their own.
+        max_rows: How many of the rows to draw at most; None: all.
+        validation_share: Share of the drawn rows that is held back (0 to 1).
+        seed: Of the draw and of the split.
+
+    Returns:
+        The rows to train on, and those to evaluate on, if there are any.
+
+    Raises:
+        DataError: The share leaves no row to train on.
+    """
+    if max_rows is not None and max_rows < len(rows):
+        rows = rows.shuffle(seed=seed).select(range(max_rows))
+    if held_out is not None or not round(validation_share * len(rows)):
+        return rows, held_out
+    if math.ceil(validation_share * len(rows)) >= len(rows):
+        told = f"data.validation_share {validation_share} of {len(rows)} rows leaves none to train on"
+        raise DataError(f"{told}: choose 0.1, say")
+    splits = rows.train_test_split(test_size=validation_share, seed=seed)
+    return splits["train"], splits["test"]
+
+
+@contextlib.contextmanager
+def skippable_rows() -> Iterator[None]:
+    """Say of an error that a single row makes how to leave such rows out."""
     try:
-        rows, eval_rows = _whole(config, tokenizer, context)
+        yield
     except DataError as error:
         if isinstance(error.__cause__, RowError | DataError):  # it is a single row
             raise DataError(f"{error}; or leave such rows out with data.on_error: skip") from error
         raise
-    overfit = config.data.overfit_batches
-    if overfit:
-        rows = first_batches(rows, overfit, config.rows_per_batch)
-        eval_rows = first_batches(eval_rows, overfit, config.evaluate.batch_size) if eval_rows is not None else None
-    return rows, eval_rows
-
-
-def _whole(config: FinetuneConfig, tokenizer: Any, context: int) -> tuple[Dataset, Dataset | None]:
-    conversations, held_out = _conversations(config)
-    if held_out is not None and not config.data.overfit_batches:
-        warn_of_leaks(conversations["messages"], held_out["messages"])
-    template = run_template(tokenizer, config)
-    limit = config.data.max_length or min(known_limit(tokenizer) or context, context)
-    rows = with_targets(_tokenized(conversations, tokenizer, template, config.data, limit), "training rows")
-    if held_out is None:
-        return rows, None
-    return rows, with_targets(_tokenized(held_out, tokenizer, template, config.data, limit), "evaluation rows")
 
 
 _COUNTED = {"input_ids", "labels", "rejected_input_ids", "rejected_labels"}
@@ -98,41 +195,6 @@ def first_batches(rows: Dataset, batches: float, batch_size: int) -> Dataset:
     return rows.select(range(min(len(rows), int(batches) * batch_size)))
 
 
-def _conversations(config: FinetuneConfig) -> tuple[Dataset, Dataset | None]:
-    section, seed = config.data, config.train.seed
-    how: dict[str, Any] = {"format": section.format, "on_error": section.on_error}
-    conversations = _numbered(load_conversations(section.source, split=section.split, **how))
-    if section.max_rows is not None and section.max_rows < len(conversations):
-        conversations = conversations.shuffle(seed=seed).select(range(section.max_rows))
-    if section.validation is not None:
-        held_out = load_conversations(section.validation, split=section.validation_split, **how)
-        return conversations, held_out
-    if not round(section.validation_share * len(conversations)):
-        return conversations, None
-    if math.ceil(section.validation_share * len(conversations)) >= len(conversations):
-        told = f"data.validation_share {section.validation_share} of {len(conversations)} rows leaves none to train on"
-        raise DataError(f"{told}: choose 0.1, say")
-    splits = conversations.train_test_split(test_size=section.validation_share, seed=seed)
-    return splits["train"], splits["test"]
-
-
-def _numbered(conversations: Dataset) -> Dataset:
-    """Let every row keep its number when rows are drawn and shuffled, so that an error can name it."""
-    return conversations.add_column(ROW_NUMBER, range(len(conversations)))
-
-
-def run_template(tokenizer: Any, config: FinetuneConfig) -> Template:
-    """Return the template that a run puts around its messages.
-
-    Args:
-        tokenizer: The model's.
-        config: Of the run.
-    """
-    if config.data.custom_template is not None:
-        return config.data.custom_template.template()
-    return named_template(tokenizer, config.data.template)
-
-
 def warn_of_leaks(trained_on: Sequence[Sequence[Message]], held_out: Sequence[Sequence[Message]]) -> None:
     """Warn of evaluation rows whose prompt is also trained on.
 
@@ -152,12 +214,38 @@ def warn_of_leaks(trained_on: Sequence[Sequence[Message]], held_out: Sequence[Se
         warnings.warn(message, LeakWarning, stacklevel=4)
 
 
-def _tokenized(conversations: Dataset, tokenizer: Any, template: Template, section: DataSection, limit: int) -> Dataset:
-    options: dict[str, Any] = {"template": template, "on_error": section.on_error}
-    if section.truncate == "prompt":
-        options |= {"max_length": limit, "truncation_side": section.truncation_side}
+def tokenize_and_cut(
+    tokenizer: PreTrainedTokenizerBase,
+    conversations: Dataset,
+    *,
+    template: Template,
+    max_length: int,
+    truncate: Literal["prompt", "end"],
+    truncation_side: Literal["left", "right"],
+    on_error: Literal["raise", "skip"],
+) -> Dataset:
+    """Tokenise conversations, and cut those that are too long.
+
+    Args:
+        tokenizer: The model's; it is not changed.
+        conversations: With ``messages``.
+        template: Around the messages.
+        max_length: Tokens that a row may have.
+        truncate: What a row that is too long loses: words of its questions, or whatever is at its end.
+        truncation_side: Which end of the questions is cut.
+        on_error: What a row that can't be used does.
+
+    Warns:
+        TruncationWarning: Rows were cut.
+
+    Raises:
+        DataError: A row can't be used.
+    """
+    options: dict[str, Any] = {"template": template, "on_error": on_error}
+    if truncate == "prompt":
+        options |= {"max_length": max_length, "truncation_side": truncation_side}
         return tokenize(tokenizer, conversations, **options)
-    return _without_ends(tokenize(tokenizer, conversations, max_length=NO_LIMIT, **options), limit)
+    return _without_ends(tokenize(tokenizer, conversations, max_length=NO_LIMIT, **options), max_length)
 
 
 def _without_ends(rows: Dataset, limit: int) -> Dataset:

@@ -15,7 +15,6 @@ import transformers
 import ftlib
 from ftlib.models.trainable import ParameterCount
 from ftlib.training.checkpoints import Checkpoint
-from ftlib.training.config import FinetuneConfig
 from ftlib.training.job import Step
 from ftlib.training.speed import Speed
 
@@ -23,9 +22,12 @@ from ftlib.training.speed import Speed
 def summarize(
     history: Sequence[Step],
     best: Checkpoint,
-    config: FinetuneConfig,
     counts: dict[str, ParameterCount],
     speed: Speed,
+    *,
+    model: str,
+    engine: str,
+    objective: str,
     **facts: Any,
 ) -> dict[str, Any]:
     """Return the numbers of a run, ready for JSON.
@@ -33,16 +35,18 @@ def summarize(
     Args:
         history: Its steps.
         best: Its best checkpoint.
-        config: Its configuration.
         counts: Weights of each part of its model.
         speed: Turns tokens and seconds into figures.
+        model: Name of the model that it began with.
+        engine: Who took the steps.
+        objective: What was learnt from.
         facts: Further ones: the number of rows, the precision.
     """
     seconds, tokens = sum(s.seconds for s in history), sum(s.tokens for s in history)
     return {
-        "model": config.model.name,
-        "engine": config.engine,
-        "objective": config.objective,
+        "model": model,
+        "engine": engine,
+        "objective": objective,
         "parameters": counts["all"].total,
         "trainable_parameters": counts["all"].trainable,
         **facts,
@@ -59,17 +63,15 @@ def summarize(
         "last_loss": history[-1].loss,
         "best_eval_loss": best.eval_loss,
         "best_step": best.step,
-        **_rewards_told(history, config),
+        **(_rewards_told(history) if objective == "grpo" else {}),
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": f"{platform.machine()}, {os.cpu_count()} processors, {_device_name()}",
         "versions": {"ftlib": ftlib.__version__, "torch": torch.__version__, "transformers": transformers.__version__},
     }
 
 
-def _rewards_told(history: Sequence[Step], config: FinetuneConfig) -> dict[str, float]:
-    """Return the mean reward of the first and of the last step, where the objective has one."""
-    if config.objective != "grpo":
-        return {}
+def _rewards_told(history: Sequence[Step]) -> dict[str, float]:
+    """Return the mean reward of the first and of the last step."""
     first, last = ((step.rewards or {}).get("reward", 0.0) for step in (history[0], history[-1]))
     return {"first_reward": first, "last_reward": last}
 
@@ -79,23 +81,24 @@ def _device_name() -> str:
 
 
 def model_card(
-    name: str, config: FinetuneConfig, summary: dict[str, Any], *, best: Checkpoint, last: Checkpoint
+    name: str, summary: dict[str, Any], *, source: str, has_own_template: bool, best: Checkpoint, last: Checkpoint
 ) -> str:
     """Return the text of the card: what was trained on what, how well, and how to load it.
 
     Args:
         name: Of the run's folder.
-        config: Of the run.
-        summary: From :func:`summarize`.
+        summary: From :func:`summarize`, with the number of rows and the template.
+        source: Of the data that it was trained on.
+        has_own_template: Whether its template stands in the configuration itself.
         best: The best checkpoint.
         last: The last one.
     """
-    measured = "not measured" if best.eval_loss is None else f"{best.eval_loss:.4f} {loss_unit(config)}"
+    measured = "not measured" if best.eval_loss is None else f"{best.eval_loss:.4f} {loss_unit(summary['objective'])}"
     trained = f"{summary['trainable_parameters']:,} of {summary['parameters']:,}"
-    template = "template of `config.yaml`" if config.data.custom_template else f"template `{summary['template']}`"
+    template = "template of `config.yaml`" if has_own_template else f"template `{summary['template']}`"
     return f"""# {name}
 
-{config.model.name}, fine-tuned on {config.data.source} ({summary["rows"]:,} rows) by the engine `{config.engine}`.
+{summary["model"]}, fine-tuned on {source} ({summary["rows"]:,} rows) by the engine `{summary["engine"]}`.
 
 | | |
 |---|---|
@@ -128,9 +131,9 @@ ftlib train {name}/config.yaml --out another-folder
 {_reward_picture(summary)}"""
 
 
-def loss_unit(config: FinetuneConfig) -> str:
+def loss_unit(objective: str) -> str:
     """Return what the losses of a run are counted in."""
-    return "nats per pair" if config.objective == "dpo" else "nats per token"
+    return "nats per pair" if objective == "dpo" else "nats per token"
 
 
 def _reward_row(summary: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import importlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,27 @@ from ftlib.evaluation.rewards import Reward
 from ftlib.files import check_folder, read_note, write_whole
 from ftlib.models.gradients import gradients_on
 from ftlib.models.loading import context_length
-from ftlib.models.precision import best_precision
+from ftlib.models.precision import WantedPrecision, best_precision, choose_precision
 from ftlib.models.run_folder import CONFIG
 from ftlib.models.trainable import count_parameters
 from ftlib.spare_memory import sparing_memory
 from ftlib.text.chat_template import to_jinja
 from ftlib.text.ends import set_ends
-from ftlib.training.checkpoints import Checkpoint, best_of, checkpoints, load_state, prune
+from ftlib.training.checkpoints import Checkpoint, best_of, checkpoints, load_state, prune, scaler_state
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.distributed import is_main_process
-from ftlib.training.groups import check_rewards, make_rewards
 from ftlib.training.job import Job, Step
-from ftlib.training.pairs import tokenized_pairs
-from ftlib.training.prepare import Evaluation, checkpoint_is_due, other_run, prepare_job, prepare_model
-from ftlib.training.prepare_data import fingerprint, run_template, tokenized
+from ftlib.training.prepare import (
+    check_objective,
+    checkpoint_policy,
+    other_run,
+    prepare_evaluation,
+    prepare_job,
+    prepare_model,
+)
+from ftlib.training.prepare_data import configured_template, fingerprint, prepare_rows
 from ftlib.training.report import loss_unit, model_card, plot_losses, plot_rewards, summarize
-from ftlib.training.run_log import Recorder, read_metrics
+from ftlib.training.run_log import Recorder, read_metrics, tracked
 from ftlib.training.speed import Speed, measure_speed
 
 CARD, PLOT, SUMMARY = "README.md", "loss.png", "summary.json"
@@ -90,69 +96,68 @@ def train(
         DataError: The data can't be used.
         ModelError: The model can't be loaded or frozen as asked.
     """
-    place = _place(folder, config)
-    check_rewards(config, rewards or {})
+    place = _place(folder, config.checkpoint.folder)
+    check_objective(config, rewards or {})
     if not resume and is_main_process():  # another process may come here when this one has begun to write
         _check_empty(place)
     start = (_where_it_stopped(place, config) if resume else None) or other_run(config)
     model, tokenizer = prepare_model(config, start)
-    read = tokenized_pairs if config.objective == "dpo" else tokenized
-    rows, eval_rows = read(tokenizer, config, context=context_length(model))
+    template = configured_template(tokenizer, config.data)
+    rows, eval_rows = prepare_rows(tokenizer, config, template, context=context_length(model))
     counts = {"rows": len(rows), "eval_rows": len(eval_rows) if eval_rows else 0}
     data = {**counts, "fingerprint": fingerprint(rows, eval_rows)}
     if resume:
         _check_same_data(place, data)
     # Whoever asks the model later (a server, a chat page) finds the template of its training beside it, and its ends.
-    template = run_template(tokenizer, config)
     set_ends(tokenizer, model.generation_config, template)
     tokenizer.chat_template = to_jinja(template, tokenizer)
-    given = make_rewards(tokenizer, config, rewards or {}, rows, eval_rows) if config.objective == "grpo" else None
-    evaluation = Evaluation(model, tokenizer, config, eval_rows, given)
+    evaluation = prepare_evaluation(model, tokenizer, config, rows, eval_rows, rewards or {})
     first_step = start.step + 1 if start else 1
-    job = prepare_job(model, tokenizer, config, rows, first_step=first_step, evaluation=evaluation)
+    precision = choose_precision(config.train.precision, model.device)
+    speed = measure_speed(model, rows, precision)
+    recorder = Recorder(
+        place,
+        first_step=first_step,
+        policy=checkpoint_policy(config, len(rows)),
+        score=evaluation.scores,
+        speed=speed,
+        log_every_steps=config.train.log_every_steps,
+        track=partial(tracked, config.tracking, place, config.model_dump(mode="json")),
+        on_step=on_step,
+    )
+    job = prepare_job(
+        model,
+        tokenizer,
+        config,
+        rows,
+        evaluation,
+        precision=precision,
+        first_step=first_step,
+        scaler_state=scaler_state(start) if start else None,
+        on_step=recorder.record,
+    )
     _check_something_is_left(job, place)
-    evaluation.check()
+    evaluation.check(config.evaluate.sanity_batches)
     torch.manual_seed(config.train.seed)
     if start:
-        job.scaler_state = load_state(start, job.optimizer)
+        load_state(start, job.optimizer)
     if not resume:
-        _make_folder(place, config, data)
-    speed = measure_speed(model, rows, job.precision)
-    _take_steps(job, config, place, evaluation, speed, on_step)
-    return _finish(place, config, model, speed, {**counts, "template": template.name, **_precision_told(config, job)})
-
-
-def _precision_told(config: FinetuneConfig, job: Job) -> dict[str, str]:
-    """Return what was computed in, and why where the machine decided."""
-    told: dict[str, str] = {"precision": job.precision}
-    if config.train.precision == "auto":
-        told["precision_reason"] = best_precision(job.model.device).reason
-    return told
-
-
-def _take_steps(
-    job: Job,
-    config: FinetuneConfig,
-    place: Path,
-    evaluation: Evaluation,
-    speed: Speed,
-    on_step: Callable[[Step, int], None] | None,
-) -> None:
-    is_due = checkpoint_is_due(config, job)
-    recorder = Recorder(place, config, job, is_due=is_due, score=evaluation.scores, speed=speed, on_step=on_step)
-    job.on_step = recorder.record
-    try:
-        if config.evaluate.before_training and job.first_step == 1:
+        _make_folder(place, config.as_yaml(), data)
+    with recorder:
+        if config.evaluate.before_training and first_step == 1:
             recorder.note_baseline(evaluation.loss)
-        if job.first_step <= job.max_steps:
-            steps = config.engine if config.objective == "sft" else f"{config.engine}_{config.objective}"
-            importlib.import_module(f"ftlib.training.{steps}").run(job)
-    finally:
-        recorder.close()
+        _take_steps(job, config.engine, config.objective)
+    return _finish(place, config, job, speed, {**counts, "template": template.name})
 
 
-def _place(folder: str | Path | None, config: FinetuneConfig) -> Path:
-    named = folder if folder is not None else config.checkpoint.folder
+def _take_steps(job: Job, engine: str, objective: str) -> None:
+    if job.first_step <= job.max_steps:
+        steps = engine if objective == "sft" else f"{engine}_{objective}"
+        importlib.import_module(f"ftlib.training.{steps}").run(job)
+
+
+def _place(folder: str | Path | None, configured: str | None) -> Path:
+    named = folder if folder is not None else configured
     if named is None:
         raise ConfigError("no folder is named for the run: give one, or set checkpoint.folder")
     try:
@@ -179,12 +184,12 @@ def _check_empty(place: Path) -> None:
         )
 
 
-def _make_folder(place: Path, config: FinetuneConfig, data: dict[str, Any]) -> None:
+def _make_folder(place: Path, config: str, data: dict[str, Any]) -> None:
     try:
         place.mkdir(parents=True, exist_ok=True)
         if is_main_process():
             write_whole(place / DATA, json.dumps(data) + "\n")
-            write_whole(place / CONFIG, config.as_yaml())
+            write_whole(place / CONFIG, config)
     except OSError as error:
         raise TrainingError(
             f"{place}: can't be written ({error.strerror}): check permissions and free space"
@@ -233,13 +238,32 @@ def read_run(folder: Path) -> Run:
     return Run(folder, history, best, last)
 
 
-def _finish(place: Path, config: FinetuneConfig, model: Any, speed: Speed, facts: dict[str, Any]) -> Run:
+def _finish(place: Path, config: FinetuneConfig, job: Job, speed: Speed, facts: dict[str, Any]) -> Run:
     run = read_run(place)
     if is_main_process():
-        summary = summarize(run.history, run.best, config, count_parameters(model), speed, **facts)
+        summary = summarize(
+            run.history,
+            run.best,
+            count_parameters(job.model),
+            speed,
+            model=config.model.name,
+            engine=config.engine,
+            objective=config.objective,
+            **facts,
+            precision=job.precision,
+            **_precision_reason(config.train.precision, job.model.device),
+        )
         write_whole(place / SUMMARY, json.dumps(summary, indent=1) + "\n")
-        write_whole(place / CARD, model_card(place.name, config, summary, best=run.best, last=run.last))
-        plot_losses(run.history, place / PLOT, unit=loss_unit(config))
+        data = config.data
+        own = data.custom_template is not None
+        card = model_card(place.name, summary, source=data.source, has_own_template=own, best=run.best, last=run.last)
+        write_whole(place / CARD, card)
+        plot_losses(run.history, place / PLOT, unit=loss_unit(config.objective))
         if config.objective == "grpo":
             plot_rewards(run.history, place / REWARD_PLOT)
     return run
+
+
+def _precision_reason(wanted: WantedPrecision, device: torch.device) -> dict[str, str]:
+    """Say why it was computed in what it was, where the machine decided."""
+    return {"precision_reason": best_precision(device).reason} if wanted == "auto" else {}

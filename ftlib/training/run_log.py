@@ -11,10 +11,12 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+from torch.amp import GradScaler
+
 from ftlib.errors import DataError
 from ftlib.files import write_whole
-from ftlib.training.checkpoints import checkpoints, prune, save_checkpoint
-from ftlib.training.config import FinetuneConfig, TrackingSection
+from ftlib.training.checkpoints import CheckpointPolicy, checkpoints, prune, save_checkpoint
+from ftlib.training.config_sections import TrackingSection
 from ftlib.training.distributed import is_main_process
 from ftlib.training.job import Job, Step
 from ftlib.training.speed import Speed
@@ -28,87 +30,97 @@ Scores = dict[str, float]
 class Recorder:
     """Writes down what a job reports: metrics and scores, and checkpoints when they are due.
 
+    It is entered as a context, which opens its files; only the main process writes.
+
     Args:
         folder: Of the run.
-        config: Of the run.
-        job: What it reports on; what an earlier start wrote about the job's first step and later ones is dropped.
-        is_due: At which steps a checkpoint is due.
+        first_step: Of the job; what an earlier start wrote about it and later steps is dropped.
+        policy: When a checkpoint is due, and which is the best.
         score: Measures the scores, where they are wanted.
         speed: Turns tokens and seconds into figures.
+        log_every_steps: Steps of one line of metrics.
+        track: Begins the tracking; returns what logs a step's numbers, and what ends it.
         on_step: Is told of every step, and the number of the last one.
     """
 
     def __init__(
         self,
         folder: Path,
-        config: FinetuneConfig,
-        job: Job,
         *,
-        is_due: Callable[[int], bool],
+        first_step: int,
+        policy: CheckpointPolicy,
         score: Callable[[], Scores],
         speed: Speed,
+        log_every_steps: int,
+        track: Callable[[], tuple[Log, Callable[[], None]]],
         on_step: Callable[[Step, int], None] | None,
     ) -> None:
-        """Open the files; only the main process writes."""
-        self.folder, self.config, self.job = folder, config, job
-        self.is_due, self.score, self.speed, self.on_step = is_due, score, speed, on_step
+        """Keep what is needed; nothing is written yet."""
+        self.folder, self.first_step, self.policy, self.score = folder, first_step, policy, score
+        self.speed, self.log_every_steps, self.begin_tracking, self.on_step = speed, log_every_steps, track, on_step
         self.is_main = is_main_process()
-        if not self.is_main:
-            return
-        known = [one.rank for one in checkpoints(folder) if one.rank is not None]
-        self.lowest = min(known, default=float("inf"))
         self.tokens, self.seconds = 0, 0.0
+
+    def __enter__(self) -> Recorder:
+        """Open the files."""
+        if not self.is_main:
+            return self
+        known = [one.rank for one in checkpoints(self.folder) if one.rank is not None]
+        self.lowest = min(known, default=float("inf"))
         for name in (METRICS, SCORES):
-            if name == METRICS or (folder / name).is_file():
-                kept = [line for line in _read(folder / name) if line["number"] < job.first_step]
-                write_whole(folder / name, "".join(map(_line, kept)))
-        self.file = (folder / METRICS).open("a", encoding="utf-8")
-        self.track, self.stop_tracking = tracked(config.tracking, folder, config.model_dump(mode="json"))
+            if name == METRICS or (self.folder / name).is_file():
+                kept = [line for line in _read(self.folder / name) if line["number"] < self.first_step]
+                write_whole(self.folder / name, "".join(map(_line, kept)))
+        self.file = (self.folder / METRICS).open("a", encoding="utf-8")
+        self.track, self.stop_tracking = self.begin_tracking()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the files."""
+        if self.is_main:
+            self.file.close()
+            self.stop_tracking()
 
     def note_baseline(self, measure: Callable[[], float | None]) -> None:
         """Write down loss and scores before the first step."""
         if self.is_main:
             write_whole(self.folder / BASELINE, _line({"eval_loss": measure(), **self.score()}))
 
-    def record(self, step: Step) -> None:
-        """Write a step down, then a checkpoint if one is due or the evaluation is the best so far."""
+    def record(self, job: Job, step: Step, scaler: GradScaler | None) -> None:
+        """Write a step down, then a checkpoint if one is due or the evaluation is the best so far.
+
+        Args:
+            job: What the step was taken for.
+            step: What it did.
+            scaler: What scaled its loss, in float16.
+        """
         if not self.is_main:
             return
         found: Scores = {}
         try:
             found = self.score() if step.eval_loss is not None else {}
         finally:  # scores that fail must not cost the steps that were taken
-            self._keep(step, found)
+            self._keep(job, step, scaler, found)
         if self.on_step:
-            self.on_step(step, self.job.max_steps)
+            self.on_step(step, job.max_steps)
 
-    def _keep(self, step: Step, found: Scores) -> None:
-        due = step.number == self.job.max_steps or self.is_due(step.number)
-        rank = self._rank(step, found, due=due)
+    def _keep(self, job: Job, step: Step, scaler: GradScaler | None, found: Scores) -> None:
+        due = step.number == job.max_steps or self.policy.is_due(step.number)
+        rank = self.policy.rank(step, found, due=due)
         best = rank is not None and rank < self.lowest
         if rank is not None and best:
             self.lowest = rank
         self._write(step, found, now=due or best)
         if due or best:
-            job = self.job
-            scaler = (job.scaler.state_dict() or None) if job.scaler is not None else None
+            state = (scaler.state_dict() or None) if scaler is not None else None
             save_checkpoint(
-                job.model, job.tokenizer, self.folder, job.optimizer, step=step.number, rank=rank, scaler=scaler
+                job.model, job.tokenizer, self.folder, job.optimizer, step=step.number, rank=rank, scaler=state
             )
-            prune(self.folder, self.config.checkpoint.keep)
-
-    def _rank(self, step: Step, found: Scores, *, due: bool) -> float | None:
-        """Return what decides whether a checkpoint is the best, turned so that lower is better."""
-        section = self.config.checkpoint
-        if section.monitor == "loss":
-            value = step.loss if due else None
-        else:
-            value = step.eval_loss if section.monitor == "eval_loss" else found.get(section.monitor)
-        return -value if value is not None and section.mode == "max" else value
+            prune(self.folder, self.policy.keep)
 
     def _write(self, step: Step, found: Scores, *, now: bool) -> None:
         self.tokens, self.seconds = self.tokens + step.tokens, self.seconds + step.seconds
-        if not (now or step.eval_loss is not None or step.number % self.config.train.log_every_steps == 0):
+        if not (now or step.eval_loss is not None or step.number % self.log_every_steps == 0):
             return
         line = asdict(replace(step, tokens=self.tokens, seconds=self.seconds))
         if line["rewards"] is None:
@@ -124,12 +136,6 @@ class Recorder:
         if found:
             with (self.folder / SCORES).open("a", encoding="utf-8") as file:
                 file.write(_line({"number": step.number, **found}))
-
-    def close(self) -> None:
-        """Close the files."""
-        if self.is_main:
-            self.file.close()
-            self.stop_tracking()
 
 
 def tracked(section: TrackingSection | None, folder: Path, config: dict[str, Any]) -> tuple[Log, Callable[[], None]]:

@@ -34,7 +34,7 @@ def is_sft_test(values: Mapping[str, Any]) -> bool:
     return not {"test", "generate_params", "test_params"}.isdisjoint(values)
 
 
-def translate(values: Mapping[str, Any], *, source: str) -> dict[str, Any]:
+def as_sections(values: Mapping[str, Any], *, source: str) -> dict[str, Any]:
     """Return a training file's values under this library's keys, unset ones left out.
 
     Args:

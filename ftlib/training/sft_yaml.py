@@ -8,11 +8,13 @@ everything else. What it leaves out has this library's default. Its second file,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from ftlib.training.config import FinetuneConfig
-from ftlib.training.sft_keys import translate
+from ftlib.training.changes import with_changes
+from ftlib.training.config import FinetuneConfig, read_yaml
+from ftlib.training.sft_keys import as_sections, is_sft_yaml
 
 
 def from_sft_yaml(values: Mapping[str, Any], *, source: str = "the training file") -> FinetuneConfig:
@@ -29,4 +31,26 @@ def from_sft_yaml(values: Mapping[str, Any], *, source: str = "the training file
     >>> config.engine, config.evaluate.every_batches
     ('lightning', 104)
     """
-    return FinetuneConfig.from_dict(translate(values, source=source), source=source)
+    return FinetuneConfig.from_dict(as_sections(values, source=source), source=source)
+
+
+def read_config(path: str | Path, *, changes: Sequence[str] = ()) -> FinetuneConfig:
+    """Read a YAML file with this library's keys, or with Lightning's names.
+
+    Args:
+        path: The file, or the name of a shipped one, such as ``"faq"``.
+        changes: As for :meth:`~ftlib.training.config.FinetuneConfig.from_yaml`, in this library's keys.
+
+    Raises:
+        ConfigError: The file can't be read, a key is unknown, or a value can't be used.
+
+    >>> read_config("sft_freezing_train", changes=["engine=loop"]).engine
+    'loop'
+
+    Taught in: chapters/09_config_driven_sft.ipynb
+    """
+    values = read_yaml(path)
+    if not is_sft_yaml(values):
+        return FinetuneConfig.from_yaml(path, changes=changes)
+    sections = with_changes(as_sections(values, source=str(path)), changes)
+    return FinetuneConfig.from_dict(sections, source=str(path))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
+from transformers import PreTrainedModel
 
 from datasets import Dataset
 from ftlib.estimate.cards import model_flops_utilization
@@ -14,6 +15,9 @@ from ftlib.estimate.throughput import matrix_product_flops_per_second
 from ftlib.models.precision import Precision
 from ftlib.text.row_maker import IGNORED
 from ftlib.training.distributed import process_count
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 _GPU_MATRIX = 8192  # a smaller product doesn't keep a graphics card busy
 
@@ -45,7 +49,7 @@ class Speed:
         return {"tokens_per_second": round(rate, 1), "model_flops_utilization": round(share, 4)}
 
 
-def measure_speed(model: Any, rows: Dataset, precision: Precision) -> Speed:
+def measure_speed(model: PreTrainedModel | PeftModel, rows: Dataset, precision: Precision) -> Speed:
     """Count a model's operations for rows like these, and measure what the device can do.
 
     Args:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ftlib.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from ftlib.training.config import TrackingSection
+    from ftlib.training.config_sections import TrackingSection
 
 Log = Callable[[dict[str, Any]], None]
 

@@ -11,19 +11,23 @@ import dataclasses
 import math
 import tempfile
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
+from transformers import PreTrainedModel
 from trl import SFTConfig, SFTTrainer
 
 from ftlib.compat.installed import text_config
 from ftlib.errors import TrainingError
 from ftlib.models.target_logits import looked_at
-from ftlib.training.hf import precision_of_this_run_only, trainer_arguments
+from ftlib.training.hf import planned_arguments, precision_of_this_run_only
 from ftlib.training.job import STEP_TARGETS, Job, TargetLoss
 from ftlib.training.own_loss import auxiliary_weight
 from ftlib.training.randomness import random_states
 from ftlib.training.trl_steps import TRLSteps, without_recomputation
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 
 def run(job: Job) -> None:
@@ -34,7 +38,7 @@ def run(job: Job) -> None:
     """
     was_training, own, states = job.model.training, set(vars(job.model)), random_states()
     with tempfile.TemporaryDirectory() as folder, precision_of_this_run_only():
-        arguments = SFTConfig(**trainer_arguments(job, folder), **_further_arguments(job))
+        arguments = SFTConfig(**planned_arguments(job, folder), **_further_arguments(job))
         try:
             with _configuration_kept(job.model):
                 trainer = _SFTTrainer(job.model, arguments, job=job, states=states)
@@ -50,15 +54,15 @@ def _further_arguments(job: Job) -> dict[str, Any]:
     """Arguments of SFTTrainer alone: nothing is prepared or recomputed, nor added to the model's own loss."""
     known = {field.name for field in dataclasses.fields(SFTConfig)}
     further: dict[str, Any] = {"dataset_kwargs": {"skip_prepare_dataset": True}, **without_recomputation(SFTConfig)}
-    if "router_aux_loss_coef" in known and hasattr(_text_config(job.model), "output_router_logits"):
+    if "router_aux_loss_coef" in known and hasattr(text_config(job.model.config), "output_router_logits"):
         further["router_aux_loss_coef"] = auxiliary_weight(job.model, _first_batch(job)[0])
     return further
 
 
 @contextlib.contextmanager
-def _configuration_kept(model: Any) -> Iterator[None]:
+def _configuration_kept(model: PreTrainedModel | PeftModel) -> Iterator[None]:
     """Undo what SFTTrainer notes in the configuration of a mixture: a checkpoint holds the model's own."""
-    config, names = _text_config(model), ("output_router_logits", "router_aux_loss_coef")
+    config, names = text_config(model.config), ("output_router_logits", "router_aux_loss_coef")
     before = {name: vars(config)[name] for name in names if name in vars(config)}
     yield
     for name in set(names) & set(vars(config)):
@@ -85,10 +89,6 @@ def _first_batch(job: Job) -> tuple[dict[str, Tensor], Tensor]:
     batch = {name: tensor.to(job.model.device) for name, tensor in job.batches[0].items()}
     targets = batch.pop(STEP_TARGETS)
     return batch, targets
-
-
-def _text_config(model: Any) -> Any:
-    return text_config(model.config)
 
 
 class _SFTTrainer(TRLSteps, SFTTrainer):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import DPOConfig, DPOTrainer
 
 from datasets import Dataset
-from ftlib.training.hf import precision_of_this_run_only, trainer_arguments
+from ftlib.training.hf import planned_arguments, precision_of_this_run_only
 from ftlib.training.pairs import PreferenceJob, completion_batch
 from ftlib.training.randomness import random_states
 from ftlib.training.trl_steps import TRLSteps, model_kept, without_recomputation
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 _KEPT = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies")
 
@@ -21,11 +25,11 @@ def run(job: PreferenceJob) -> None:
     """Take the steps of a job with TRL's DPOTrainer; the reference is the model with its adapters off."""
     states = random_states()
     with tempfile.TemporaryDirectory() as folder, precision_of_this_run_only(), model_kept(job.model):
-        arguments = DPOConfig(**trainer_arguments(job, folder), **_further_arguments(job.beta))
+        arguments = DPOConfig(**planned_arguments(job, folder), **_further_arguments(job.beta))
         _DPOTrainer(job.model, arguments, job=job, states=states).train()
 
 
-def trl_loss(model: Any, tokenizer: Any, pairs: Dataset, *, beta: float = 0.1) -> float:
+def trl_loss(model: PeftModel, tokenizer: PreTrainedTokenizerBase, pairs: Dataset, *, beta: float = 0.1) -> float:
     """Return the loss that TRL's DPOTrainer computes for some pairs, in nats a pair: to hold one's own against it.
 
     Args:
@@ -53,7 +57,7 @@ def _further_arguments(beta: float) -> dict[str, Any]:
 class _Untokenised(DPOTrainer):
     """A DPOTrainer whose rows are tokenised already, in the run's template, and whose reference has no adapters."""
 
-    def __init__(self, model: Any, **arguments: Any) -> None:
+    def __init__(self, model: PreTrainedModel | PeftModel, **arguments: Any) -> None:
         super().__init__(model, **arguments)
         # A copy of the adapters as they are now: of a run that goes on, those of its last checkpoint. That would move
         # the reference at each resume; without the copy, DPOTrainer takes the model with its adapters off.

@@ -6,10 +6,11 @@ import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer
 
 from datasets import Dataset
@@ -17,9 +18,12 @@ from ftlib.errors import RewardWarning, TrainingError
 from ftlib.training.distributed import process_count
 from ftlib.training.groups import GroupJob, Rewards, prompts_of
 from ftlib.training.grpo_section import GrpoSection
-from ftlib.training.hf import PlannedSteps, planned_optimizer, precision_of_this_run_only, trainer_arguments
+from ftlib.training.hf import PlannedSteps, planned_arguments, planned_optimizer, precision_of_this_run_only
 from ftlib.training.randomness import States, random_states
 from ftlib.training.trl_steps import model_kept, without_recomputation
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 _STEPS_WITHOUT = 5
 _KEPT = {
@@ -60,12 +64,16 @@ def run(job: GroupJob) -> None:
     states = random_states()
     with tempfile.TemporaryDirectory() as folder, precision_of_this_run_only(), model_kept(job.model):
         size = job.batches.batch_size * job.settings.num_generations
-        arguments = {**trainer_arguments(job, folder), **_further_arguments(job.settings, job.given, size)}
+        arguments = {**planned_arguments(job, folder), **_further_arguments(job.settings, job.given, size)}
         _GRPOTrainer(job, GRPOConfig(**arguments), states).train()
 
 
 def sample_groups(
-    model: Any, tokenizer: Any, rows: Dataset, given: Rewards, settings: GrpoSection | None = None
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Dataset,
+    given: Rewards,
+    settings: GrpoSection | None = None,
 ) -> SampledGroups:
     """Let TRL's GRPOTrainer sample a group of answers to each prompt and work out their advantages; train nothing.
 
@@ -162,7 +170,7 @@ def _for_trl(given: Rewards) -> list[Callable[..., list[float]]]:
     return [turned(name) for name in given.functions]
 
 
-def _check_head(model: Any) -> None:
+def _check_head(model: PreTrainedModel | PeftModel) -> None:
     if hasattr(model.get_output_embeddings(), "base_layer"):
         raise TrainingError(
             "objective grpo: GRPOTrainer knows nothing of an adapter on the output layer: leave it out of "
@@ -173,7 +181,7 @@ def _check_head(model: Any) -> None:
 class _Tokenised(GRPOTrainer):
     """A GRPOTrainer whose prompts are tokenised already, in the run's template, and whose reference has no adapters."""
 
-    def __init__(self, model: Any, rewards: Any, **arguments: Any) -> None:
+    def __init__(self, model: PreTrainedModel | PeftModel, rewards: Any, **arguments: Any) -> None:
         _check_head(model)
         super().__init__(model, rewards, **arguments)
         # As with DPO: a copy of the adapters as they are now would move the reference at each resume.

@@ -6,19 +6,25 @@ import contextlib
 import dataclasses
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel, TrainingArguments
 
 from ftlib.training.hf import PlannedSteps, planned_optimizer
 from ftlib.training.job import STEP_TARGETS, Job
 from ftlib.training.randomness import States
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+
 
 class TRLSteps(PlannedSteps):
     """For a trainer of TRL: rows are whole micro-batches, so that it has nothing to put together."""
 
-    def __init__(self, model: Any, arguments: Any, *, job: Job, states: States) -> None:
+    def __init__(
+        self, model: PreTrainedModel | PeftModel, arguments: TrainingArguments, *, job: Job, states: States
+    ) -> None:
         """Make the trainer, and give it the job with the random numbers of its first step."""
         trainer: Any = super()  # of TRL, which this class stands in front of
         trainer.__init__(
@@ -31,7 +37,7 @@ class TRLSteps(PlannedSteps):
         )
         self.set_job(job, states)
 
-    def training_step(self, model: Any, inputs: dict[str, Tensor], *rest: Any, **named: Any) -> Tensor:
+    def training_step(self, model: nn.Module, inputs: dict[str, Tensor], *rest: Any, **named: Any) -> Tensor:
         """Forward and backward of one micro-batch, all of it TRL's own."""
         inputs.pop(STEP_TARGETS)
         counted = dict(inputs)
@@ -52,10 +58,11 @@ def without_recomputation(config: type) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def model_kept(model: Any) -> Iterator[None]:
+def model_kept(model: PreTrainedModel | PeftModel) -> Iterator[None]:
     """Undo what a trainer of TRL does to a model beside training it, and keep quiet about old names that TRL uses."""
     was_training = model.training
-    parts = [model, model.get_base_model()] if hasattr(model, "peft_config") else [model]
+    base: Any = getattr(model, "get_base_model", lambda: model)()
+    parts = [model] if base is model else [model, base]
     own = [set(vars(part)) for part in parts]
     try:
         with warnings.catch_warnings():

@@ -9,6 +9,7 @@ import yaml
 
 from ftlib.errors import ConfigError
 from ftlib.training.config import FinetuneConfig, read_yaml
+from ftlib.training.sft_yaml import read_config
 
 # One value for each of the keys that can't stand beside each other.
 GROUPS = [
@@ -34,7 +35,7 @@ def nested(path, value):
 def read(tmp_path, values, *changes):
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
-    return FinetuneConfig.from_yaml(path, changes=changes).model_dump()
+    return read_config(path, changes=changes).model_dump()
 
 
 def at(values, path):

@@ -14,6 +14,7 @@ from ftlib.training.config import FinetuneConfig, read_yaml
 from ftlib.training.run import train
 from ftlib.training.run_log import read_metrics, read_scores
 from ftlib.training.sft_testing import run_sft_test
+from ftlib.training.sft_yaml import read_config
 
 FEW = ("train.epochs=null", "train.max_steps=2", "data.max_rows=24", "evaluate.metrics_rows=2")
 CHANGES = {
@@ -44,7 +45,7 @@ def ran(tmp_path_factory):
     def run(name):
         if name not in done:
             held_out = () if name == "dialogues" else ("data.validation=null", "data.validation_share=0.25")
-            config = FinetuneConfig.from_yaml(name, changes=[*CHANGES[name], *held_out, "model.device=cpu"])
+            config = read_config(name, changes=[*CHANGES[name], *held_out, "model.device=cpu"])
             done[name] = train(config, tmp_path_factory.mktemp(name) / "run")
         return done[name]
 

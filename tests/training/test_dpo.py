@@ -13,7 +13,8 @@ from ftlib.evaluation.preferences import answer_log_probs, dpo_loss, preference_
 from ftlib.models.trainable import add_lora
 from ftlib.text.templates import QUESTION_ANSWER
 from ftlib.training.config import FinetuneConfig
-from ftlib.training.pairs import PairBatches, pair_batches, tokenize_pairs, tokenized_pairs
+from ftlib.training.pairs import PairBatches, pair_batches, tokenize_pairs
+from ftlib.training.prepare_data import prepare_rows
 from ftlib.training.run import SUMMARY, train
 from ftlib.training.run_log import read_metrics
 from ftlib.training.trl_dpo import trl_loss
@@ -117,7 +118,7 @@ def test_a_prompt_on_both_sides_of_a_split_is_told(tmp_path, tiny_tokenizer):
     path.write_text("".join(json.dumps(row) + "\n" for row in ROWS * 5), encoding="utf-8")
     asked = config(data={"source": str(path), "validation_share": 0.2})
     with pytest.warns(LeakWarning, match="2 of 2 evaluation rows have a prompt that is also trained on"):
-        tokenized_pairs(tiny_tokenizer, asked, context=64)
+        prepare_rows(tiny_tokenizer, asked, QUESTION_ANSWER, context=64)
 
 
 def test_by_length_counts_the_longer_side_of_a_pair():

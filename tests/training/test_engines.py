@@ -56,6 +56,7 @@ def _run(tokenizer, engine, model, rows, **options):
         max_gradient_norm=settings["clip"],
         precision=settings.get("precision", "float32"),
         seed=5,
+        on_step=settings.get("on_step"),
     )
     torch.manual_seed(5)
     importlib.import_module(f"ftlib.training.{engine}").run(job)
@@ -176,8 +177,16 @@ def test_trl_is_refused_where_its_loss_is_another(tiny_tokenizer, rows, run):
 @pytest.mark.parametrize("engine", ["loop", "lightning"])
 def test_float16_scales_its_loss_and_clips_what_is_unscaled(engine, loop, tiny_model, rows, run):
     """Gradients that would vanish in float16 are there, and the clipped length is that of the true gradient."""
-    half = run(engine, tiny_model, rows, precision="float16", steps=8)
-    assert half.scaler.is_enabled()
+    scaled = []
+    half = run(
+        engine,
+        tiny_model,
+        rows,
+        precision="float16",
+        steps=8,
+        on_step=lambda job, step, scaler: scaled.append(scaler.is_enabled()),
+    )
+    assert scaled == [True] * 8
     taken = [(mine, theirs) for mine, theirs in zip(loop.history[:8], half.history, strict=True)]
     assert sum(math.isfinite(theirs.gradient_norm) for _, theirs in taken) >= 4
     for mine, theirs in taken[:1]:
@@ -197,10 +206,19 @@ def test_an_overflow_in_float16_skips_a_step_and_goes_on(engine, optimizer, tiny
 
     monkeypatch.setattr(torch.amp.GradScaler, "__init__", begins_too_high)
     before = {name: parameter.clone() for name, parameter in tiny_model.named_parameters()}
-    job = run(engine, tiny_model, rows, precision="float16", steps=1, optimizer=optimizer)
+    scales = []
+    job = run(
+        engine,
+        tiny_model,
+        rows,
+        precision="float16",
+        steps=1,
+        optimizer=optimizer,
+        on_step=lambda job, step, scaler: scales.append(scaler.get_scale()),
+    )
     assert job.history[0].gradient_norm == math.inf
     assert all(torch.equal(before[name], parameter) for name, parameter in tiny_model.named_parameters())
-    assert job.scaler.get_scale() == 2.0**39
+    assert scales == [2.0**39]
 
 
 def test_overflows_without_end_stop_the_run(tiny_model, rows, run, monkeypatch):

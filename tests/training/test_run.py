@@ -321,13 +321,15 @@ def test_evaluation_rows_that_can_not_be_measured_are_refused_before_work_begins
 
 @pytest.mark.parametrize("what", ["loss", "scores"])
 def test_an_evaluation_that_fails_costs_no_step(tmp_path, config, monkeypatch, what):
-    from ftlib.training import prepare
+    from ftlib.training import run_evaluation
 
     def broken(*_, **__):
         raise DataError("broken on purpose")
 
     monkeypatch.setattr(
-        prepare, "evaluator" if what == "loss" else "scores", lambda *_, **__: broken if what == "loss" else broken()
+        run_evaluation,
+        "evaluator" if what == "loss" else "scores",
+        lambda *_, **__: broken if what == "loss" else broken(),
     )
     with pytest.raises(DataError, match="broken on purpose"):
         train(config(evaluate={"metrics": what == "scores"}), tmp_path / "run")
@@ -389,10 +391,10 @@ def test_the_direction_of_what_is_monitored_is_its_own(config, monitor):
 
 
 def test_the_best_checkpoint_of_a_score_is_the_one_with_the_highest(tmp_path, config, monkeypatch):
-    from ftlib.training import prepare
+    from ftlib.training import run_evaluation
 
     values = iter([0.2, 0.9, 0.4])
-    monkeypatch.setattr(prepare, "scores", lambda *_, **__: {"token_accuracy": next(values)})
+    monkeypatch.setattr(run_evaluation, "scores", lambda *_, **__: {"token_accuracy": next(values)})
     settings = config(
         checkpoint={"monitor": "token_accuracy"}, evaluate={"metrics": True, "every_steps": 2}, train={"max_steps": 6}
     )
@@ -430,15 +432,13 @@ def test_a_run_with_dropout_goes_on_bit_for_bit_in_every_engine(tmp_path, config
 
 def test_a_skipped_step_is_noted_and_read_and_the_scale_goes_on(tmp_path, config, monkeypatch):
     """In float16, which a processor takes only where a test asks for it."""
-    from ftlib.training import prepare
-
     original = torch.amp.GradScaler.__init__
 
     def begins_too_high(self, *arguments, **named):
         original(self, *arguments, **{**named, "init_scale": 2.0**40})
 
     monkeypatch.setattr(torch.amp.GradScaler, "__init__", begins_too_high)
-    monkeypatch.setattr(prepare, "choose_precision", lambda wanted, device: wanted)
+    monkeypatch.setattr("ftlib.training.run.choose_precision", lambda wanted, device: wanted)
     settings = config(train={"precision": "float16", "max_steps": 3}, checkpoint={"every_steps": 1})
     with pytest.raises(StoppedError):
         train(settings, tmp_path / "run", on_step=_stop_after(1))

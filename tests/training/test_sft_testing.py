@@ -8,8 +8,8 @@ from transformers import GPTNeoXForCausalLM
 
 from ftlib.errors import ConfigError, PromptTooLongError, TrainingError, TruncationWarning
 from ftlib.models.loading import save_model
-from ftlib.training.config import FinetuneConfig
 from ftlib.training.sft_testing import run_sft_test
+from ftlib.training.sft_yaml import read_config
 
 ROWS = [{"Question": f"What is {'so very ' * i}long?", "Answer": "word"} for i in range(5)]
 
@@ -226,4 +226,4 @@ def test_the_sections_may_stand_at_the_top(here, tmp_path):
 def test_it_is_no_file_for_training(tmp_path):
     (tmp_path / "test.yaml").write_text("test:\n  cuda: false\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="is a file for testing, not for training"):
-        FinetuneConfig.from_yaml(tmp_path / "test.yaml")
+        read_config(tmp_path / "test.yaml")

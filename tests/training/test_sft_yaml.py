@@ -12,13 +12,15 @@ import yaml
 
 from ftlib.errors import ConfigError, TrainingError, TruncationWarning
 from ftlib.models.loading import load_model, save_model
-from ftlib.training import prepare
+from ftlib.models.precision import choose_precision
+from ftlib.training import prepare, run_evaluation
 from ftlib.training.checkpoints import checkpoints
 from ftlib.training.config import FinetuneConfig
-from ftlib.training.prepare_data import tokenized
+from ftlib.training.prepare_data import configured_template, prepare_rows
 from ftlib.training.run import train
+from ftlib.training.run_evaluation import RunEvaluation
 from ftlib.training.run_log import read_metrics, read_scores
-from ftlib.training.sft_yaml import from_sft_yaml
+from ftlib.training.sft_yaml import from_sft_yaml, read_config
 
 ROWS = [{"Question": f"What is {i}?", "Answer": "word " * (i % 3 + 1)} for i in range(25)]
 SPLITS = {"train": ROWS[:16], "val": ROWS[16:21], "test": ROWS[21:]}
@@ -58,6 +60,11 @@ def values(here):
     return make
 
 
+def tokenized(tokenizer, config):
+    """Return the rows of a configuration as a model of so short a context is given them."""
+    return prepare_rows(tokenizer, config, configured_template(tokenizer, config.data), context=CONTEXT)
+
+
 @pytest.fixture
 def job(values):
     """Return a function that makes a file's job, ready to be run."""
@@ -65,9 +72,10 @@ def job(values):
     def make(**changes):
         config = from_sft_yaml(values(**changes))
         model, tokenizer = prepare.prepare_model(config, None)
-        rows, eval_rows = tokenized(tokenizer, config, context=CONTEXT)
-        evaluation = prepare.Evaluation(model, tokenizer, config, eval_rows)
-        return prepare.prepare_job(model, tokenizer, config, rows, first_step=1, evaluation=evaluation)
+        rows, eval_rows = tokenized(tokenizer, config)
+        evaluation = RunEvaluation(model, tokenizer, eval_rows)
+        precision = choose_precision(config.train.precision, "cpu")
+        return prepare.prepare_job(model, tokenizer, config, rows, evaluation, precision=precision)
 
     return make
 
@@ -129,7 +137,7 @@ def test_data_dir(values, here, tmp_path, shape, tiny_tokenizer):
             (tmp_path / f"{name}.json").write_text(
                 json.dumps({name: rows} if shape == "three files" else rows), encoding="utf-8"
             )
-    rows, eval_rows = tokenized(tiny_tokenizer, from_sft_yaml(values(data__data_dir=str(place))), context=CONTEXT)
+    rows, eval_rows = tokenized(tiny_tokenizer, from_sft_yaml(values(data__data_dir=str(place))))
     assert (len(rows), len(eval_rows)) == (16, 5)
     text = tiny_tokenizer.decode(rows[1]["input_ids"], skip_special_tokens=True)
     assert text == "Question: What is 1?\nAnswer:word word "
@@ -166,7 +174,7 @@ def test_truncate_promt(values, name, tiny_tokenizer):
         made = values(data__max_length=22)
         made["data"][name] = wanted
         with pytest.warns(TruncationWarning):
-            row = tokenized(tiny_tokenizer, from_sft_yaml(made), context=CONTEXT)[0][2]
+            row = tokenized(tiny_tokenizer, from_sft_yaml(made))[0][2]
         assert len(row["input_ids"]) == 22
         return tiny_tokenizer.decode(row["input_ids"])
 
@@ -414,13 +422,13 @@ def test_max_epochs(job):
 
 def test_num_sanity_val_steps(run, monkeypatch, tmp_path):
     seen = []
-    original = prepare.answer_loss
+    original = run_evaluation.answer_loss
 
     def counted(model, batches):
         seen.extend(batches := list(batches))
         return original(model, batches)
 
-    monkeypatch.setattr(prepare, "answer_loss", counted)
+    monkeypatch.setattr(run_evaluation, "answer_loss", counted)
     run("none", data__batch_size=2)
     assert seen == []
     run("one", data__batch_size=2, trainer__params__num_sanity_val_steps=1)
@@ -428,7 +436,7 @@ def test_num_sanity_val_steps(run, monkeypatch, tmp_path):
     seen.clear()
     run("all", data__batch_size=2, trainer__params__num_sanity_val_steps=-1)
     assert [batch["input_ids"].shape[0] for batch in seen] == [2, 2, 1]
-    monkeypatch.setattr(prepare, "answer_loss", lambda model, batches: math.nan)
+    monkeypatch.setattr(run_evaluation, "answer_loss", lambda model, batches: math.nan)
     with pytest.raises(TrainingError, match="step 0: the loss is nan"):
         run("broken", trainer__params__num_sanity_val_steps=2)
     assert not (tmp_path / "broken").exists()
@@ -437,7 +445,7 @@ def test_num_sanity_val_steps(run, monkeypatch, tmp_path):
 @pytest.mark.parametrize(("value", "rows", "eval_rows"), [(0, 16, 5), (2, 4, 4), (0.25, 4, 2)])
 def test_overfit_batches(values, tiny_tokenizer, value, rows, eval_rows):
     config = from_sft_yaml(values(trainer__params__overfit_batches=value, data__batch_size=2))
-    found = tokenized(tiny_tokenizer, config, context=CONTEXT)
+    found = tokenized(tiny_tokenizer, config)
     assert tuple(map(len, found)) == (rows, eval_rows)
     with pytest.raises(ConfigError, match=r"data.overfit_batches: is a share of all batches if it has a point"):
         from_sft_yaml(values(trainer__params__overfit_batches=1.5))
@@ -523,7 +531,7 @@ def test_no_error_shows_the_key(values, wandb_section):
 def test_a_file_that_is_no_yaml_shows_no_key(tmp_path):
     (tmp_path / "mine.yaml").write_text(f"wandb:\n  api: {KEY}: [\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"not YAML: line 2, column \d+: ") as caught:
-        FinetuneConfig.from_yaml(tmp_path / "mine.yaml")
+        read_config(tmp_path / "mine.yaml")
     assert KEY not in str(caught.value)
     assert KEY not in "".join(map(str, [caught.value.__cause__]))
 
@@ -546,11 +554,11 @@ def test_unknown_keys_and_values_are_refused_with_the_nearest_name(values, chang
 
 
 def test_ftlib_train_runs_such_a_file_unchanged(values, tmp_path):
-    """The command reads any file with from_yaml; what it is told to change has this library's names."""
+    """The command reads any file with read_config; what it is told to change has this library's names."""
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(values()), encoding="utf-8")
-    assert FinetuneConfig.from_yaml(tmp_path / "mine.yaml") == from_sft_yaml(values())
+    assert read_config(tmp_path / "mine.yaml") == from_sft_yaml(values())
     changes = ["engine=loop", "train.learning_rate=1e-4"]
-    config = FinetuneConfig.from_yaml(tmp_path / "mine.yaml", changes=changes)
+    config = read_config(tmp_path / "mine.yaml", changes=changes)
     assert (config.engine, config.train.learning_rate, config.train.batch_size) == ("loop", 1e-4, 4)
 
 

@@ -37,9 +37,11 @@ def test_float16_is_not_trained(tiny_model, tiny_tokenizer, rows):
     assert all(torch.equal(before[name], weight) for name, weight in half.state_dict().items())
 
 
-@pytest.mark.parametrize("kind", [Job, PreferenceJob, GroupJob])
-def test_no_engine_gets_a_job_that_trains_float16(tiny_model, kind):
-    given = dict.fromkeys(("tokenizer", "batches", "optimizer", "rate_share"))
+@pytest.mark.parametrize(
+    ("kind", "further"), [(Job, ()), (PreferenceJob, ("beta",)), (GroupJob, ("settings", "given"))]
+)
+def test_no_engine_gets_a_job_that_trains_float16(tiny_model, kind, further):
+    given = dict.fromkeys(("tokenizer", "batches", "optimizer", "rate_share", *further))
     with pytest.raises(TrainingError, match="weights in float16 are to be trained"):
         kind(model=in_type(tiny_model, "float16"), learning_rate=1.0, max_steps=1, **given)
 
