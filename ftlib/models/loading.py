@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -34,6 +34,9 @@ from ftlib.nearest import one_of
 from ftlib.paths import nano_folder
 from ftlib.text.chat_template import template_of
 from ftlib.text.ends import set_ends
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 # What configurations call it; the last two are BLOOM's and MPT's, which could read more.
 DEVICE_VARIABLE = "FTLIB_DEVICE"
@@ -245,7 +248,7 @@ def check_device(name: str | None) -> str:
     raise ModelError(f"unknown device {name!r}; {one_of(name, kinds)}")
 
 
-def context_length(model: PreTrainedModel) -> int:
+def context_length(model: PreTrainedModel | PeftModel) -> int:
     """Tokens that a model can see at once (prompt and answer together).
 
     Where positions are no table (the distances of BLOOM, the state of a Mamba) that is as many as there is memory for:
