@@ -142,15 +142,13 @@ def print_evaluation(found: Evaluation, show: int) -> None:
     console = plain_console()
     notes = dict(zip(found.summary["model"], found.summary["note"], strict=True))
     run = found.summary[found.summary["note"] == ""].set_index("model")
-    titles = {one.name: f"{one.title} ({one.better})" for one in found.scores.values()}
-    if "refuses" in titles:
-        titles |= {"refuses": "refusal rate (lower)", "refuses_off_topic": "refusal rate, off-topic (higher)"}
+    columns = [column for score in found.scores.values() for column in score.columns]
     if len(run):
         table = number_table("score (better)", *map(safe_text, run.index))
-        for name, title in titles.items():
-            cells = [_with_interval(row, name) for _, row in run.iterrows()]
+        for column in columns:
+            cells = [_with_interval(row, column.name) for _, row in run.iterrows()]
             if any(cells):
-                table.add_row(title, *cells)
+                table.add_row(f"{column.title} ({column.better})", *cells)
         console.print(table)
         console.print(f"{run['questions'].iloc[0]:,} questions; in brackets the 95 % interval.")
     for model, note in notes.items():

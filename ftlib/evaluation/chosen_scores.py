@@ -17,7 +17,6 @@ from ftlib.evaluation.scores import LOSS_COLUMNS, LOSS_SCORES, SCORES, LossScore
 from ftlib.nearest import one_of
 
 Scores = dict[str, Score | LossScore]
-_REFUSALS = {"refuses": False, "refuses_off_topic": True}
 
 
 def known_scores(references: Sequence[str]) -> Scores:
@@ -90,11 +89,9 @@ def summarize_runs(table: pd.DataFrame, names: Sequence[str], notes: Mapping[str
 def _model_summary(run: pd.DataFrame, name: str, note: str, chosen: Scores) -> dict[str, Any]:
     found: dict[str, Any] = {"model": name, "questions": len(run), "note": note}
     for measure in text_scores(chosen):
-        if measure.name != "refuses":
-            found |= _spread(measure.name, run, functools.partial(_text_interval, measure))
-    for column, off_topic in _REFUSALS.items() if "refuses" in chosen else ():
-        part = run[run["off_topic"].to_numpy(dtype=bool) == off_topic]
-        found |= _spread(column, part, lambda part: bootstrap(part[["refuses"]].to_numpy(dtype=np.float64)))
+        for column in measure.columns:
+            part = run[column.counts(run["off_topic"].to_numpy(dtype=bool))]
+            found |= _spread(column.name, part, functools.partial(_text_interval, measure))
     known = run.dropna(subset=list(LOSS_COLUMNS))
     for loss in loss_scores(chosen):
         found |= _spread(loss.name, known, functools.partial(_loss_interval, loss))

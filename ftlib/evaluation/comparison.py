@@ -12,15 +12,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from datasets import Dataset
 from ftlib.argument_checks import at_least, checked, unchecked
 from ftlib.data.messages import assistant, user
 from ftlib.errors import DataError, PromptTooLongError, ProviderError
 from ftlib.evaluation.chosen_scores import Scores, choose_scores, known_scores, loss_scores, summarize_runs, text_scores
-from ftlib.evaluation.confidence import PairedTest, paired_test
+from ftlib.evaluation.confidence import Array, Finish, paired_test
 from ftlib.evaluation.likelihood import answer_statistics
-from ftlib.evaluation.scores import LOSS_COLUMNS
+from ftlib.evaluation.scores import LOSS_COLUMNS, Column
 from ftlib.files import write_checked
 from ftlib.inference.generation import answer, check_questions
 from ftlib.models.loading import context_length
@@ -28,6 +29,7 @@ from ftlib.text.chat_template import template_of
 from ftlib.text.templates import Template
 
 Answers = Callable[[Sequence[str]], list[str]]
+Templates = Template | Mapping[str, Template] | None
 OFF_TOPIC = "off-topic"
 FAILED = "failed"
 """What a note begins with of a provider that gave no answers."""
@@ -61,7 +63,7 @@ def evaluate(
     answers_of: Mapping[str, tuple[Any, Any] | Answers | str],
     rows: Sequence[Mapping[str, Any]],
     *,
-    template: Template | Mapping[str, Template] | None = None,
+    template: Templates = None,
     max_new_tokens: int = 64,
     batch_size: int = 64,
     scores: Sequence[str] | None = None,
@@ -118,9 +120,8 @@ def evaluate(
                 notes[name] = f"{FAILED}: {error}"
                 continue
         else:
-            model, tokenizer = source
             options: dict[str, Any] = {"template": templates[name], "batch_size": batch_size, "on_done": report}
-            texts = answer(model, tokenizer, list(asked["question"]), max_new_tokens=max_new_tokens, **options)
+            texts = answer(*source, list(asked["question"]), max_new_tokens=max_new_tokens, **options)
         losses = None if callable(source) or not loss_scores(chosen) else _loss(*source, asked, templates[name])
         tables.append(_scored(asked, name, texts, losses, chosen))
     table = pd.concat(tables, ignore_index=True) if tables else _scored(asked[:0], "", [], None, chosen)
@@ -153,16 +154,16 @@ def compare(first: Evaluation, second: Evaluation, *, models: tuple[str, str] | 
         raise DataError("the two runs have no score in common: evaluate both with the same scores")
     rows = []
     for measure in text_scores(common):
-        part = ~one["off_topic"].to_numpy(dtype=bool) if measure.name == "refuses" else np.ones(len(one), dtype=bool)
+        column = measure.columns[0]
+        part = column.counts(one["off_topic"].to_numpy(dtype=bool))
         if part.any():
             texts = [list(run["answer"][part]) for run in (one, other)]
             references = list(one["reference"][part])
             statistics = [measure.rows(some, references) for some in texts]
-            better = "lower" if measure.name == "refuses" else measure.better
-            rows.append(_compared(measure.name, better, statistics, measure.finish))
+            rows.append(_compared(column, statistics, measure.finish))
     losses = [run[list(LOSS_COLUMNS)].to_numpy(dtype=np.float64) for run in (one, other)]
     if not any(np.isnan(loss).any() for loss in losses):
-        rows += [_compared(m.name, m.better, losses, m.finish) for m in loss_scores(common)]
+        rows += [_compared(measure, losses, measure.finish) for measure in loss_scores(common)]
     return pd.DataFrame(rows)
 
 
@@ -220,7 +221,7 @@ def _check_lengths(name: str, source: Any, asked: pd.DataFrame, template: Templa
         raise PromptTooLongError(f"{name}: {error}") from error
 
 
-def _template_of(template: Any, name: str, tokenizer: Any) -> Template:
+def _template_of(template: Templates, name: str, tokenizer: PreTrainedTokenizerBase) -> Template:
     if template is None:
         return template_of(tokenizer)
     found = template.get(name) if isinstance(template, Mapping) else template
@@ -254,7 +255,7 @@ def _whole(text: str) -> str:
     return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
-def _loss(model: Any, tokenizer: Any, asked: pd.DataFrame, template: Template) -> np.ndarray[Any, Any]:
+def _loss(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: pd.DataFrame, template: Template) -> Array:
     pairs = zip(asked["question"], asked["reference"], strict=True)
     conversations = Dataset.from_dict({"messages": [[user(question), assistant(right)] for question, right in pairs]})
     return answer_statistics(model, tokenizer, conversations, template=template, max_length=context_length(model))
@@ -275,10 +276,10 @@ def _scored(asked: pd.DataFrame, name: str, texts: Sequence[str], losses: Any, c
     return asked.assign(model=name, answer=texts, **scores, **columns)[_columns(chosen)]
 
 
-def _compared(name: str, better: str, statistics: Sequence[Any], finish: Any) -> dict[str, Any]:
-    test: PairedTest = paired_test(statistics[0], statistics[1], finish)
+def _compared(column: Column, statistics: Sequence[Array], finish: Finish) -> dict[str, Any]:
+    test = paired_test(statistics[0], statistics[1], finish)
     first, second = (float(finish(some.sum(0), len(some))) for some in statistics)
-    return {"score": name, "better": better, "first": first, "second": second, **test._asdict()}
+    return {"score": column.name, "better": column.better, "first": first, "second": second, **test._asdict()}
 
 
 def _pair(first: Evaluation, second: Evaluation, models: tuple[str, str] | None) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from datasets import Dataset
 from ftlib.data.reading import read_rows
 from ftlib.errors import DataError, MissingExtraError
+from ftlib.models.gradients import evaluation_mode
 from ftlib.paths import assets_folder
 
 _TASK_FOLDER = assets_folder() / "benchmark"
@@ -51,12 +52,9 @@ def run_benchmark(
         raise DataError(
             f"the harness knows no task {task!r}: give {OWN_TASK!r}, or a name that `lm-eval ls tasks` lists"
         )
-    was_training = model.training
-    try:
+    with evaluation_mode(model):
         wrapped = harness_model(model, tokenizer, batch_size=batch_size)
         found = lm_eval.simple_evaluate(wrapped, tasks=[task], task_manager=manager, limit=limit, log_samples=False)
-    finally:
-        model.train(was_training)
     figures = found["results"][task].items()
     return {name.removesuffix(",none"): float(value) for name, value in figures if isinstance(value, float)}
 

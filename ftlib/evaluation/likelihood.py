@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -12,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from datasets import Dataset
 from ftlib.argument_checks import at_least, checked
 from ftlib.evaluation.confidence import Array
+from ftlib.models.gradients import evaluation_mode
 from ftlib.models.target_logits import target_logits
 from ftlib.text.batches import padded_batches
 from ftlib.text.row_maker import IGNORED
@@ -21,7 +20,7 @@ from ftlib.text.tokenization import tokenize_measured
 
 @checked(batch_size=at_least(1))
 def answer_statistics(
-    model: Any,
+    model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
     conversations: Dataset,
     *,
@@ -49,20 +48,17 @@ def answer_statistics(
         DataError: As :func:`ftlib.tokenize`.
     """
     rows, written = tokenize_measured(tokenizer, conversations, template=template, max_length=max_length)
-    was_training = model.training
-    model.eval()
-    try:
-        batches = padded_batches(rows, batch_size, pad_token_id=tokenizer.pad_token_id)
+    batches = padded_batches(rows, batch_size, pad_token_id=tokenizer.pad_token_id)
+    with evaluation_mode(model):
         measured = torch.cat([_of_batch(model, batch) for batch in batches]).numpy()
-    finally:
-        model.train(was_training)
     return np.column_stack([measured, np.array(written, dtype=np.float64)])
 
 
 @torch.no_grad()
-def _of_batch(model: Any, batch: dict[str, Tensor]) -> Tensor:
+def _of_batch(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     """Loss, tokens and likeliest tokens of each row, ``(batch, 3)``."""
-    logits, targets = target_logits(model, {name: tensor.to(model.device) for name, tensor in batch.items()})
+    device = next(model.parameters()).device
+    logits, targets = target_logits(model, {name: tensor.to(device) for name, tensor in batch.items()})
     losses = nn.functional.cross_entropy(logits.float(), targets, reduction="none")
     right = (logits.argmax(-1) == targets).float()
     values = torch.stack([losses, torch.ones_like(losses), right], dim=-1).double().cpu()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ftlib.argument_checks import at_least, checked
 from ftlib.data.words import comparable, spaced, words
 from ftlib.errors import DataError, MissingExtraError
+from ftlib.models.gradients import evaluation_mode
 from ftlib.models.target_logits import target_logits
 
 if TYPE_CHECKING:
@@ -70,15 +71,11 @@ def answer_loss(model: PreTrainedModel | PeftModel, batches: Iterable[dict[str, 
 
     Taught in: chapters/05_instruction_tuning.ipynb
     """
-    was_training = model.training
-    model.eval()
     total, count = 0.0, 0
-    try:
+    with evaluation_mode(model):
         for batch in batches:
             loss, targets = summed_target_loss(model, {name: tensor.to(model.device) for name, tensor in batch.items()})
             total, count = total + float(loss), count + targets
-    finally:
-        model.train(was_training)
     if count == 0:
         raise DataError(f"no target tokens to measure a loss on: {_WHY_NONE}")
     return total / count
@@ -100,15 +97,11 @@ def token_accuracy(model: PreTrainedModel | PeftModel, batches: Iterable[dict[st
 
     Taught in: chapters/13_metrics_that_lie.ipynb
     """
-    was_training = model.training
-    model.eval()
     right = count = 0
-    try:
+    with evaluation_mode(model):
         for batch in batches:
             logits, targets = target_logits(model, {name: tensor.to(model.device) for name, tensor in batch.items()})
             right, count = right + int((logits.argmax(-1) == targets).sum()), count + len(targets)
-    finally:
-        model.train(was_training)
     if count == 0:
         raise DataError(f"no target tokens to compare with: {_WHY_NONE}")
     return right / count

@@ -5,18 +5,15 @@ from __future__ import annotations
 import math
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from ftlib.evaluation.chosen_scores import Scores
 from ftlib.evaluation.comparison import Evaluation, compare, side_by_side
+from ftlib.evaluation.scores import Column
 from ftlib.files import write_checked
 
-_REFUSALS = {
-    "refuses": ("refusal rate, on the subject", "lower"),
-    "refuses_off_topic": ("refusal rate, off the subject", "higher"),
-}
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2330; --soft: #5b6575; --page: #f6f7f9; --card: #fff; --line: #d9dee6;
   --mark: #0b6bcb; }
@@ -112,33 +109,19 @@ def _write(path: str | Path, title: str, sections: list[str]) -> Path:
     return write_checked(path, head + "\n".join(sections) + "\n</body></html>\n")
 
 
-class _Shown(NamedTuple):
-    """How a score is shown."""
-
-    title: str
-    scale: tuple[float, float]
-    better: str
-
-    @property
-    def told(self) -> str:
-        """Say the scale and which direction is better."""
-        low, high = self.scale
-        scale = f"{low:g} and up" if math.isinf(high) else f"{low:g} to {high:g}"
-        return scale if self.better == "none" else f"{scale}, {self.better} is better"
+def _shown(scores: Scores) -> dict[str, Column]:
+    """Return every column of a summary by its name."""
+    return {column.name: column for score in scores.values() for column in score.columns}
 
 
-def _shown(scores: Scores) -> dict[str, _Shown]:
-    """Say how each column of a summary is shown; refusals are two: on the subject, and off it."""
-    found: dict[str, _Shown] = {}
-    for name, score in scores.items():
-        if name == "refuses":
-            found |= {column: _Shown(title, score.scale, better) for column, (title, better) in _REFUSALS.items()}
-        else:
-            found[name] = _Shown(score.title, score.scale, score.better)
-    return found
+def _heading(column: Column) -> str:
+    """Name a score, its scale, and which direction is better."""
+    low, high = column.scale
+    scale = f"{low:g} and up" if math.isinf(high) else f"{low:g} to {high:g}"
+    return f"<th>{escape(column.title)}<small>{scale}, {column.better} is better</small></th>"
 
 
-def _scores(summary: pd.DataFrame, shown: dict[str, _Shown]) -> str:
+def _scores(summary: pd.DataFrame, shown: dict[str, Column]) -> str:
     run = summary[summary["note"] == ""]
     head = "".join(f"<th>{escape(name)}</th>" for name in run["model"])
     lines = [f'<div class="wide"><table><thead><tr><th></th>{head}</tr></thead><tbody>']
@@ -146,11 +129,11 @@ def _scores(summary: pd.DataFrame, shown: dict[str, _Shown]) -> str:
         if not run[name].isna().all():
             best = _best(score, list(run[name]))
             cells = "".join(_cell(row, name, best=best) for _, row in run.iterrows())
-            lines.append(f"<tr><th>{escape(score.title)}<small>{score.told}</small></th>{cells}</tr>")
+            lines.append(f"<tr>{_heading(score)}{cells}</tr>")
     return "".join([*lines, "</tbody></table></div>"])
 
 
-def _best(score: _Shown, values: list[float]) -> float | None:
+def _best(score: Column, values: list[float]) -> float | None:
     """Return the best of several models' values, if they differ."""
     known = [value for value in values if not math.isnan(value)]
     if len(known) < 2 or min(known) == max(known):
@@ -166,7 +149,7 @@ def _cell(row: Any, name: str, *, best: float | None) -> str:
     return f"<td{mark}>{_number(row[name])}{spread}</td>"
 
 
-def _tests(tests: pd.DataFrame, titles: tuple[str, str], shown: dict[str, _Shown]) -> str:
+def _tests(tests: pd.DataFrame, titles: tuple[str, str], shown: dict[str, Column]) -> str:
     names = "".join(f"<th>{escape(name)}</th>" for name in (*titles, "difference", "p"))
     lines = [f'<div class="wide"><table><thead><tr><th></th>{names}</tr></thead><tbody>']
     for _, row in tests.iterrows():
@@ -174,8 +157,7 @@ def _tests(tests: pd.DataFrame, titles: tuple[str, str], shown: dict[str, _Shown
         spread = f"<small>{_number(row['low'])} to {_number(row['high'])}</small>"
         cells = f"<td>{_number(row['first'])}</td><td>{_number(row['second'])}</td>"
         cells += f"<td>{row['difference']:+.3g}{spread}</td><td{sure}>{row['p_value']:.4f}</td>"
-        score = shown[row["score"]]
-        lines.append(f"<tr><th>{escape(score.title)}<small>{score.told}</small></th>{cells}</tr>")
+        lines.append(f"<tr>{_heading(shown[row['score']])}{cells}</tr>")
     return "".join([*lines, "</tbody></table></div>"])
 
 

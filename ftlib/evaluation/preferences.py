@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from ftlib.errors import DataError, ModelError
+from ftlib.models.gradients import evaluation_mode
 from ftlib.text.row_maker import IGNORED
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class PreferenceScores:
         return sum(odds > 0 for odds in self.log_odds) / len(self.log_odds)
 
 
-def answer_log_probs(model: Any, batch: dict[str, Tensor]) -> Tensor:
+def answer_log_probs(model: PreTrainedModel | PeftModel, batch: dict[str, Tensor]) -> Tensor:
     """Return the log-probability of each row's targets, added up, in nats.
 
     Args:
@@ -81,23 +86,26 @@ def dpo_loss(policy: tuple[Tensor, Tensor], reference: tuple[Tensor, Tensor], be
     return -functional.logsigmoid(beta * (chosen - rejected))
 
 
-def adapters_off(model: Any) -> contextlib.AbstractContextManager[Any]:
+def adapters_off(model: PreTrainedModel | PeftModel) -> contextlib.AbstractContextManager[None]:
     """Return a context in which a model with adapters is what it was without them.
 
     Raises:
         ModelError: It has none.
     """
-    if not hasattr(model, "disable_adapter"):
+    off = getattr(model, "disable_adapter", None)
+    if off is None:
         raise ModelError(
             f"{type(model).__name__} has no adapters: the reference of DPO is the model with its adapters off: add "
             "some with ftlib.models.add_lora (model.lora in a configuration)"
         )
-    off: contextlib.AbstractContextManager[Any] = model.disable_adapter()
-    return off
+    without: contextlib.AbstractContextManager[None] = off()
+    return without
 
 
 @torch.no_grad()
-def preference_scores(model: Any, batches: Iterable[dict[str, Tensor]], *, beta: float = 0.1) -> PreferenceScores:
+def preference_scores(
+    model: PreTrainedModel | PeftModel, batches: Iterable[dict[str, Tensor]], *, beta: float = 0.1
+) -> PreferenceScores:
     """Score pairs of answers with a model and with its reference, which is the model with its adapters off.
 
     Args:
@@ -111,10 +119,8 @@ def preference_scores(model: Any, batches: Iterable[dict[str, Tensor]], *, beta:
 
     Taught in: chapters/14_preferences.ipynb
     """
-    was_training = model.training
-    model.eval()
     found: list[Tensor] = []
-    try:
+    with evaluation_mode(model):
         for batch in batches:
             inputs = {name: tensor.to(model.device) for name, tensor in batch.items()}
             policy = _halves(answer_log_probs(model, inputs))
@@ -122,8 +128,6 @@ def preference_scores(model: Any, batches: Iterable[dict[str, Tensor]], *, beta:
                 reference = _halves(answer_log_probs(model, inputs))
             rewards = [beta * (new - old) for new, old in zip(policy, reference, strict=True)]
             found.append(torch.stack([dpo_loss(policy, reference, beta), *rewards, policy[0] - policy[1]]))
-    finally:
-        model.train(was_training)
     if not found:
         raise DataError("no pairs to score: check the file or the split")
     return PreferenceScores(*torch.cat(found, dim=1).tolist())

@@ -7,10 +7,11 @@ its interval (:mod:`ftlib.evaluation.confidence`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ftlib.data.words import spaced
 from ftlib.evaluation.confidence import Array, Finish, Interval, PairedTest, bootstrap, mean, paired_test
@@ -21,28 +22,55 @@ Each = Callable[[Sequence[str], Sequence[str]], list[float]]
 
 
 @dataclass(frozen=True)
-class Score:
-    """A score of answers.
+class Column:
+    """A column of a summary: what every score says of itself, whatever it is worked out from.
 
     Attributes:
-        name: Its column in a table.
+        name: Of the column.
         title: How a page calls it.
         scale: Its least and greatest value.
-        better: Which direction is better; ``"none"`` where it depends on the question.
-        each: A number for each answer.
-        statistics: Predictions and references to ``(rows, k)``; default: what ``each`` gives.
-        finish: Sums of these to the score of a run; default: the mean.
-        needs_references: Whether it holds answers against the right ones.
+        better: Which direction is better.
+        off_topic: Whether it is of the questions off the subject, or of those on it; None: of all.
     """
 
     name: str
     title: str
     scale: tuple[float, float]
-    better: Literal["higher", "lower", "none"]
+    better: Literal["higher", "lower"]
+    off_topic: bool | None = field(default=None, kw_only=True)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns that a score has in a summary; two runs are compared by the first."""
+        return (self,)
+
+    def counts(self, off_topic: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Tell which rows count, ``(rows,)``, by whether each is off the subject."""
+        return np.ones_like(off_topic) if self.off_topic is None else off_topic == self.off_topic
+
+
+@dataclass(frozen=True)
+class Score(Column):
+    """A score of answers; it has the attributes of :class:`Column`.
+
+    Attributes:
+        each: A number for each answer.
+        statistics: Predictions and references to ``(rows, k)``; default: what ``each`` gives.
+        finish: Sums of these to the score of a run; default: the mean.
+        needs_references: Whether it holds answers against the right ones.
+        split: Its columns, where what is better depends on the question; default: one, of all rows.
+    """
+
     each: Each
     statistics: Callable[[Sequence[str], Sequence[str]], Array] | None = None
     finish: Finish = mean
     needs_references: bool = True
+    split: tuple[Column, ...] = ()
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """As of every score."""
+        return self.split or (self,)
 
     def rows(self, predictions: Sequence[str], references: Sequence[str]) -> Array:
         """Return the numbers of each answer that add up to the score, ``(rows, k)``.
@@ -93,16 +121,13 @@ def _alone(function: Callable[[Sequence[str]], list[float]]) -> Each:
 
 
 @dataclass(frozen=True)
-class LossScore:
-    """A score of the probabilities that a model gives the right answers; attributes as of :class:`Score`.
+class LossScore(Column):
+    """A score of the probabilities that a model gives the right answers; it has the attributes of :class:`Column`.
 
-    ``finish`` takes sums of :data:`LOSS_COLUMNS`.
+    Attributes:
+        finish: Sums of :data:`LOSS_COLUMNS` to the score of a run.
     """
 
-    name: str
-    title: str
-    scale: tuple[float, float]
-    better: Literal["higher", "lower"]
     finish: Finish
 
 
@@ -130,6 +155,10 @@ def _bits(sums: Array) -> Array:
     return np.asarray(sums[..., 0] / np.log(2))
 
 
+_REFUSALS = (
+    Column("refuses", "refusal rate, on the subject", (0, 1), "lower", off_topic=False),
+    Column("refuses_off_topic", "refusal rate, off the subject", (0, 1), "higher", off_topic=True),
+)
 SCORES = {
     one.name: one
     for one in (
@@ -138,7 +167,7 @@ SCORES = {
         Score("exact_match", "exact match", (0, 1), "higher", exact_match),
         Score("distinct_2", "distinct-2", (0, 1), "higher", _alone(distinct_each), needs_references=False),
         Score("repeats", "repetition rate", (0, 1), "lower", _alone(repeats), needs_references=False),
-        Score("refuses", "refusal rate", (0, 1), "none", _alone(refuses), needs_references=False),
+        Score("refuses", "refusal rate", (0, 1), "lower", _alone(refuses), needs_references=False, split=_REFUSALS),
     )
 }
 """Every score of an evaluation by name. BLEU of one answer is smoothed; that of a run is of all answers together.

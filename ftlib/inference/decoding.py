@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from transformers import (
     LogitsProcessorList,
+    NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -19,6 +20,11 @@ from transformers import (
 
 from ftlib.errors import ConfigError
 from ftlib.inference.growing_rows import start
+from ftlib.models.gradients import evaluation_mode
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 _SEEDS = 2**63
 _COLDEST = 1e-6  # scores divided by much less are infinite
@@ -35,6 +41,7 @@ class Sampling:
         top_p: Draw from the likeliest tokens that together have this probability.
         repetition_penalty: Above 1, tokens that occurred, in the prompt too, are less likely (Keskar et al., 2019).
         seed: Seed of the draws; None draws from torch's global generator.
+        no_repeat_ngram_size: No run of so many tokens, the prompt's included, is written twice; 0: any may be.
 
     Raises:
         ConfigError: A value is out of its range.
@@ -49,6 +56,7 @@ class Sampling:
     top_p: float = 1.0
     repetition_penalty: float = 1.0
     seed: int | None = None
+    no_repeat_ngram_size: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what can't be used."""
@@ -61,6 +69,7 @@ class Sampling:
             "top_p": (0 < self.top_p <= 1, "a number above 0, at most 1"),
             "repetition_penalty": (0 < self.repetition_penalty < math.inf, "a number above 0 (1: no penalty)"),
             "seed": (self.seed is None or -_SEEDS <= self.seed < _SEEDS, "a whole number of 64 bits"),
+            "no_repeat_ngram_size": (self.no_repeat_ngram_size >= 0, "0 (any run of tokens) or a whole number above"),
         }
         for name, (holds, allowed) in expected.items():
             if not holds:
@@ -88,6 +97,8 @@ class Chooser:
         self._steps = LogitsProcessorList()
         if sampling.repetition_penalty != 1:
             self._steps.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
+        if sampling.no_repeat_ngram_size:
+            self._steps.append(NoRepeatNGramLogitsProcessor(sampling.no_repeat_ngram_size))
         if self.draws and sampling.temperature != 1:
             self._steps.append(TemperatureLogitsWarper(sampling.temperature))
         if self.draws and sampling.top_k:
@@ -104,9 +115,16 @@ class Chooser:
 
 
 def decode(
-    model: Any, prompts: Sequence[list[int]], choose: Chooser, *, max_new_tokens: int, end_ids: frozenset[int]
+    model: PreTrainedModel | PeftModel,
+    prompts: Sequence[list[int]],
+    choose: Chooser,
+    *,
+    max_new_tokens: int,
+    end_ids: frozenset[int],
+    use_cache: bool = True,
+    width: int = 0,
 ) -> Iterator[list[int | None]]:
-    """Write behind prompts, one token for each at a time, with the keys and values of earlier tokens kept.
+    """Write behind prompts, one token for each at a time.
 
     Prompts are padded on the left, so that the last token of every row is the last of its prompt; the attention mask
     hides the padding, and positions are counted from the first real token. Where padding changes what a model says of a
@@ -121,11 +139,13 @@ def decode(
         choose: From :meth:`Sampling.chooser`.
         max_new_tokens: The most tokens for each prompt.
         end_ids: Tokens that end a row; they are not given.
+        use_cache: Keep the keys and values of earlier tokens, instead of reading each row again for every token.
+        width: Pad prompts to so many tokens, if they are shorter.
 
     Yields:
         After each step, the new token of each prompt: None where it has ended.
     """
-    batch = start(model, prompts)
+    batch = start(model, prompts, use_cache=use_cache, width=width)
     row_of = list(range(len(prompts)))  # of each row of the batch, the number of its prompt
     ended = [False] * len(prompts)
     for _ in range(max_new_tokens):
@@ -141,3 +161,29 @@ def decode(
         # Taking rows out copies the whole cache: not for each of them.
         if not choose.draws and len(going) <= 0.9 * len(row_of) and batch.keep(going):
             row_of = [row_of[place] for place in going]
+
+
+def continue_ids(
+    model: PreTrainedModel | PeftModel,
+    prompts: Sequence[list[int]],
+    choose: Chooser,
+    *,
+    max_new_tokens: int,
+    end_ids: frozenset[int],
+    use_cache: bool = True,
+    width: int = 0,
+) -> list[list[int]]:
+    """Write behind the prompts of one batch as :func:`decode` does, whose arguments these are, until all have ended.
+
+    Returns:
+        Of each prompt the ids that are new, without the one that ended it. The model's training mode is restored.
+    """
+    written: list[list[int]] = [[] for _ in prompts]
+    steps = decode(
+        model, prompts, choose, max_new_tokens=max_new_tokens, end_ids=end_ids, use_cache=use_cache, width=width
+    )
+    with evaluation_mode(model):
+        for step in steps:
+            for ids, token in zip(written, step, strict=True):
+                ids += [] if token is None else [token]
+    return written

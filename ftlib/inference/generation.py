@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -13,14 +12,18 @@ from ftlib.data.message_checks import question
 from ftlib.data.messages import Message, user
 from ftlib.errors import ConfigError
 from ftlib.inference.context import check_lengths, shorten
-from ftlib.inference.decoding import Sampling, decode
+from ftlib.inference.decoding import Sampling, continue_ids, decode
 from ftlib.inference.streaming import answer_in, text_chunks
+from ftlib.models.gradients import evaluation_mode
 from ftlib.models.loading import context_length
 from ftlib.spare_memory import sparing_memory
 from ftlib.text.chat_template import template_of
 from ftlib.text.ends import end_ids
 from ftlib.text.templates import QUESTION_ANSWER, Template
 from ftlib.text.tokenization import encode_prompts, encode_rows, encode_segments
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 
 def generate(
@@ -71,7 +74,7 @@ def generate(
     """
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
     encoded = encode_prompts(tokenizer, prompts)
-    ends = _end_ids(model, tokenizer)
+    ends = frozenset(end_ids(model, tokenizer))
     return _texts(model, tokenizer, encoded, sampling, ends=ends, limit=max_new_tokens, size=batch_size, told=on_done)
 
 
@@ -104,7 +107,7 @@ def answer(
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
     template = template or template_of(tokenizer)
     encoded = _asked(questions, tokenizer, template)
-    ends = _end_ids(model, tokenizer, template)
+    ends = frozenset(end_ids(model, tokenizer, template))
     texts = _texts(model, tokenizer, encoded, sampling, ends=ends, limit=max_new_tokens, size=batch_size, told=on_done)
     return [answer_in(text, template.end_marker) for text in texts]
 
@@ -171,7 +174,7 @@ def stream(
     template = template or template_of(tokenizer)
     ids = encode_segments(tokenizer, template.render_prompt(_conversation(messages)))
     check_lengths([ids], context_length(model), max_new_tokens)
-    ends = _end_ids(model, tokenizer, template)
+    ends = frozenset(end_ids(model, tokenizer, template))
     tokens = _tokens(model, ids, sampling, max_new_tokens=max_new_tokens, end_ids=ends)
     return text_chunks(tokenizer, tokens, template.end_marker, should_stop or (lambda: False))
 
@@ -222,20 +225,6 @@ def _asked(
     return [[token for ids in segment_ids for token in ids] for segment_ids in encode_rows(tokenizer, rendered)]
 
 
-def _end_ids(model: Any, tokenizer: PreTrainedTokenizerBase, template: Template | None = None) -> frozenset[int]:
-    return frozenset(end_ids(model, tokenizer, template))
-
-
-@contextlib.contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
-
-
 @sparing_memory()
 def _texts(
     model: PreTrainedModel,
@@ -254,21 +243,25 @@ def _texts(
     by_length = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
     written: list[list[int]] = [[] for _ in encoded]
     choose = sampling.chooser(model.device)
-    with _evaluating(model):
-        for start in range(0, len(by_length), size):
-            rows = by_length[start : start + size]
-            for step in decode(model, [encoded[i] for i in rows], choose, max_new_tokens=limit, end_ids=ends):
-                for row, token in zip(rows, step, strict=True):
-                    written[row] += [] if token is None else [token]
-            if told:
-                told(start + len(rows), len(encoded))
+    for start in range(0, len(by_length), size):
+        rows = by_length[start : start + size]
+        found = continue_ids(model, [encoded[i] for i in rows], choose, max_new_tokens=limit, end_ids=ends)
+        for row, ids in zip(rows, found, strict=True):
+            written[row] = ids
+        if told:
+            told(start + len(rows), len(encoded))
     return [str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in written]
 
 
 def _tokens(
-    model: Any, ids: list[int], sampling: Sampling, *, max_new_tokens: int, end_ids: frozenset[int]
+    model: PreTrainedModel | PeftModel,
+    ids: list[int],
+    sampling: Sampling,
+    *,
+    max_new_tokens: int,
+    end_ids: frozenset[int],
 ) -> Generator[int, None, None]:
-    with _evaluating(model):
+    with evaluation_mode(model):
         choose = sampling.chooser(model.device)
         for (token,) in decode(model, [ids], choose, max_new_tokens=max_new_tokens, end_ids=end_ids):
             if token is not None:  # with a single row there is nothing to wait for behind its end

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ftlib.models.rounding import agree, rounding_of
 from ftlib.text.batches import pad_batch
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+    Model = PreTrainedModel | PeftModel
 
 _CHECKED = 16  # tokens of the longest row, for the check of padding
 _SHARED = 16  # tokens at least with which all prompts begin, for reading them once to be worth it
@@ -20,19 +27,21 @@ _LOOKS_AT_ALL = ("max_window_layers",)  # of Qwen2: it counts only beside a wind
 Choose = Callable[[Any, Any], Tensor]  # from ids (rows, seq) and scores (rows, vocabulary): a token for each row
 
 
-def start(model: Any, prompts: Sequence[list[int]]) -> Batch | RowsAlone:
+def start(model: Model, prompts: Sequence[list[int]], *, use_cache: bool = True, width: int = 0) -> Batch | RowsAlone:
     """Return the prompts as rows that can be written, in the quickest way that gives the model's own scores.
 
     Args:
         model: A causal language model of transformers, in evaluation mode.
         prompts: Token ids, at least one in each.
+        use_cache: Whether keys and values of earlier tokens may be kept.
+        width: Tokens that the rows have at least, padding included; where padding changes scores it is left out.
     """
-    if not _may_be_padded(model, prompts):
-        return RowsAlone(model, prompts)
-    shared = shared_beginning(prompts) if len(prompts) > 1 else 0
-    if shared >= _SHARED and _may_share(model, prompts, shared):
-        return Batch(model, prompts, shared)
-    return Batch(model, prompts)
+    if not _may_be_padded(model, prompts, width):
+        return RowsAlone(model, prompts, use_cache=use_cache)
+    shared = shared_beginning(prompts) if len(prompts) > 1 and use_cache else 0
+    if shared < _SHARED or not _may_share(model, prompts, shared):
+        shared = 0
+    return Batch(model, prompts, shared, use_cache=use_cache, width=width)
 
 
 def shared_beginning(prompts: Sequence[list[int]]) -> int:
@@ -51,10 +60,14 @@ def shared_beginning(prompts: Sequence[list[int]]) -> int:
 class Batch:
     """Rows that grow: their ids, their mask, and the keys and values that the model keeps of them."""
 
-    def __init__(self, model: Any, prompts: Sequence[list[int]], shared: int = 0) -> None:
+    def __init__(
+        self, model: Model, prompts: Sequence[list[int]], shared: int = 0, *, use_cache: bool = True, width: int = 0
+    ) -> None:
         """Pad the prompts; what they share, ``shared`` tokens, is read once, and the padding stands behind it."""
         padded = pad_batch([{"input_ids": ids[shared:]} for ids in prompts], prompts[0][0], side="left")
         beginning: Any = torch.tensor([ids[:shared] for ids in prompts], dtype=torch.long)
+        further = (max(0, width - shared - padded["input_ids"].shape[1]), 0)
+        padded = {name: functional.pad(tensor, further) for name, tensor in padded.items()}
         mask = torch.cat([torch.ones_like(beginning), padded["attention_mask"]], dim=1)
         # A token of the row itself as padding: a repetition penalty must not count a token that isn't there.
         first: Any = torch.tensor([[ids[0]] for ids in prompts])
@@ -65,7 +78,7 @@ class Batch:
         self._cache: Any = None
         self._model: Any = model
         taken = _taken(model)
-        self._keeps = "past_key_values" in taken
+        self._keeps = use_cache and "past_key_values" in taken
         self._no_cache = {"use_cache": False} if "use_cache" in taken else {}
         # Without padding the model counts positions itself: some families (CamemBERT) begin at another number.
         self._takes_positions = "position_ids" in taken and not bool(self._mask.all())
@@ -131,9 +144,9 @@ class Batch:
 class RowsAlone:
     """Rows of a model that padding would change (RWKV carries it on, ProphetNet counts it): each is computed alone."""
 
-    def __init__(self, model: Any, prompts: Sequence[list[int]]) -> None:
+    def __init__(self, model: Model, prompts: Sequence[list[int]], *, use_cache: bool = True) -> None:
         """Take each prompt as a batch of one row."""
-        self._rows = [Batch(model, [prompt]) for prompt in prompts]
+        self._rows = [Batch(model, [prompt], use_cache=use_cache) for prompt in prompts]
 
     def write(self, choose: Choose) -> list[int]:
         """Append a token to each row and return them."""
@@ -145,13 +158,14 @@ class RowsAlone:
         return True
 
 
-_padded: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+_padded: WeakKeyDictionary[Model, bool] = WeakKeyDictionary()
 """Of models that wrote rows of different lengths: whether padding changes nothing."""
 
 
-def _may_be_padded(model: Any, prompts: Sequence[list[int]]) -> bool:
+def _may_be_padded(model: Model, prompts: Sequence[list[int]], width: int) -> bool:
     """Whether a row has the same scores with padding in front: looked at once for each model, on two short rows."""
-    if len(set(map(len, prompts))) == 1:
+    lengths = set(map(len, prompts))
+    if len(lengths) == 1 and max(lengths) >= width:
         return True
     if model not in _padded:
         longest = max(prompts, key=len)[-_CHECKED:]
@@ -160,11 +174,11 @@ def _may_be_padded(model: Any, prompts: Sequence[list[int]]) -> bool:
     return _padded[model]
 
 
-_shares: WeakKeyDictionary[Any, dict[int, bool]] = WeakKeyDictionary()
+_shares: WeakKeyDictionary[Model, dict[int, bool]] = WeakKeyDictionary()
 """Of models whose prompts began alike: for each doubling of the length, whether reading that once changes nothing."""
 
 
-def _may_share(model: Any, prompts: Sequence[list[int]], shared: int) -> bool:
+def _may_share(model: Model, prompts: Sequence[list[int]], shared: int) -> bool:
     """Whether a row has the same scores when its beginning is read with that of the others, and padded behind it.
 
     Looked at for each doubling of the length, on the shortest row beside the longest. A model that looks back through a
@@ -183,7 +197,7 @@ def _may_share(model: Any, prompts: Sequence[list[int]], shared: int) -> bool:
     return known[length]
 
 
-def _looks_back_only_so_far(config: Any) -> bool:
+def _looks_back_only_so_far(config: PreTrainedConfig) -> bool:
     settings = config.to_dict().items()
     return any(
         value and any(part in name for part in _LOOKS_BACK) and name not in _LOOKS_AT_ALL for name, value in settings
@@ -197,11 +211,11 @@ def _keeps_nothing_but_keys_and_values(cache: Any) -> bool:
 
 
 @torch.inference_mode()
-def _read(model: Any, ids: list[int]) -> Any:
+def _read(model: Model, ids: list[int]) -> Any:
     return model(input_ids=torch.tensor([ids], device=model.device))
 
 
-def _rounding(model: Any, ids: list[int]) -> float:
+def _rounding(model: Model, ids: list[int]) -> float:
     return rounding_of(model, torch.tensor([ids], device=model.device))
 
 
@@ -217,7 +231,7 @@ def _same(together: Batch, alone: Batch, rounding: float) -> bool:
     return same
 
 
-def _taken(model: Any) -> Any:
+def _taken(model: Model) -> Mapping[str, inspect.Parameter]:
     """Return what a model's forward pass takes; of an adapter's model, whose own names nothing, what is below it."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner: Any = getattr(model, "get_base_model", lambda: model)()
     return inspect.signature(inner.forward).parameters

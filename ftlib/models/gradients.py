@@ -1,4 +1,4 @@
-"""Training and its estimate need gradients, wherever they are called from."""
+"""What a model and torch are switched to for a while, and back: gradients for training, evaluation mode for a look."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
+from torch import nn
 
 
 @contextlib.contextmanager
@@ -18,3 +19,22 @@ def gradients_on() -> Iterator[None]:
     """
     with torch.inference_mode(False), torch.enable_grad():
         yield
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Switch a model's dropout and the like off within; afterwards it is in the mode that it was in.
+
+    >>> layer = nn.Dropout()
+    >>> with evaluation_mode(layer):
+    ...     layer.training
+    False
+    >>> layer.training
+    True
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)

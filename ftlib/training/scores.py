@@ -8,21 +8,30 @@ the model wrote. So: accuracy is shifted by one, and BLEU and ROUGE-L are of gen
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-import torch
-from transformers import GenerationConfig
+from transformers import PreTrainedTokenizerBase
 
 from datasets import Dataset
 from ftlib.evaluation.metrics import corpus_bleu, rouge_l, token_accuracy
+from ftlib.inference.decoding import Sampling, continue_ids
 from ftlib.models.loading import context_length
-from ftlib.text.batches import pad_batch, padded_batches
+from ftlib.text.batches import padded_batches
 from ftlib.text.ends import end_ids
 from ftlib.text.row_maker import IGNORED
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
 
 def scores(
-    model: Any, tokenizer: Any, rows: Dataset, *, generated_rows: int = 16, batch_size: int = 16
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Dataset,
+    *,
+    generated_rows: int = 16,
+    batch_size: int = 16,
 ) -> dict[str, float]:
     """Measure token accuracy on all rows, and BLEU and ROUGE-L on answers to the first ones.
 
@@ -39,15 +48,9 @@ def scores(
     Raises:
         MissingExtraError: sacrebleu is not installed.
     """
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            accuracy = token_accuracy(model, padded_batches(rows, batch_size, pad_token_id=tokenizer.pad_token_id))
-            first = rows.select(range(min(len(rows), generated_rows)))
-            predictions, references = greedy_answers(model, tokenizer, first, batch_size)
-    finally:
-        model.train(was_training)
+    accuracy = token_accuracy(model, padded_batches(rows, batch_size, pad_token_id=tokenizer.pad_token_id))
+    first = rows.select(range(min(len(rows), generated_rows)))
+    predictions, references = greedy_answers(model, tokenizer, first, batch_size)
     return {"token_accuracy": accuracy, **text_scores(predictions, references)}
 
 
@@ -71,7 +74,12 @@ def text_scores(predictions: Sequence[str], references: Sequence[str]) -> dict[s
 
 
 def greedy_answers(
-    model: Any, tokenizer: Any, rows: Dataset, batch_size: int, *, max_new_tokens: int | None = None
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Dataset,
+    batch_size: int,
+    *,
+    max_new_tokens: int | None = None,
 ) -> tuple[list[str], list[str]]:
     """Generate the last answer of each row from what stands before it; return it beside the true one.
 
@@ -82,44 +90,19 @@ def greedy_answers(
         batch_size: Rows of one forward pass.
         max_new_tokens: Tokens that an answer may have; default: as many as the longest true one of its batch.
     """
-    was_training = model.training
-    model.eval()
-    try:
-        return _greedy_answers(model, tokenizer, rows, batch_size, max_new_tokens)
-    finally:
-        model.train(was_training)
-
-
-@torch.no_grad()
-def _greedy_answers(
-    model: Any, tokenizer: Any, rows: Dataset, batch_size: int, max_new_tokens: int | None
-) -> tuple[list[str], list[str]]:
     pairs = [last_answer(row["input_ids"], row["labels"]) for row in rows]
-    predictions: list[str] = []
+    choose, ends = Sampling().chooser(model.device), frozenset(end_ids(model, tokenizer))
+    written: list[list[int]] = []
     for start in range(0, len(pairs), batch_size):
         some = pairs[start : start + batch_size]
-        longest = max(len(prompt) for prompt, _ in some)
+        prompts = [prompt for prompt, _ in some]
         wanted = max_new_tokens or max(len(target) for _, target in some)
-        free = min(wanted, context_length(model) - longest)
-        predictions += _continued(model, tokenizer, [prompt for prompt, _ in some], max(1, free))
-    references = [tokenizer.decode(target, skip_special_tokens=True).strip() for _, target in pairs]
-    return predictions, references
-
-
-def _continued(model: Any, tokenizer: Any, prompts: list[list[int]], max_new_tokens: int) -> list[str]:
-    """Continue prompts, padded on the left so that each ends where its answer begins."""
-    batch = pad_batch([{"input_ids": ids} for ids in prompts], tokenizer.pad_token_id, side="left")
-    batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
-    settings = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        use_cache=model.config.use_cache,
-        eos_token_id=end_ids(model, tokenizer) or None,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    output = model.generate(**batch, generation_config=settings)
-    texts = tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-    return [text.strip() for text in texts]
+        limit = max(1, min(wanted, context_length(model) - max(map(len, prompts))))
+        cached = model.config.use_cache
+        written += continue_ids(model, prompts, choose, max_new_tokens=limit, end_ids=ends, use_cache=cached)
+    targets = [target for _, target in pairs]
+    predictions, references = (tokenizer.batch_decode(ids, skip_special_tokens=True) for ids in (written, targets))
+    return [text.strip() for text in predictions], [text.strip() for text in references]
 
 
 def last_answer(ids: list[int], labels: list[int]) -> tuple[list[int], list[int]]:

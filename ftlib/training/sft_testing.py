@@ -12,19 +12,19 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from pydantic import AliasChoices, Field, ValidationError, field_validator
-from torch import Tensor, nn
-from transformers import GenerationConfig
+from transformers import PreTrainedTokenizerBase
 
 from ftlib.data.reading import load_conversations
 from ftlib.errors import ConfigError, PromptTooLongError, TrainingError, TruncationWarning
 from ftlib.files import check_folder
+from ftlib.inference.decoding import Sampling, continue_ids
 from ftlib.models.loading import context_length, load_model
 from ftlib.models.trainable import merge_lora
-from ftlib.text.batches import pad_batch
+from ftlib.text.ends import end_ids
 from ftlib.text.templates import Segment
 from ftlib.text.tokenization import encode_rows
 from ftlib.training.config import TrackingSection
@@ -35,6 +35,10 @@ from ftlib.training.scores import text_scores
 from ftlib.training.sft_data import find_split
 from ftlib.training.sft_file import SftWandb
 from ftlib.training.sft_keys import TEMPLATE
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 
 class SftTestData(Section):
@@ -184,7 +188,7 @@ def _checked(values: Mapping[str, Any], source: str) -> SftTestFile:
         raise ConfigError(explain(error, SftTestFile, source)) from None
 
 
-def _prompts(section: SftTestData, tokenizer: Any, most: int) -> list[_Prompt]:
+def _prompts(section: SftTestData, tokenizer: PreTrainedTokenizerBase, most: int) -> list[_Prompt]:
     """Lay out every question as a prompt of at most ``max_prompt_length`` tokens."""
     name, split = find_split(section.data_dir, section.split)
     rows = load_conversations(name, format="question-answer", split=split)["messages"]
@@ -227,40 +231,30 @@ def _shortened(segments: Sequence[Segment], segment_ids: list[list[int]], excess
 
 
 def _answered(
-    model: Any, tokenizer: Any, prompts: Sequence[_Prompt], file: SftTestFile
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[_Prompt],
+    file: SftTestFile,
 ) -> Iterator[tuple[_Prompt, str]]:
     section = file.data
     size = section.batch_size if section.padding else 1
-    width = section.max_prompt_length if section.padding == "max_length" else None
-    settings = _settings(file, tokenizer)
+    width = (section.max_prompt_length or 0) if section.padding == "max_length" else 0
+    choose = _sampling(file.generate_params).chooser(model.device)
+    limit, cached = file.generate_params.max_new_tokens, file.test_params.use_cache
+    ends = frozenset(end_ids(None, tokenizer))
     for start in range(0, len(prompts), size):
         some = prompts[start : start + size]
-        batch = pad_batch([{"input_ids": prompt.ids} for prompt in some], tokenizer.pad_token_id, side="left")
-        batch = _widened(batch, width or 0, tokenizer.pad_token_id)
-        with torch.inference_mode():
-            output = model.generate(**{k: v.to(model.device) for k, v in batch.items()}, generation_config=settings)
-        new = output[:, batch["input_ids"].shape[1] :]
+        ids = [prompt.ids for prompt in some]
+        new = continue_ids(model, ids, choose, max_new_tokens=limit, end_ids=ends, use_cache=cached, width=width)
         texts = tokenizer.batch_decode(new, skip_special_tokens=True)
         yield from zip(some, (text.strip() for text in texts), strict=True)
 
 
-def _settings(file: SftTestFile, tokenizer: Any) -> GenerationConfig:
-    values = file.generate_params.model_dump()
-    if not file.generate_params.do_sample:
-        values |= {"temperature": None, "top_k": None, "top_p": None}
-    return GenerationConfig(
-        **values,
-        use_cache=file.test_params.use_cache,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-
-
-def _widened(batch: dict[str, Tensor], width: int, pad_token_id: int) -> dict[str, Tensor]:
-    """Pad a batch further on the left, up to a width."""
-    missing = max(0, width - batch["input_ids"].shape[1])
-    fill = {"input_ids": pad_token_id, "attention_mask": 0}
-    return {name: nn.functional.pad(tensor, (missing, 0), value=fill[name]) for name, tensor in batch.items()}
+def _sampling(section: SftGenerateParams) -> Sampling:
+    chosen = section.model_dump(exclude={"do_sample", "max_new_tokens"})
+    if not section.do_sample:
+        chosen |= {"temperature": 0.0, "top_k": 0, "top_p": 1.0}
+    return Sampling(**chosen)
 
 
 class _Log:

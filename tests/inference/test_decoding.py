@@ -6,7 +6,7 @@ from transformers import GenerationConfig
 
 from ftlib.errors import ConfigError
 from ftlib.inference import growing_rows
-from ftlib.inference.decoding import Sampling, decode
+from ftlib.inference.decoding import Sampling, continue_ids
 from ftlib.models.trainable import add_lora
 from ftlib.text.batches import pad_batch
 from tests.families import tiny_causal
@@ -14,13 +14,9 @@ from tests.families import tiny_causal
 PROMPTS = [[5], [9, 7, 30, 12, 40, 41], [20, 21, 22], [6, 6, 6, 8]]
 
 
-def written(model, prompts, sampling=None, *, limit=12, ends=frozenset()):
-    rows = [[] for _ in prompts]
+def written(model, prompts, sampling=None, *, limit=12, ends=frozenset(), **how):
     choose = (sampling or Sampling()).chooser(model.device)
-    for step in decode(model, prompts, choose, max_new_tokens=limit, end_ids=ends):
-        for row, token in zip(rows, step, strict=True):
-            row += [] if token is None else [token]
-    return rows
+    return continue_ids(model, prompts, choose, max_new_tokens=limit, end_ids=ends, **how)
 
 
 def by_transformers(model, prompts, seed=0, **settings):
@@ -40,6 +36,21 @@ def test_drawn_tokens_are_those_of_transformers(tiny_model):
     settings = {"temperature": 0.7, "top_k": 40, "top_p": 0.9, "repetition_penalty": 1.3}
     expected = by_transformers(tiny_model, PROMPTS[1:2], seed=4, do_sample=True, **settings)
     assert written(tiny_model, PROMPTS[1:2], Sampling(**settings, seed=4)) == expected
+
+
+def test_no_run_of_tokens_is_written_twice_as_with_transformers(tiny_model):
+    plain = by_transformers(tiny_model, PROMPTS[3:], do_sample=False)
+    expected = by_transformers(tiny_model, PROMPTS[3:], do_sample=False, no_repeat_ngram_size=2)
+    assert written(tiny_model, PROMPTS[3:], Sampling(no_repeat_ngram_size=2)) == expected != plain
+
+
+@pytest.mark.parametrize("family", ["gpt_neox", "rwkv"])
+def test_without_the_cache_and_with_more_padding_the_tokens_are_the_same(family):
+    model, prompts = tiny_causal(family), [BEGINNING + prompt for prompt in PROMPTS]
+    expected = written(model, prompts)
+    assert written(model, prompts, use_cache=False) == expected
+    assert written(model, prompts, width=30) == expected
+    assert written(model, prompts[:1], width=30) == expected[:1]
 
 
 def test_a_repetition_penalty_does_not_count_padding(tiny_model):

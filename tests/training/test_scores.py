@@ -45,8 +45,10 @@ def test_accuracy_compares_with_the_next_token(tiny_model, tiny_tokenizer):
 
 def test_only_the_first_rows_are_generated(tiny_model, tiny_tokenizer, rows, monkeypatch):
     asked = []
-    original = module._continued
-    monkeypatch.setattr(module, "_continued", lambda *args: asked.extend(args[2]) or original(*args))
+    original = module.continue_ids
+    monkeypatch.setattr(
+        module, "continue_ids", lambda *args, **options: asked.extend(args[1]) or original(*args, **options)
+    )
     scores(tiny_model, tiny_tokenizer, rows, generated_rows=1)
     assert [tiny_tokenizer.decode(ids) for ids in asked] == ["### Question:\nWhy?\n\n### Answer:\n"]
 

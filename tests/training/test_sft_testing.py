@@ -1,16 +1,21 @@
 """Every parameter of the testing file, and what it changes."""
 
+import functools
 import json
+from collections import namedtuple
 
 import pytest
 import torch
 from transformers import GPTNeoXForCausalLM
 
 from ftlib.errors import ConfigError, PromptTooLongError, TrainingError, TruncationWarning
+from ftlib.inference.growing_rows import start
 from ftlib.models.loading import save_model
+from ftlib.training import sft_testing
 from ftlib.training.sft_testing import run_sft_test
 from ftlib.training.sft_yaml import read_config
 
+Seen = namedtuple("Seen", "mask lengths written device")
 ROWS = [{"Question": f"What is {'so very ' * i}long?", "Answer": "word"} for i in range(5)]
 
 
@@ -55,17 +60,25 @@ def texts(log):
 
 @pytest.fixture
 def seen(monkeypatch):
-    """Shapes of what is generated from, and the settings."""
+    """Of each batch: the mask of its prompts, the tokens that were read in each pass, what was written, the device."""
     found = []
-    original = GPTNeoXForCausalLM.generate
+    original, forward = sft_testing.continue_ids, GPTNeoXForCausalLM.forward
 
-    def generate(self, **options):
-        output = original(self, **options)
-        masks = options["attention_mask"]
-        found.append((tuple(masks.shape), masks[0].tolist(), options["generation_config"], output, self))
-        return output
+    @functools.wraps(forward)  # with its arguments: they say whether the model keeps anything
+    def read(self, **inputs):
+        passes.append((inputs["input_ids"].shape[1], inputs.get("attention_mask")))
+        return forward(self, **inputs)
 
-    monkeypatch.setattr(GPTNeoXForCausalLM, "generate", generate)
+    def continue_ids(model, *args, **options):
+        start(model, [[5], [6, 7]])  # whether its rows may be padded is looked at once
+        passes.clear()
+        written = original(model, *args, **options)
+        found.append(Seen(passes[0][1], [length for length, _ in passes], written, model.device.type))
+        return written
+
+    passes = []
+    monkeypatch.setattr(GPTNeoXForCausalLM, "forward", read)
+    monkeypatch.setattr(sft_testing, "continue_ids", continue_ids)
     return found
 
 
@@ -81,7 +94,7 @@ def test_each_row_has_a_line_of_prompt_prediction_and_target(ask):
 
 def test_cuda(ask, seen, monkeypatch):
     ask(cuda=False)
-    assert seen[0][4].device.type == "cpu"
+    assert seen[0].device == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="cuda: no NVIDIA card was found: set it to false"):
         ask("on-a-card", cuda=True)
@@ -106,20 +119,20 @@ def test_max_prompt_length_and_truncate_promt(ask, tiny_tokenizer):
 
 def test_padding_changes_shapes_and_no_text(ask, seen):
     expected = texts(ask("longest", data__padding=True, data__batch_size=5)[1])
-    (longest,) = (shape for shape, *_ in seen)
+    (longest,) = (tuple(batch.mask.shape) for batch in seen)
     seen.clear()
     assert texts(ask("wide", data__padding="max_length", data__max_prompt_length=50, data__batch_size=5)[1]) == expected
-    assert [shape for shape, *_ in seen] == [(5, 50)]
+    assert [tuple(batch.mask.shape) for batch in seen] == [(5, 50)]
     seen.clear()
     assert texts(ask("alone", data__padding=False)[1]) == expected
-    assert [shape[0] for shape, *_ in seen] == [1] * 5
+    assert [len(batch.mask) for batch in seen] == [1] * 5
     assert longest[0] == 5
     assert longest[1] < 50
 
 
 def test_padding_side(ask, seen):
     ask(data__padding_side="left")
-    mask = seen[0][1]
+    mask = seen[0].mask[0].tolist()
     assert mask == sorted(mask)
     assert 0 in mask
     with pytest.raises(ConfigError, match="padding on the right stands between a prompt and its answer: write left"):
@@ -128,7 +141,7 @@ def test_padding_side(ask, seen):
 
 def test_max_new_tokens(ask, seen):
     ask(generate_params__max_new_tokens=3)
-    assert seen[0][3].shape[1] <= seen[0][0][1] + 3
+    assert max(map(len, seen[0].written)) <= 3
     with pytest.raises(PromptTooLongError, match=r"the model's context holds 0: lower max_new_tokens"):
         ask("long", generate_params__max_new_tokens=512)
 
@@ -153,11 +166,9 @@ def test_top_k_and_top_p(ask, key, value):
 def test_no_repeat_ngram_size(ask, seen):
     ask(generate_params__max_new_tokens=16)
     ask("varied", generate_params__max_new_tokens=16, generate_params__no_repeat_ngram_size=1)
-    before, after = (
-        [row[shape[1] :].tolist() for row in output for shape in [found[0]]] for found in seen for output in [found[3]]
-    )
+    before, after = (batch.written for batch in seen)
     assert any(len(set(row)) < len(row) for row in before)
-    assert all(len(set(row)) == len(row) for row in ([token for token in row if token > 1] for row in after))
+    assert all(len(set(row)) == len(row) for row in after)
 
 
 def test_model_name_and_test_model_path(ask, here):
@@ -175,8 +186,6 @@ def test_do_compute_metrics(ask, tmp_path):
 
 
 def test_save_steps(ask, tmp_path, monkeypatch):
-    from ftlib.training import sft_testing
-
     lengths = []
     original = sft_testing._Log._write
     monkeypatch.setattr(sft_testing._Log, "_write", lambda log: (lengths.append(len(log.lines)), original(log)))
@@ -187,7 +196,8 @@ def test_save_steps(ask, tmp_path, monkeypatch):
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_use_cache(ask, seen, use_cache):
     ask(test_params__use_cache=use_cache)
-    assert seen[0][2].use_cache is use_cache
+    first, second, *_ = seen[0].lengths
+    assert second == (1 if use_cache else first + 1)
 
 
 def test_wandb(ask, monkeypatch, tmp_path):
