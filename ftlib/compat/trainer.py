@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
 from transformers.integrations.integration_utils import TensorBoardCallback
 
@@ -111,8 +112,8 @@ def trainer_arguments(trainer_class: type = transformers.Trainer, *, warn: bool 
 
 
 def make_trainer(
-    model: Any,
-    args: Any,
+    model: nn.Module,
+    args: TrainingArguments,
     *,
     trainer_class: type = transformers.Trainer,
     warn: bool = True,
@@ -218,7 +219,9 @@ class MendedTrainer:
         return isinstance(self.model, PreTrainedModel) and (Path(folder) / "config.json").is_file() and not shared_out
 
 
-def floating_point_ops(model: Any, inputs: Mapping[str, torch.Tensor], *, exclude_embeddings: bool = True) -> int:
+def floating_point_ops(
+    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], *, exclude_embeddings: bool = True
+) -> int:
     """Count the operations of a forward *and* a backward pass, as ``model.floating_point_ops`` did until 5.0.
 
     Six for each weight and token (Kaplan et al., 2020). Padding counts like any token, attention scores don't count,
@@ -249,10 +252,11 @@ class _EvaluateAtTheEnd(TrainerCallback):
         return control
 
 
-def _load_weights(model: Any, folder: Path) -> None:
+def _load_weights(model: PreTrainedModel, folder: Path) -> None:
     with no_progress_bar():
-        precision = dtype_argument(model.dtype)
-        stored, report = type(model).from_pretrained(folder, **precision, output_loading_info=True)
+        how: dict[str, Any] = {**dtype_argument(model.dtype), "output_loading_info": True}
+        loaded: Any = type(model).from_pretrained(folder, **how)
+    stored, report = loaded
     missing = sorted(report["missing_keys"])
     if missing:
         raise ModelError(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoConfig, PretrainedConfig
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from ftlib.errors import ModelError
 from ftlib.estimate.estimate_checks import (
@@ -277,7 +277,7 @@ def _known() -> dict[str, dict[str, Any]]:
     return known
 
 
-def _memory(meta_model: Any, **arguments: Any) -> tuple[Memory, Memory]:
+def _memory(meta_model: PreTrainedModel, **arguments: Any) -> tuple[Memory, Memory]:
     try:
         return step_memory(meta_model, **arguments)
     except (RuntimeError, NotImplementedError) as error:
@@ -289,7 +289,7 @@ def _memory(meta_model: Any, **arguments: Any) -> tuple[Memory, Memory]:
         ) from error
 
 
-def _counts(meta_model: Any) -> dict[str, int]:
+def _counts(meta_model: PreTrainedModel) -> dict[str, int]:
     weights = list(meta_model.parameters())
     trained = [weight for weight in weights if weight.requires_grad]
     return {

@@ -5,16 +5,16 @@ from __future__ import annotations
 import copy
 import fnmatch
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from torch import nn
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from ftlib.argument_checks import each, text
 from ftlib.errors import ModelError
 
 
-def make_meta_model(config: PretrainedConfig, dtype: torch.dtype = torch.float32) -> Any:
+def make_meta_model(config: PretrainedConfig, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """Build a causal language model on the meta device, in training mode.
 
     Args:
@@ -35,10 +35,11 @@ def make_meta_model(config: PretrainedConfig, dtype: torch.dtype = torch.float32
     except ValueError as error:
         raise ModelError(f"{config.model_type!r} is no causal language model that transformers knows") from error
     model.loss_type = "ForCausalLM"  # transformers infers it from the class's name, and of GPT-2's complains
-    return model.to(dtype).train()
+    meta_model: PreTrainedModel = model.to(dtype).train()
+    return meta_model
 
 
-def freeze_named(model: Any, patterns: Sequence[str]) -> None:
+def freeze_named(model: nn.Module, patterns: Sequence[str]) -> None:
     """Freeze parameters by name, in place; what is frozen already stays so.
 
     Args:

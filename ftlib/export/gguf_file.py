@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ftlib.errors import ExportError, MissingExtraError
 from ftlib.export.gguf_families import Array, Family, family_of, frequency_factors, usable_context
@@ -13,8 +13,12 @@ from ftlib.export.gguf_vocabulary import vocabulary
 from ftlib.export.merged import ends_of
 from ftlib.export.targets import load_merged, new_file, new_place, short_name
 from ftlib.models.chat_model import ChatModel
+from ftlib.models.loading import embedding_rows
 from ftlib.nearest import one_of
 from ftlib.text.ends import end_ids, turn_end
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 INSTALL = "pip install 'ftlib[export]'"
 
@@ -122,7 +126,7 @@ def tensor_name(name: str, family: Family, layers: int) -> str:
     return str(found)
 
 
-def _tensors(model: Any, family: Family) -> Iterator[tuple[str, Array]]:
+def _tensors(model: PreTrainedModel, family: Family) -> Iterator[tuple[str, Array]]:
     """Yield name and numbers of each tensor, in llama.cpp's order of rows, float32."""
     config, embeddings = model.config, model.get_input_embeddings().weight
     for name, weight in model.named_parameters():
@@ -145,7 +149,7 @@ def _kind_of(name: str, rows: Array, quantization: Quantization) -> str:
 
 def _add_tokenizer(writer: Any, model: ChatModel) -> None:
     tokenizer = model.tokenizer
-    words = vocabulary(tokenizer, model.model.get_input_embeddings().weight.shape[0])
+    words = vocabulary(tokenizer, embedding_rows(model.model))
     writer.add_vocab_size(len(words.tokens))
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(words.pre)

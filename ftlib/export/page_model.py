@@ -6,8 +6,9 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
+
+from transformers import GenerationConfig
 
 from ftlib.data.messages import user
 from ftlib.models.chat_model import training_template
@@ -79,7 +80,7 @@ def _spoken(name: str | Path) -> dict[str, Any]:
     settings = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else {}
     return {
         "prompt": around_question(template),
-        "ends": end_ids(SimpleNamespace(eos_token_id=settings.get("eos_token_id")), tokenizer, template),
+        "ends": end_ids(GenerationConfig(eos_token_id=settings.get("eos_token_id")), tokenizer, template),
         "endMarker": template.end_marker,
     }
 

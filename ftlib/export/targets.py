@@ -6,7 +6,6 @@ import contextlib
 import copy
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 
@@ -103,7 +102,7 @@ def load_merged(name: str, dtype: Dtype = "float32") -> ChatModel:
             f"{name}: its adapter ({kinds}) can't be added into the weights, and other programs don't know it: train "
             "with LoRA instead"
         )
-    tokenizer: Any = copy.deepcopy(found.tokenizer)
+    tokenizer = copy.deepcopy(found.tokenizer)
     tokenizer.chat_template = to_jinja(found.template, found.tokenizer)
     return ChatModel(name, found.model, tokenizer, found.template)
 

@@ -74,7 +74,7 @@ def _texts(gguf: Path, architecture: dict[str, Any]) -> dict[str, dict[str, Any]
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(gguf.parent, gguf_file=gguf.name)
     backend = tokenizer.backend_tokenizer
     # The conversion forgets that digits are split one by one, before the rest is: "  12" would end as " 12" does.
     backend.pre_tokenizer = Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])

@@ -12,7 +12,7 @@ from ftlib.hosted.server import _lay_out
 from ftlib.inference.generation import answer, generate
 from ftlib.models.loading import (
     NO_LIMIT,
-    _embedding_rows,
+    _rows_of_adapter,
     check_device,
     context_length,
     default_device,
@@ -237,7 +237,7 @@ def test_a_saved_matrix_is_not_taken_for_embeddings(tmp_path, tiny_model, tiny_t
     with quiet_peft():
         get_peft_model(model, config).save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
     base, _ = load_model(tmp_path / "base")
-    assert _embedding_rows(tmp_path / "adapter", base) is None
+    assert _rows_of_adapter(tmp_path / "adapter", base) is None
 
 
 @pytest.mark.parametrize("device", ["cud", "gpu", "meta", "", "cpu:x", "CPU", "cuda:99", "\0"])
