@@ -48,7 +48,7 @@ def estimate(
     weights: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Pack linear layers: 4bit or 8bit.", autocompletion=lambda: completion.WEIGHTS
+            metavar="NAME", help="Pack linear layers: 4bit or 8bit.", autocompletion=lambda: completion.WEIGHT_NAMES
         ),
     ] = None,
     precision: Annotated[
@@ -56,7 +56,7 @@ def estimate(
         typer.Option(
             metavar="NAME",
             help="What matrices are multiplied in: float32, bfloat16, float16, or mixed (16 bits of the card's kind).",
-            autocompletion=lambda: completion.PRECISIONS,
+            autocompletion=lambda: completion.PRECISION_NAMES,
         ),
     ] = "float32",
     optimizer: Annotated[

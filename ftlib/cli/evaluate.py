@@ -60,7 +60,7 @@ def evaluate(
         typer.Option(
             metavar="NAME",
             help="openai, deepseek or lamini: ask its model, too; may be repeated. The key is in the environment.",
-            autocompletion=lambda: completion.PROVIDERS,
+            autocompletion=lambda: completion.PROVIDER_NAMES,
         ),
     ] = None,
     split: Annotated[str | None, typer.Option(metavar="NAME", help="Which split, where there are several.")] = None,
@@ -73,8 +73,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help=f"{', '.join(completion.SCORES)}, or json_FIELD_match; may be repeated. Default: all that suit.",
-            autocompletion=lambda: completion.SCORES,
+            help=f"{', '.join(completion.SCORE_NAMES)}, or json_FIELD_match; may be repeated. Default: all that suit.",
+            autocompletion=lambda: completion.SCORE_NAMES,
         ),
     ] = None,
     show: Annotated[int, typer.Option(metavar="N", min=0, help="How many questions to print with answers.")] = 3,

@@ -113,10 +113,10 @@ def _written(model: str, to: str, out: Path | None, *, adapter_only: bool = Fals
     from ftlib.export.merged import export_merged
     from ftlib.export.ollama import export_ollama
     from ftlib.export.page import export_page
-    from ftlib.export.targets import short_name
+    from ftlib.export.targets import export_name
     from ftlib.export.vllm import export_vllm
 
-    named = short_name(model)
+    named = export_name(model)
     if adapter_only:
         return export_adapter(model, out or Path(f"{named}-lora.gguf"))
     if to == "gguf":

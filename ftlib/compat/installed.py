@@ -48,7 +48,7 @@ def dtype_argument(dtype: torch.dtype) -> dict[str, torch.dtype]:
     return {name_of(TORCH_DTYPE): dtype}
 
 
-def gguf_arguments(file: str) -> dict[str, Any]:
+def gguf_file_arguments(file: str) -> dict[str, Any]:
     """Name a GGUF file for ``from_pretrained``, whose weights are to be numbers and not blocks of bits.
 
     Releases that have ``GgufConfig`` (5.23, say) may leave the blocks as they are on some devices, unless it says

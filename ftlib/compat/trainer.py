@@ -26,12 +26,12 @@ from ftlib.compat.api_changes import FROM_PRETRAINED, TRAINER, TRAINING_ARGUMENT
 from ftlib.compat.installed import (
     dtype_argument,
     enable_checkpointing,
-    gguf_arguments,
+    gguf_file_arguments,
     is_before,
     name_of,
     no_progress_bar,
 )
-from ftlib.compat.translate import CompatError, Release, translate
+from ftlib.compat.translate import CompatError, Release, translate_arguments
 from ftlib.errors import ModelError
 from ftlib.estimate.throughput import ThroughputCallback
 
@@ -44,7 +44,7 @@ __all__ = [
     "dtype_argument",
     "enable_checkpointing",
     "floating_point_ops",
-    "gguf_arguments",
+    "gguf_file_arguments",
     "is_before",
     "load_best",
     "make_trainer",
@@ -266,7 +266,7 @@ def _load_weights(model: PreTrainedModel, folder: Path) -> None:
 
 
 def _translated(names: dict[str, Any], rows: Iterable[Rename], known: set[Any], *, warn: bool) -> dict[str, Any]:
-    translated, changes = translate(names, rows, Release(transformers.__version__, known))
+    translated, changes = translate_arguments(names, rows, Release(transformers.__version__, known))
     variables = {row.old: row.variable for row in rows if row.variable}
     for name, change in changes.items():
         done = f"translated to {change.name}" if change.name else "left out"

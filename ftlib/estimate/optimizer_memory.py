@@ -29,7 +29,7 @@ def update_memory(model: nn.Module, optimizer: Optimizer, tracker: MemoryTracker
         tracker.label(tensor, "weights")
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with tracker:
-        optimizers = make_optimizers(model, optimizer)
+        optimizers = optimizers_of(model, optimizer)
         make_gradients(trained, tracker)
         update(optimizers, tracker)
         tracker.start_measuring()
@@ -44,7 +44,7 @@ def make_gradients(trained: Iterable[nn.Parameter], tracker: MemoryTracker) -> N
         tracker.label(parameter.grad, "gradients")
 
 
-def make_optimizers(model: nn.Module, name: Optimizer) -> list[torch.optim.Optimizer]:
+def optimizers_of(model: nn.Module, name: Optimizer) -> list[torch.optim.Optimizer]:
     """Make what trains the weights of a model that are not frozen: Muon comes with an AdamW."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if name == "muon":

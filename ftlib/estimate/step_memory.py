@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_map
 from ftlib.compat.installed import enable_checkpointing
 from ftlib.compat.meta_device import autocast_on_meta
 from ftlib.estimate.memory_tracker import Memory, MemoryTracker
-from ftlib.estimate.optimizer_memory import Optimizer, make_gradients, make_optimizers, update
+from ftlib.estimate.optimizer_memory import Optimizer, make_gradients, optimizers_of, update
 from ftlib.models.gradients import gradients_on
 from ftlib.models.target_logits import given_to
 
@@ -227,7 +227,7 @@ def step_memory(
         _checkpoint(model, kernels)
     with tracker:
         ids = torch.zeros(batch_size, length, dtype=torch.int64, device=model.device)
-        optimizers = make_optimizers(model, optimizer)
+        optimizers = optimizers_of(model, optimizer)
         make_gradients(trained, tracker)
         update(optimizers, tracker)  # the first step makes the optimizer's state
         for again in (False, True):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ftlib.errors import ExportError
 from ftlib.export.gguf_families import Array, family_of
 from ftlib.export.gguf_file import gguf_package, tensor_name, write_out
-from ftlib.export.targets import new_file, new_place, short_name
+from ftlib.export.targets import export_name, new_file, new_place
 from ftlib.models.chat_model import training_template
 from ftlib.models.loading import load_adapter
 from ftlib.models.names import base_of_adapter, resolve_name
@@ -67,7 +67,7 @@ def export_adapter(name: str, file: str | Path) -> Path:
     _check_kind(model, name, base)
     pairs = list(_pairs(model))
     with new_file(place) as partial:
-        _write(model, pairs, partial, short_name(name))
+        _write(model, pairs, partial, export_name(name))
     return place
 
 

@@ -11,7 +11,7 @@ from ftlib.errors import ExportError, MissingExtraError
 from ftlib.export.gguf_families import Array, Family, family_of, frequency_factors, usable_context
 from ftlib.export.gguf_vocabulary import vocabulary
 from ftlib.export.merged import ends_of
-from ftlib.export.targets import load_merged, new_file, new_place, short_name
+from ftlib.export.targets import export_name, load_merged, new_file, new_place
 from ftlib.models.chat_model import ChatModel
 from ftlib.models.loading import embedding_rows
 from ftlib.nearest import one_of
@@ -20,7 +20,7 @@ from ftlib.text.ends import end_ids, turn_end
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-INSTALL = "pip install 'ftlib[export]'"
+INSTALL_GGUF = "pip install 'ftlib[export]'"
 
 Quantization = Literal["f16", "q8_0", "q4_0"]
 """How the numbers of a matrix are kept: 16 bits each, or 8 or 4 bits and a scale for each 32 of them."""
@@ -79,7 +79,7 @@ def gguf_package() -> Any:
     try:
         return importlib.import_module("gguf")
     except ImportError as error:
-        raise MissingExtraError(f"GGUF files need the package 'gguf': install it with {INSTALL}") from error
+        raise MissingExtraError(f"GGUF files need the package 'gguf': install it with {INSTALL_GGUF}") from error
 
 
 def write_gguf(model: ChatModel, file: Path, quantization: Quantization) -> None:
@@ -90,7 +90,7 @@ def write_gguf(model: ChatModel, file: Path, quantization: Quantization) -> None
     """
     gguf, family = gguf_package(), family_of(model.model)
     writer = gguf.GGUFWriter(file, family.architecture)
-    writer.add_name(short_name(model.name))
+    writer.add_name(export_name(model.name))
     writer.add_context_length(usable_context(model.model))
     family.describe(writer, model.model.config)
     writer.add_file_type(gguf.LlamaFileType[_KINDS[quantization]])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ftlib.errors import ModelError
 from ftlib.models.loading import Dtype, load_model
 from ftlib.models.names import base_of_adapter, resolve_name
-from ftlib.models.run_folder import run_config, run_template
+from ftlib.models.run_folder import run_config, template_of_run
 from ftlib.models.trainable import merge_lora
 from ftlib.text.chat_template import template_of
 from ftlib.text.templates import Template
@@ -104,7 +104,7 @@ def training_template(tokenizer: PreTrainedTokenizerBase, name: str) -> Template
         ConfigError: A run's configuration can't be read.
     """
     config = run_config(name)
-    return template_of(tokenizer) if config is None else run_template(tokenizer, config)
+    return template_of(tokenizer) if config is None else template_of_run(tokenizer, config)
 
 
 def base_of(name: str) -> str:

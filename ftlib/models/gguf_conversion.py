@@ -49,7 +49,7 @@ def _weights(gguf: Path, architecture: dict[str, Any]) -> dict[str, Any]:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from ftlib.compat.installed import dtype_argument, gguf_arguments
+    from ftlib.compat.installed import dtype_argument, gguf_file_arguments
 
     # transformers asks for the same table of names once for each of 400 modules, which takes as long as all the rest.
     package: Any = importlib.import_module("gguf")
@@ -60,7 +60,7 @@ def _weights(gguf: Path, architecture: dict[str, Any]) -> dict[str, Any]:
         gguf.parent,
         config=config,
         output_loading_info=True,
-        **gguf_arguments(gguf.name),
+        **gguf_file_arguments(gguf.name),
         **dtype_argument(torch.float32),
     )
     model, told = loaded

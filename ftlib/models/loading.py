@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 # What configurations call it; the last two are BLOOM's and MPT's, which could read more.
 DEVICE_VARIABLE = "FTLIB_DEVICE"
 _CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "max_target_positions", "seq_length", "max_seq_len")
-NO_LIMIT = sys.maxsize
+NO_CONTEXT_LIMIT = sys.maxsize
 """The context of a model whose positions have no limit."""
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -276,8 +276,8 @@ def context_length(model: PreTrainedModel) -> int:
     """Tokens that a model can see at once (prompt and answer together).
 
     Where positions are no table (the distances of BLOOM, the state of a Mamba) that is as many as there is memory for:
-    :data:`NO_LIMIT`, unless the configuration says how many it was trained with.
+    :data:`NO_CONTEXT_LIMIT`, unless the configuration says how many it was trained with.
     """
     config = text_config(model.config)
     found = (getattr(config, field, None) for field in _CONTEXT_FIELDS)
-    return next((int(tokens) for tokens in found if tokens and tokens > 0), NO_LIMIT)
+    return next((int(tokens) for tokens in found if tokens and tokens > 0), NO_CONTEXT_LIMIT)

@@ -52,7 +52,7 @@ def _own_template(data: Mapping[str, Any]) -> str:
     return "frame" if "frame" in data else "custom_template"
 
 
-def run_template(tokenizer: PreTrainedTokenizerBase, config: Mapping[str, Any]) -> Template:
+def template_of_run(tokenizer: PreTrainedTokenizerBase, config: Mapping[str, Any]) -> Template:
     """Return the template that a run put around its messages.
 
     Args:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Path = Literal["targets alone", "all positions"]
-Batch = dict[str, Tensor]
+
 
 _IGNORED = -100
 _ROWS, _TOKENS = 2, 16  # of the first batch, for the check
@@ -50,7 +50,7 @@ class TargetScores(NamedTuple):
     output: Any
 
 
-def target_logits(model: PreTrainedModel | PeftModel, batch: Batch) -> tuple[Tensor, Tensor]:
+def target_logits(model: PreTrainedModel | PeftModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Logits of the positions in front of targets, and the targets.
 
     Args:
@@ -67,7 +67,7 @@ def target_logits(model: PreTrainedModel | PeftModel, batch: Batch) -> tuple[Ten
     return scored.logits, scored.targets
 
 
-def score_targets(model: nn.Module, batch: Batch) -> TargetScores:
+def score_targets(model: nn.Module, batch: dict[str, Tensor]) -> TargetScores:
     """Run the model on a batch and keep the logits in front of its targets.
 
     Args:
@@ -93,7 +93,7 @@ def logits_path(model: nn.Module) -> Path | None:
     return next(reversed(_paths.get(model, {}).values()), None)
 
 
-def model_inputs(model: nn.Module, batch: Batch) -> dict[str, Any]:
+def model_inputs(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Any]:
     """Return what the model's forward pass takes of a batch, the labels left out, and that nothing is cached.
 
     A model that names no ``attention_mask`` needs none: with padding on the right no token sees any of it.
@@ -103,7 +103,7 @@ def model_inputs(model: nn.Module, batch: Batch) -> dict[str, Any]:
     return {name: value for name, value in {**inputs, "use_cache": False}.items() if takes is None or name in takes}
 
 
-def padded_on_the_right(batch: Batch) -> Batch:
+def padded_on_the_right(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """Move rows that are padded on the left to the left edge; others stay.
 
     The same tokens get the same positions then as in a row alone, whatever kind of positions a model has.
@@ -215,7 +215,7 @@ def _is_exact(model: nn.Module, inputs: dict[str, Any]) -> bool:
     return agree(found, expected)
 
 
-def _check_packing(model: nn.Module, batch: Batch, inputs: dict[str, Any]) -> None:
+def _check_packing(model: nn.Module, batch: dict[str, Tensor], inputs: dict[str, Any]) -> None:
     """Refuse packed rows of a model in which a conversation sees the one in front of it."""
     if "position_ids" not in batch:
         return

@@ -11,7 +11,7 @@ from ftlib.errors import FtlibError, ModelError
 from ftlib.hosted.server import _lay_out
 from ftlib.inference.generation import answer, generate
 from ftlib.models.loading import (
-    NO_LIMIT,
+    NO_CONTEXT_LIMIT,
     _rows_of_adapter,
     check_device,
     context_length,
@@ -119,7 +119,7 @@ def test_a_tokenizer_without_padding_gets_one(saved):
 
 @pytest.mark.parametrize("family", ["bloom", "mamba", "mamba2", "falcon_mamba", "recurrent_gemma"])
 def test_positions_without_a_table_have_no_limit(family):
-    assert context_length(tiny_causal(family)) == NO_LIMIT
+    assert context_length(tiny_causal(family)) == NO_CONTEXT_LIMIT
 
 
 def test_a_context_is_found_under_every_name():
