@@ -149,7 +149,7 @@ def quiet_peft() -> Iterator[None]:
         yield
 
 
-def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> Path:
+def save_model(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> Path:
     """Write model and tokenizer into a folder that :func:`load_model` reads; weights as safetensors.
 
     What ends a turn of the tokenizer's chat template is written into ``generation_config.json``, so that any program
@@ -184,7 +184,7 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
     return place
 
 
-def save_quietly(model: PreTrainedModel, folder: Path) -> None:
+def save_quietly(model: PreTrainedModel | PeftModel, folder: Path) -> None:
     """Write a model's configuration and weights without a progress bar."""
     adapters: dict[str, Any] = getattr(model, "peft_config", {})
     options: dict[str, Any] = {}
@@ -195,7 +195,7 @@ def save_quietly(model: PreTrainedModel, folder: Path) -> None:
         # Left to itself, peft would look for the base model on the Hub.
         options["save_embedding_layers"] = _embeddings_grew(model, base_name)
     with no_progress_bar():
-        model.save_pretrained(folder, **options)
+        model.save_pretrained(str(folder), **options)
     if adapters:  # peft leaves it out; the ends that training taught are in it
         model.generation_config.save_pretrained(folder)
 
@@ -272,7 +272,7 @@ def check_device(name: str | None) -> str:
     raise ModelError(f"unknown device {name!r}; {one_of(name, kinds)}")
 
 
-def context_length(model: PreTrainedModel) -> int:
+def context_length(model: PreTrainedModel | PeftModel) -> int:
     """Tokens that a model can see at once (prompt and answer together).
 
     Where positions are no table (the distances of BLOOM, the state of a Mamba) that is as many as there is memory for:

@@ -8,7 +8,7 @@ from tests.contracts.test_house import MODULES
 
 # Names that several modules define, and why they may.
 ALLOWED = {
-    "Array": "numpy's array, of any type: said once above and once below the models",
+    "Array": "numpy's array of any type, short for the annotations of one subpackage",
     "EXAMPLES": "each command's own, which its help ends with",
     "FIELDS": "each file's own: what its rows hold",
     "STATUSES": "each command's own, which its help ends with",
