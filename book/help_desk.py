@@ -4,7 +4,7 @@
 
 A test holds the files to this. Questions and answers were written by hand; only the notes are added here, on the road
 that a chat takes later (`ftlib chat --notes faq`). A question of the FAQ is taken for training only if the right note
-was found, and is answered in that note's own words: a small model that learns to put a fact differently learns to change
+was found, and is answered in that note's own words: a small model that learns to reword a fact learns to change
 the fact, and an answer behind a wrong note would teach it to invent.
 """
 

@@ -17,14 +17,14 @@ from ftlib.errors import DataError
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Rule = Callable[[str, Any], Any]
+ArgumentRule = Callable[[str, Any], Any]
 """From what errors call an argument, and its value, to the value; raises :class:`ftlib.errors.DataError`."""
 _MANY = (collections.abc.Sequence, collections.abc.Iterable)
 _TOO_LARGE = 2**63
 _ONE_TEXT = (str, bytes, bytearray)
 
 
-def checked(**rules: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def checked(**rules: ArgumentRule) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Check the arguments of a function against its annotations, and against rules of their own.
 
     Args:
@@ -125,7 +125,7 @@ def _is_tokenizer(value: Any) -> bool:
     return hasattr(value, "convert_tokens_to_ids")
 
 
-def held(function: Callable[..., Any], rules: Mapping[str, Rule], **values: Any) -> dict[str, Any]:
+def held(function: Callable[..., Any], rules: Mapping[str, ArgumentRule], **values: Any) -> dict[str, Any]:
     """Check some arguments of a function from within it: so that one that takes a key needs no wrapper.
 
     Args:
@@ -159,17 +159,17 @@ def unchecked(name: str, value: Any) -> Any:
     return value
 
 
-def at_least(least: float) -> Rule:
+def at_least(least: float) -> ArgumentRule:
     """Return a rule for numbers: this one or more, and finite."""
     return _number(f"at least {least}", lambda value: value >= least)
 
 
-def above(least: float) -> Rule:
+def above(least: float) -> ArgumentRule:
     """Return a rule for numbers: more than this one, and finite."""
     return _number(f"above {least}", lambda value: value > least)
 
 
-def _number(expected: str, allows: Callable[[Any], bool]) -> Rule:
+def _number(expected: str, allows: Callable[[Any], bool]) -> ArgumentRule:
     def rule(name: str, value: Any) -> Any:
         if not _fits(value, float) or not math.isfinite(value) or abs(value) >= _TOO_LARGE or not allows(value):
             raise refusal(name, expected, value)
@@ -178,7 +178,7 @@ def _number(expected: str, allows: Callable[[Any], bool]) -> Rule:
     return rule
 
 
-def each(check: Rule) -> Rule:
+def each(check: ArgumentRule) -> ArgumentRule:
     """Return a rule for many values, each checked: at once, or as they come where they can be read only once."""
 
     def rule(name: str, values: Any) -> Any:
@@ -201,7 +201,7 @@ def text(name: str, value: Any) -> Any:
     return value
 
 
-def row_with(*columns: str) -> Rule:
+def row_with(*columns: str) -> ArgumentRule:
     """Return a rule for a row: an object that holds lists of whole numbers, all of one length, under these names."""
 
     def rule(name: str, value: Any) -> Any:

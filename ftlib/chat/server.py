@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftlib.argument_checks import each, text
 from ftlib.chat.feedback import FeedbackFile
-from ftlib.chat.session import EXAMPLES, Limits, Settings
+from ftlib.chat.session import EXAMPLE_QUESTIONS, Limits, Settings
 from ftlib.errors import ConfigError, MissingExtraError
 from ftlib.inference.notes import Notes
 from ftlib.locales import printable
@@ -37,7 +37,7 @@ def launch(
     settings: Settings | None = None,
     limits: Limits | None = None,
     feedback: str | Path = FEEDBACK,
-    examples: Sequence[str] = EXAMPLES,
+    examples: Sequence[str] = EXAMPLE_QUESTIONS,
     device: str | None = None,
     dtype: Dtype = "float32",
     notes: Notes | None = None,
@@ -117,7 +117,7 @@ def _page(
     *,
     settings: Settings | None = None,
     limits: Limits | None = None,
-    examples: Sequence[str] = EXAMPLES,
+    examples: Sequence[str] = EXAMPLE_QUESTIONS,
     device: str | None = None,
     dtype: Dtype = "float32",
     notes: Notes | None = None,

@@ -15,9 +15,9 @@ from ftlib.inference.decoding import Sampling
 from ftlib.inference.generation import stream
 from ftlib.inference.notes import Notes, with_note
 from ftlib.models.chat_model import ChatModel
-from ftlib.models.loading import NO_LIMIT, context_length
+from ftlib.models.loading import NO_CONTEXT_LIMIT, context_length
 
-EXAMPLES = ("What is LoRA?", "Why is a batch padded?", "What does the learning rate do?")
+EXAMPLE_QUESTIONS = ("What is LoRA?", "Why is a batch padded?", "What does the learning rate do?")
 """Questions that the chat page offers to begin with."""
 
 
@@ -215,7 +215,7 @@ def describe(progress: Progress) -> str:
     left_out = f"; the oldest {progress.dropped} messages were left out" if progress.dropped else ""
     used = progress.prompt_tokens + progress.tokens
     writing = "" if progress.end else f" {WRITING}"
-    most = "" if progress.context == NO_LIMIT else f" of {progress.context}"
+    most = "" if progress.context == NO_CONTEXT_LIMIT else f" of {progress.context}"
     note = f" Note: {progress.note}" if progress.note else ""
     return f"{length}{rate}{end}. Context: {used}{most} tokens{left_out}.{writing}{note}"
 

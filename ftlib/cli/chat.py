@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ftlib.cli import completion
-from ftlib.cli.options import DeviceOption, DtypeOption
+from ftlib.cli.options import DeviceOption, DtypeOption, SeedOption, TemperatureOption, completed_argument
 
 EXAMPLES = (
     "ftlib chat",
@@ -24,10 +24,10 @@ STATUSES = {0: "closed, with Ctrl-C or /quit"}
 def chat(
     models: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="MODEL",
-            help="nano, smollm2, a Hub id, the folder of a run, of an adapter or of a model; default: nano.",
-            autocompletion=completion.models,
+        completed_argument(
+            "MODEL",
+            "nano, smollm2, a Hub id, the folder of a run, of an adapter or of a model; default: nano.",
+            completion.models,
         ),
     ] = None,
     compare: Annotated[
@@ -39,11 +39,9 @@ def chat(
         typer.Option(metavar="N", min=1, max=65535, help="Of the page; default: the first free one from 7860."),
     ] = None,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
-    temperature: Annotated[
-        float, typer.Option(metavar="X", min=0, help="0 takes the likeliest token each time; above, tokens are drawn.")
-    ] = 0.7,
+    temperature: TemperatureOption = 0.7,
     max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="The most tokens of an answer.")] = 64,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Of the draw; default: another one each time.")] = None,
+    seed: SeedOption = None,
     feedback: Annotated[
         Path, typer.Option(metavar="FILE", help="File that the page keeps rated answers in; ftlib data reads it.")
     ] = Path("chat_feedback.jsonl"),

@@ -9,15 +9,15 @@ from ftlib.paths import architectures_file, shipped
 
 ENGINES = ("loop", "hf", "lightning", "trl")
 DTYPES = ("float32", "bfloat16")
-PRECISIONS = ("float32", "bfloat16", "float16", "mixed")
+PRECISION_NAMES = ("float32", "bfloat16", "float16", "mixed")
 OBJECTIVES = ("sft", "dpo", "grpo")
 OPTIMIZERS = ("adamw", "adafactor", "muon", "sgd")
-WEIGHTS = ("4bit", "8bit")
-PROVIDERS = ("openai", "deepseek", "lamini")
+WEIGHT_NAMES = ("4bit", "8bit")
+PROVIDER_NAMES = ("openai", "deepseek", "lamini")
 EXPORTS = ("merged", "gguf", "ollama", "vllm", "page")
 QUANTIZATIONS = ("f16", "q8_0", "q4_0")
 WEIGHT_DTYPES = ("float32", "bfloat16", "float16")
-SCORES = (
+SCORE_NAMES = (
     *("rouge_l", "bleu", "exact_match", "distinct_2", "repeats", "refuses", "json_valid", "json_match"),
     *("loss", "perplexity", "bits_per_byte", "token_accuracy"),
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ftlib.cli import completion
+from ftlib.cli.options import SplitOption, completed_argument, completed_option
 
 if TYPE_CHECKING:
     from ftlib.data.messages import Message
@@ -25,38 +26,18 @@ STATUSES = {1: "a row can't be used, something is wrong with it, or another erro
 
 def data(
     source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE",
-            help="A file, a shipped data set such as faq, or a Hub id.",
-            autocompletion=completion.data_sets,
-        ),
+        str, completed_argument("SOURCE", "A file, a shipped data set such as faq, or a Hub id.", completion.data_sets)
     ],
     format: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="Format of the rows; found by itself unless you say.",
-            autocompletion=completion.formats,
-        ),
+        str, completed_option("Format of the rows; found by itself unless you say.", completion.formats)
     ] = "auto",
-    split: Annotated[str | None, typer.Option(metavar="NAME", help="Which split, where there are several.")] = None,
+    split: SplitOption = None,
     tokenizer: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="Count tokens with the tokenizer of this model.",
-            autocompletion=completion.architectures,
-        ),
+        str, completed_option("Count tokens with the tokenizer of this model.", completion.architectures)
     ] = "nano",
     tokens: Annotated[bool, typer.Option(help="Count tokens at all.")] = True,
     template: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="The template around the rows whose tokens are counted.",
-            autocompletion=completion.templates,
-        ),
+        str, completed_option("The template around the rows whose tokens are counted.", completion.templates)
     ] = "question-answer",
     context: Annotated[
         int | None, typer.Option(metavar="N", min=2, help="Tokens that a row may have; default: the model's.")

@@ -49,7 +49,7 @@ def examine(
     return [
         check_python(),
         *check_packages(requirements()),
-        *check_device(),
+        *check_processor(),
         check_hub(environment, open_url or _open, limit_seconds=limit_seconds),
         *check_environment(environment),
         check_nano(),
@@ -77,7 +77,7 @@ def check_python() -> Check:
     return Check("Python", "ok", found)
 
 
-def check_device() -> list[Check]:
+def check_processor() -> list[Check]:
     """Say what computes, and how many operations each second a product of two matrices comes to on it."""
     if not all(importlib.util.find_spec(name) for name in ("torch", "transformers")):
         return [Check("device", "note", "not looked at: torch or transformers is missing", install_extra("train"))]

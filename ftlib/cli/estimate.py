@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ftlib.cli import completion
+from ftlib.cli.options import completed_argument, completed_option
 
 EXAMPLES = (
     "ftlib estimate EleutherAI/pythia-1b --batch 8 --length 512",
@@ -25,10 +26,8 @@ STATUSES = {0: "worked out, whether it fits or not"}
 def estimate(
     model: Annotated[
         str,
-        typer.Argument(
-            metavar="MODEL",
-            help="A Hub id such as EleutherAI/pythia-1b, nano, smollm2, or a folder.",
-            autocompletion=completion.architectures,
+        completed_argument(
+            "MODEL", "A Hub id such as EleutherAI/pythia-1b, nano, smollm2, or a folder.", completion.architectures
         ),
     ],
     batch: Annotated[
@@ -39,32 +38,18 @@ def estimate(
     ] = None,
     accumulation: Annotated[int, typer.Option(metavar="N", min=1, help="Forward passes of one optimizer step.")] = 1,
     steps: Annotated[int, typer.Option(metavar="N", min=1, help="Optimizer steps of the run.")] = 1,
-    dtype: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", help="Type of the weights: float32 or bfloat16.", autocompletion=lambda: completion.DTYPES
-        ),
-    ] = "float32",
+    dtype: Annotated[str, completed_option("Type of the weights: float32 or bfloat16.", completion.DTYPES)] = "float32",
     weights: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="Pack linear layers: 4bit or 8bit.", autocompletion=lambda: completion.WEIGHTS
-        ),
+        str | None, completed_option("Pack linear layers: 4bit or 8bit.", completion.WEIGHT_NAMES)
     ] = None,
     precision: Annotated[
         str,
-        typer.Option(
-            metavar="NAME",
-            help="What matrices are multiplied in: float32, bfloat16, float16, or mixed (16 bits of the card's kind).",
-            autocompletion=lambda: completion.PRECISIONS,
+        completed_option(
+            "What matrices are multiplied in: float32, bfloat16, float16, or mixed (16 bits of the card's kind).",
+            completion.PRECISION_NAMES,
         ),
     ] = "float32",
-    optimizer: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", help="adamw, adafactor, muon or sgd.", autocompletion=lambda: completion.OPTIMIZERS
-        ),
-    ] = "adamw",
+    optimizer: Annotated[str, completed_option("adamw, adafactor, muon or sgd.", completion.OPTIMIZERS)] = "adamw",
     lora_rank: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Train adapters of this rank instead.")
     ] = None,
@@ -76,12 +61,7 @@ def estimate(
     ] = None,
     checkpointing: Annotated[bool, typer.Option("--checkpointing", help="Compute activations twice.")] = False,
     objective: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="sft, dpo (pairs, a reference) or grpo (generates first).",
-            autocompletion=lambda: completion.OBJECTIVES,
-        ),
+        str, completed_option("sft, dpo (pairs, a reference) or grpo (generates first).", completion.OBJECTIVES)
     ] = "sft",
     generated: Annotated[
         int | None,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ftlib.cli import completion
-from ftlib.cli.options import DeviceOption, DtypeOption
+from ftlib.cli.options import DeviceOption, DtypeOption, SplitOption, completed_argument, completed_option
 from ftlib.cli.usage import WrongUsage
 from ftlib.errors import ColumnWarning, DataError, SkippedRowWarning
 
@@ -41,29 +41,27 @@ STATUSES = {
 def evaluate(
     questions: Annotated[
         str | None,
-        typer.Argument(
-            metavar="QUESTIONS",
-            help="A file with questions and answers, a shipped data set, or a YAML file that says everything.",
-            autocompletion=completion.question_sources,
+        completed_argument(
+            "QUESTIONS",
+            "A file with questions and answers, a shipped data set, or a YAML file that says everything.",
+            completion.question_sources,
         ),
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="nano, smollm2, a Hub id, or the folder of a run or a model; may be repeated. Default: auto.",
-            autocompletion=completion.models,
+        completed_option(
+            "nano, smollm2, a Hub id, or the folder of a run or a model; may be repeated. Default: auto.",
+            completion.models,
         ),
     ] = None,
     provider: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="openai, deepseek or lamini: ask its model, too; may be repeated. The key is in the environment.",
-            autocompletion=lambda: completion.PROVIDERS,
+        completed_option(
+            "openai, deepseek or lamini: ask its model, too; may be repeated. The key is in the environment.",
+            completion.PROVIDER_NAMES,
         ),
     ] = None,
-    split: Annotated[str | None, typer.Option(metavar="NAME", help="Which split, where there are several.")] = None,
+    split: SplitOption = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only so many questions.")] = None,
     skip_bad_rows: Annotated[
         bool, typer.Option("--skip-bad-rows", help="Leave out rows that can't be used, and say which.")
@@ -71,10 +69,9 @@ def evaluate(
     max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="The most tokens of an answer.")] = 64,
     score: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"{', '.join(completion.SCORES)}, or json_FIELD_match; may be repeated. Default: all that suit.",
-            autocompletion=lambda: completion.SCORES,
+        completed_option(
+            f"{', '.join(completion.SCORE_NAMES)}, or json_FIELD_match; may be repeated. Default: all that suit.",
+            completion.SCORE_NAMES,
         ),
     ] = None,
     show: Annotated[int, typer.Option(metavar="N", min=0, help="How many questions to print with answers.")] = 3,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ftlib.cli import completion
+from ftlib.cli.options import completed_argument, completed_option
 from ftlib.cli.usage import WrongUsage
 from ftlib.nearest import one_of
 
@@ -33,21 +34,21 @@ _TAKES = {
 def export(
     model: Annotated[
         str,
-        typer.Argument(
-            metavar="MODEL",
-            help="The folder of a run, a checkpoint, an adapter or a model; nano, smollm2, or a Hub id.",
-            autocompletion=completion.models,
+        completed_argument(
+            "MODEL",
+            "The folder of a run, a checkpoint, an adapter or a model; nano, smollm2, or a Hub id.",
+            completion.models,
         ),
     ],
     to: Annotated[
         str,
-        typer.Option(
-            "--to",
-            metavar="FORMAT",
-            help="merged: a folder for transformers and all that reads its format; gguf: a file for llama.cpp; "
+        completed_option(
+            "merged: a folder for transformers and all that reads its format; gguf: a file for llama.cpp; "
             "ollama: that and a Modelfile; vllm: a merged folder and a configuration; page: a folder for any web "
             "server, in which the reader's browser runs the model.",
-            autocompletion=lambda: completion.EXPORTS,
+            completion.EXPORTS,
+            "--to",
+            metavar="FORMAT",
         ),
     ],
     out: Annotated[
@@ -55,18 +56,16 @@ def export(
     ] = None,
     dtype: Annotated[
         str | None,
-        typer.Option(
+        completed_option(
+            "Of merged weights: float32, bfloat16 or float16; default: float32, for vllm bfloat16.",
+            completion.WEIGHT_DTYPES,
             metavar="TYPE",
-            help="Of merged weights: float32, bfloat16 or float16; default: float32, for vllm bfloat16.",
-            autocompletion=lambda: completion.WEIGHT_DTYPES,
         ),
     ] = None,
     quantization: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Of GGUF: f16 (the default), q8_0 or q4_0: 16, 8 or 4 bits a weight.",
-            autocompletion=lambda: completion.QUANTIZATIONS,
+        completed_option(
+            "Of GGUF: f16 (the default), q8_0 or q4_0: 16, 8 or 4 bits a weight.", completion.QUANTIZATIONS
         ),
     ] = None,
     adapter_only: Annotated[
@@ -113,10 +112,10 @@ def _written(model: str, to: str, out: Path | None, *, adapter_only: bool = Fals
     from ftlib.export.merged import export_merged
     from ftlib.export.ollama import export_ollama
     from ftlib.export.page import export_page
-    from ftlib.export.targets import short_name
+    from ftlib.export.targets import export_name
     from ftlib.export.vllm import export_vllm
 
-    named = short_name(model)
+    named = export_name(model)
     if adapter_only:
         return export_adapter(model, out or Path(f"{named}-lora.gguf"))
     if to == "gguf":

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 from ftlib.cli import completion
-from ftlib.cli.options import DeviceOption, DtypeOption
+from ftlib.cli.options import DeviceOption, DtypeOption, SeedOption, TemperatureOption, completed_option
 from ftlib.cli.usage import WrongUsage
 from ftlib.errors import DataError
 from ftlib.locales import typed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from ftlib.text.templates import Template
+
+    Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 EXAMPLES = (
     'ftlib generate "A tokenizer turns text into"',
@@ -29,12 +36,7 @@ def generate(
         typer.Argument(metavar="PROMPT", help="Texts to continue, or questions; default: the lines of standard input."),
     ] = None,
     model: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="nano, smollm2, a Hub id, or the folder of a run or a model.",
-            autocompletion=completion.models,
-        ),
+        str, completed_option("nano, smollm2, a Hub id, or the folder of a run or a model.", completion.models)
     ] = "auto",
     file: Annotated[
         typer.FileText | None,
@@ -46,15 +48,10 @@ def generate(
         bool, typer.Option("--chat", help="Ask them as questions, in the template that the model was trained in.")
     ] = False,
     template: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="Ask them as questions, in this template.", autocompletion=completion.templates
-        ),
+        str | None, completed_option("Ask them as questions, in this template.", completion.templates)
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="The most tokens to write for each.")] = 64,
-    temperature: Annotated[
-        float, typer.Option(metavar="X", min=0, help="0 takes the likeliest token each time; above, tokens are drawn.")
-    ] = 0.0,
+    temperature: TemperatureOption = 0.0,
     top_k: Annotated[
         int, typer.Option(metavar="N", min=0, help="Draw from so many likeliest tokens; 0: from all.")
     ] = 0,
@@ -67,7 +64,7 @@ def generate(
     repetition_penalty: Annotated[
         float, typer.Option(metavar="X", help="Above 1, tokens that occurred are less likely.")
     ] = 1.0,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Of the draw; default: another one each time.")] = None,
+    seed: SeedOption = None,
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Prompts computed at once.")] = 64,
     stream: Annotated[bool, typer.Option("--stream", help="Show each answer while it is written.")] = False,
     device: DeviceOption = None,
@@ -118,7 +115,7 @@ def _read(prompts: list[str], file: TextIO | None) -> list[str]:
 
 def _load(
     name: str, device: str | None, dtype: Any, *, chat: bool, template: str | None
-) -> tuple[Any, tuple[Any, Any]]:
+) -> tuple[Template | None, Loaded]:
     """Return the template of questions (None: no template), and the model with its tokenizer."""
     from ftlib.models.loading import load_model
     from ftlib.models.trainable import merge_lora
@@ -134,7 +131,9 @@ def _load(
     return question_template, loaded
 
 
-def _generate(texts: list[str], loaded: tuple[Any, Any], question_template: Any, options: dict[str, Any]) -> list[str]:
+def _generate(
+    texts: list[str], loaded: Loaded, question_template: Template | None, options: dict[str, Any]
+) -> list[str]:
     from ftlib.cli import progress
     from ftlib.inference.generation import answer
     from ftlib.inference.generation import generate as continue_texts
@@ -145,7 +144,7 @@ def _generate(texts: list[str], loaded: tuple[Any, Any], question_template: Any,
         return answer(*loaded, texts, template=question_template, on_done=on_done, **options)
 
 
-def _stream(texts: list[str], loaded: tuple[Any, Any], question_template: Any, options: dict[str, Any]) -> None:
+def _stream(texts: list[str], loaded: Loaded, question_template: Template | None, options: dict[str, Any]) -> None:
     from ftlib.inference.generation import stream
     from ftlib.locales import printable
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ftlib.estimate.cards import Suggestion
     from ftlib.estimate.estimation import Estimate
     from ftlib.evaluation.comparison import Evaluation
-    from ftlib.upgrade import FileReport
+    from ftlib.upgrade import UpgradedFile
 
 
 def plain_console(**options: Any) -> Console:
@@ -97,7 +97,7 @@ def _how_it_fits(found: Suggestion | None) -> str:
     return "it fits with " + ", ".join(f"{name}={value}" for name, value in found.changes.items()) + f", {gib}"
 
 
-def print_upgrade(reports: Sequence[FileReport], *, fix: bool) -> None:
+def print_upgrade(reports: Sequence[UpgradedFile], *, fix: bool) -> None:
     """Print what ``ftlib upgrade`` found, with the changes as a diff."""
     console = plain_console()
     colours = {"change": "yellow", "decide": "red", "note": "cyan"}

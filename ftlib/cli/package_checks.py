@@ -12,7 +12,7 @@ from ftlib.cli.check import Check, Status
 
 NEEDED = ("", "train", "eval")
 """The extras without which no chapter runs; the empty one stands for what comes with ftlib itself."""
-EXTRAS = (*NEEDED, "smollm2", "export", "serving", "hosted", "chat", "tracking", "upgrade", "chapters", "course")
+COURSE_EXTRAS = (*NEEDED, "smollm2", "export", "serving", "hosted", "chat", "tracking", "upgrade", "chapters", "course")
 _IMPORTED_AS = {"yaml": "pyyaml"}  # where the module isn't called like its package
 
 
@@ -32,7 +32,7 @@ def check_packages(wanted: Iterable[Requirement]) -> list[Check]:
         return [Check("ftlib", "broken", "not installed", "pip install -e . in the folder of the course")]
     checks: list[Check] = []
     seen: set[str] = set()
-    for extra in EXTRAS:
+    for extra in COURSE_EXTRAS:
         needs = [one for one in wanted if _asks_for(extra, one) and one.name not in seen]
         seen.update(one.name for one in needs)
         if needs:
@@ -68,7 +68,7 @@ def install_command(module: str) -> str | None:
     top = module.partition(".")[0]
     package = canonicalize_name(_IMPORTED_AS.get(top, top))
     asked = [one for one in requirements() if canonicalize_name(one.name) == package]
-    return next((install_extra(extra) for extra in EXTRAS if any(_asks_for(extra, one) for one in asked)), None)
+    return next((install_extra(extra) for extra in COURSE_EXTRAS if any(_asks_for(extra, one) for one in asked)), None)
 
 
 def install_extra(extra: str) -> str:

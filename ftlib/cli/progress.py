@@ -9,7 +9,15 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from ftlib.errors import ColumnWarning, SkippedRowWarning
 from ftlib.locales import printable
@@ -19,6 +27,11 @@ if TYPE_CHECKING:
 
 Row = TypeVar("Row")
 _ROWS_BETWEEN = 1000
+
+
+def _bar(*columns: ProgressColumn, shown: bool = True) -> Progress:
+    console = Console(stderr=True, emoji=False, highlight=False)
+    return Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal))
 
 
 @contextlib.contextmanager
@@ -32,9 +45,7 @@ def reading(total_bytes: int | None) -> Iterator[tuple[Callable[[int], None], An
         What to call with the bytes that were read; what to put around the rows; and the reasons, each printed as it
         comes, why rows were skipped.
     """
-    console = Console(stderr=True, emoji=False, highlight=False)
-    columns = (BarColumn(), DownloadColumn(), TextColumn("{task.fields[rows]}"), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with _bar(BarColumn(), DownloadColumn(), TextColumn("{task.fields[rows]}"), TimeRemainingColumn()) as progress:
         task = progress.add_task("", total=total_bytes, rows="")
         started = time.perf_counter()
 
@@ -48,7 +59,7 @@ def reading(total_bytes: int | None) -> Iterator[tuple[Callable[[int], None], An
                     progress.update(task, rows=f"{number:,} rows, {rate:,.0f}/s")
                 yield row
 
-        with _skipped_rows(console) as unusable:
+        with _skipped_rows(progress.console) as unusable:
             yield on_bytes, count, unusable
 
 
@@ -75,10 +86,8 @@ def training(*, shown: bool) -> Iterator[Callable[[Step, int], None]]:
     Args:
         shown: Whether to show it at all: one process of several does.
     """
-    console = Console(stderr=True, emoji=False, highlight=False)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"), TimeRemainingColumn())
-    visible = shown and console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=not visible) as progress:
+    with _bar(*columns, shown=shown) as progress:
         task = progress.add_task("", total=None, told="")
 
         def on_step(step: Step, steps: int) -> None:
@@ -97,9 +106,8 @@ def counting(what: str) -> Iterator[Callable[..., None]]:
     Args:
         what: The word in front of the bar.
     """
-    console = Console(stderr=True, emoji=False, highlight=False)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with _bar(*columns) as progress:
         task = progress.add_task(printable(what), total=None)
 
         def on_done(done: int, total: int, word: str = what) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ftlib.cli import completion
-from ftlib.cli.options import DeviceOption
+from ftlib.cli.options import DeviceOption, completed_argument
 
 EXAMPLES = (
     "ftlib serve",
@@ -23,10 +23,8 @@ STATUSES = {0: "served until Ctrl-C"}
 def serve(
     model: Annotated[
         str,
-        typer.Argument(
-            metavar="MODEL",
-            help="nano, smollm2, a Hub id, the folder of a run or a model, or a GGUF file.",
-            autocompletion=completion.models,
+        completed_argument(
+            "MODEL", "nano, smollm2, a Hub id, the folder of a run or a model, or a GGUF file.", completion.models
         ),
     ] = "auto",
     port: Annotated[int | None, typer.Option(metavar="N", min=1, max=65535, help="Default: a free one.")] = None,

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ftlib.cli import completion
+from ftlib.cli.options import completed_argument, completed_option
 
 EXAMPLES = (
     "ftlib train faq",
@@ -22,20 +23,12 @@ STATUSES = {1: "an error; what the run had saved is kept", 130: "stopped with Ct
 
 def train(
     config: Annotated[
-        str,
-        typer.Argument(
-            metavar="CONFIG",
-            help="A YAML file, or the name of a shipped one such as faq.",
-            autocompletion=completion.configs,
-        ),
+        str, completed_argument("CONFIG", "A YAML file, or the name of a shipped one such as faq.", completion.configs)
     ],
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a value otherwise than the file.")
     ] = None,
-    engine: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="loop, hf, lightning or trl.", autocompletion=lambda: completion.ENGINES),
-    ] = None,
+    engine: Annotated[str | None, completed_option("loop, hf, lightning or trl.", completion.ENGINES)] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Folder of the run; default: runs/ and the file's name.")
     ] = None,

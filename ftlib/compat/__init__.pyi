@@ -5,7 +5,7 @@ from .installed import (
     enable_checkpointing as enable_checkpointing,
 )
 from .installed import (
-    gguf_arguments as gguf_arguments,
+    gguf_file_arguments as gguf_file_arguments,
 )
 from .installed import (
     is_before as is_before,

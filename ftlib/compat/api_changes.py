@@ -1,7 +1,7 @@
 """What transformers calls its arguments, and called them before: plain data, and nothing here imports transformers.
 
-A fact about a release stands here, and nowhere else: :func:`ftlib.compat.translate.translate` works from these rows,
-and the rules of ``ftlib upgrade`` about the same arguments are made of them.
+A fact about a release stands here, and nowhere else: :func:`ftlib.compat.translate.translate_arguments` works from
+these rows, and the rules of ``ftlib upgrade`` about the same arguments are made of them.
 
 Found by comparing the releases 4.25.1, 4.41.2, 4.46.3, 4.47.0 to 4.51.0, 4.56.0, 4.57.1, 5.0.0 to 5.4.0, 5.8.0, 5.14.0,
 5.15.0 and 5.19.0 to 5.23.0. ``since`` is the first of these with the new name, ``gone`` the first without the old one.

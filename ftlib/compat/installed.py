@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -15,6 +15,10 @@ from transformers.utils import logging as transformers_logging
 
 from ftlib.compat.api_changes import TORCH_DTYPE, Rename
 from ftlib.compat.translate import Release
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 def is_before(version: str) -> bool:
@@ -44,7 +48,7 @@ def dtype_argument(dtype: torch.dtype) -> dict[str, torch.dtype]:
     return {name_of(TORCH_DTYPE): dtype}
 
 
-def gguf_arguments(file: str) -> dict[str, Any]:
+def gguf_file_arguments(file: str) -> dict[str, Any]:
     """Name a GGUF file for ``from_pretrained``, whose weights are to be numbers and not blocks of bits.
 
     Releases that have ``GgufConfig`` (5.23, say) may leave the blocks as they are on some devices, unless it says
@@ -54,7 +58,7 @@ def gguf_arguments(file: str) -> dict[str, Any]:
     return {"gguf_file": file} | ({} if config is None else {"quantization_config": config(dequantize=True)})
 
 
-def enable_checkpointing(model: Any, **options: Any) -> None:
+def enable_checkpointing(model: PreTrainedModel | PeftModel, **options: Any) -> None:
     """Compute activations a second time on the way back instead of storing them.
 
     The method is ``activation_checkpointing_enable`` since 5.23, and ``gradient_checkpointing_enable`` before; the old
@@ -71,7 +75,7 @@ def enable_checkpointing(model: Any, **options: Any) -> None:
         model.disable_input_require_grads()
 
 
-def text_config(config: Any) -> Any:
+def text_config(config: PretrainedConfig) -> PretrainedConfig:
     """Return the part of a model's configuration that its text is about: of a model of text, all of it.
 
     Releases before 4.45 have no ``get_text_config``. Can go when 4.44 is no longer supported.

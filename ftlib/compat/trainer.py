@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
 from transformers.integrations.integration_utils import TensorBoardCallback
 
@@ -25,12 +26,12 @@ from ftlib.compat.api_changes import FROM_PRETRAINED, TRAINER, TRAINING_ARGUMENT
 from ftlib.compat.installed import (
     dtype_argument,
     enable_checkpointing,
-    gguf_arguments,
+    gguf_file_arguments,
     is_before,
     name_of,
     no_progress_bar,
 )
-from ftlib.compat.translate import CompatError, Release, translate
+from ftlib.compat.translate import CompatError, Release, translate_arguments
 from ftlib.errors import ModelError
 from ftlib.estimate.throughput import ThroughputCallback
 
@@ -43,7 +44,7 @@ __all__ = [
     "dtype_argument",
     "enable_checkpointing",
     "floating_point_ops",
-    "gguf_arguments",
+    "gguf_file_arguments",
     "is_before",
     "load_best",
     "make_trainer",
@@ -111,8 +112,8 @@ def trainer_arguments(trainer_class: type = transformers.Trainer, *, warn: bool 
 
 
 def make_trainer(
-    model: Any,
-    args: Any,
+    model: nn.Module,
+    args: TrainingArguments,
     *,
     trainer_class: type = transformers.Trainer,
     warn: bool = True,
@@ -218,7 +219,9 @@ class MendedTrainer:
         return isinstance(self.model, PreTrainedModel) and (Path(folder) / "config.json").is_file() and not shared_out
 
 
-def floating_point_ops(model: Any, inputs: Mapping[str, torch.Tensor], *, exclude_embeddings: bool = True) -> int:
+def floating_point_ops(
+    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], *, exclude_embeddings: bool = True
+) -> int:
     """Count the operations of a forward *and* a backward pass, as ``model.floating_point_ops`` did until 5.0.
 
     Six for each weight and token (Kaplan et al., 2020). Padding counts like any token, attention scores don't count,
@@ -249,10 +252,11 @@ class _EvaluateAtTheEnd(TrainerCallback):
         return control
 
 
-def _load_weights(model: Any, folder: Path) -> None:
+def _load_weights(model: PreTrainedModel, folder: Path) -> None:
     with no_progress_bar():
-        precision = dtype_argument(model.dtype)
-        stored, report = type(model).from_pretrained(folder, **precision, output_loading_info=True)
+        how: dict[str, Any] = {**dtype_argument(model.dtype), "output_loading_info": True}
+        loaded: Any = type(model).from_pretrained(folder, **how)
+    stored, report = loaded
     missing = sorted(report["missing_keys"])
     if missing:
         raise ModelError(
@@ -262,7 +266,7 @@ def _load_weights(model: Any, folder: Path) -> None:
 
 
 def _translated(names: dict[str, Any], rows: Iterable[Rename], known: set[Any], *, warn: bool) -> dict[str, Any]:
-    translated, changes = translate(names, rows, Release(transformers.__version__, known))
+    translated, changes = translate_arguments(names, rows, Release(transformers.__version__, known))
     variables = {row.old: row.variable for row in rows if row.variable}
     for name, change in changes.items():
         done = f"translated to {change.name}" if change.name else "left out"

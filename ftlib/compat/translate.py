@@ -48,7 +48,7 @@ class Change(NamedTuple):
     reason: str
 
 
-def translate(
+def translate_arguments(
     names: Mapping[str, Any], rows: Iterable[Rename], release: Release
 ) -> tuple[dict[str, Any], dict[str, Change]]:
     """Turn arguments of any release into those of one.
@@ -67,7 +67,7 @@ def translate(
 
     >>> from ftlib.compat.api_changes import TRAINING_ARGUMENTS
     >>> today = Release("5.23.0", {"eval_strategy"})
-    >>> translate({"evaluation_strategy": "epoch"}, TRAINING_ARGUMENTS, today)[0]
+    >>> translate_arguments({"evaluation_strategy": "epoch"}, TRAINING_ARGUMENTS, today)[0]
     {'eval_strategy': 'epoch'}
     """
     rows = list(rows)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,6 +19,10 @@ from ftlib.estimate.throughput import Throughput, ThroughputCallback
 from ftlib.inference.generation import answer, inference
 from ftlib.text.batches import pad_batch
 from ftlib.text.tokenization import tokenize_and_split
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import TrainingArguments
 
 __all__ = ["Trainer", "compare_models", "inference", "is_exact_match", "sample_history", "tokenize_and_split_data"]
 
@@ -58,7 +62,12 @@ class Trainer(MendedTrainer, transformers.Trainer):
     """
 
     def __init__(
-        self, model: Any, model_flops: float = 0, total_steps: int | None = None, args: Any = None, **names: Any
+        self,
+        model: PreTrainedModel | PeftModel,
+        model_flops: float = 0,
+        total_steps: int | None = None,
+        args: TrainingArguments | None = None,
+        **names: Any,
     ) -> None:
         """Build the Trainer.
 

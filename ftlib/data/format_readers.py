@@ -8,7 +8,7 @@ from typing import Any
 
 from ftlib.data.json_text import RepeatedKeys
 from ftlib.data.messages import Message, RowError, assistant, checked_text, text_field, user, user_with_context
-from ftlib.data.turns import conversation_of, is_from_value, message_list, read_turns
+from ftlib.data.turns import conversation_of, is_from_value, listed_messages, read_turns
 
 
 def has(*fields: str, without: Sequence[str] = ()) -> Callable[[Any], bool]:
@@ -57,7 +57,7 @@ def pair(question: str, answer: str) -> Callable[[Any], list[Message]]:
 def read_prompt_completion(row: Any) -> list[Message]:
     """Read two texts, or two lists of messages, of which only the second is learnt (TRL's conversational form)."""
     names = {str(name).lower(): name for name in row}
-    lists = {field: message_list(row.get(names.get(field))) for field in ("prompt", "completion")}
+    lists = {field: listed_messages(row.get(names.get(field))) for field in ("prompt", "completion")}
     if not any(lists.values()):
         return pair("prompt", "completion")(row)
     before = read_turns(lists["prompt"], "prompt") if lists["prompt"] else [user(text_field(row, "prompt"))]

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ftlib.data.messages import Message, RowError, json_arguments, split_context
-from ftlib.data.turns import EXTRAS
+from ftlib.data.turns import KEPT_FIELDS
 
 
 def _only_pair(messages: Sequence[Message], name: str) -> tuple[str, str]:
     roles = [message["role"] for message in messages]
-    extras = sorted({extra for message in messages for extra in EXTRAS if message.get(extra) is not None})
+    extras = sorted({extra for message in messages for extra in KEPT_FIELDS if message.get(extra) is not None})
     if roles != ["user", "assistant"]:
         raise RowError(f"{name} holds one question and one answer, not {', '.join(roles)}: save as openai or sharegpt")
     if extras:

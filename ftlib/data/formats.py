@@ -26,7 +26,7 @@ from ftlib.data.format_readers import (
 from ftlib.data.format_writers import write_alpaca, write_openai, write_pair, write_sharegpt
 from ftlib.data.json_text import RepeatedKeys
 from ftlib.data.messages import Message, RowError, assistant, check_order, checked_text, user
-from ftlib.data.turns import EXTRAS, conversation_of, listed, message_list, read_turns
+from ftlib.data.turns import KEPT_FIELDS, conversation_of, listed, listed_messages, read_turns
 from ftlib.errors import DataError
 
 
@@ -86,7 +86,7 @@ _ALL = [
         has("prompt", "completion"),
         read_prompt_completion,
         write_pair("prompt-completion", "prompt", "completion"),
-        EXTRAS,
+        KEPT_FIELDS,
         columns=("prompt", "completion", "context"),
     ),
     Format(
@@ -124,7 +124,7 @@ _ALL = [
         written_as("openai"),
         read_conversation("messages"),
         write_openai,
-        EXTRAS,
+        KEPT_FIELDS,
     ),
     Format(
         "sharegpt",
@@ -132,7 +132,7 @@ _ALL = [
         written_as("sharegpt"),
         read_conversation("conversations"),
         write_sharegpt,
-        EXTRAS,
+        KEPT_FIELDS,
     ),
     Format(
         "guanaco",
@@ -166,23 +166,14 @@ def candidates(row: Any) -> list[str]:
     return found if found or not isinstance(row, RepeatedKeys) else candidates(dict(row))
 
 
-def read_row(row: Any, name: str) -> list[Message]:
-    """Turn a row of a known format into messages.
-
-    Raises:
-        RowError: A field is missing, wrong or empty, a role stands where it can't, or the row says of itself that its
-            answer is a bad one.
-    """
-    return read_whole_row(row, name)[0]
-
-
 def read_whole_row(row: Any, name: str) -> tuple[list[Message], list[str]]:
-    """Turn a row into messages; and name the columns that are left out and may change what should be learnt.
+    """Turn a row of a known format into messages, and name the columns left out that may change what should be learnt.
 
     A system message and turns before the question are read from columns of their own too (``system``, ``history``).
 
     Raises:
-        RowError: As :func:`read_row`.
+        RowError: A field is missing, wrong or empty, a role stands where it can't, or the row says of itself that its
+            answer is a bad one.
 
     >>> read_whole_row({"question": "Why?", "answer": "So.", "topic": "t", "score": 0.5}, "question-answer")[1]
     ['score']
@@ -248,7 +239,7 @@ def _with_system(messages: list[Message], system: str, name: str) -> list[Messag
 
 def _history(value: Any) -> list[Message] | None:
     """Read turns before the question: messages, or pairs of a question and its answer; None if they are neither."""
-    if turns := message_list(value):
+    if turns := listed_messages(value):
         return read_turns(turns, "history")
     pairs = listed(value)
     if not pairs or not all(isinstance(one, list | tuple) and len(one) == 2 for one in pairs):

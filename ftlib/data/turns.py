@@ -13,7 +13,7 @@ from ftlib.data.messages import Message, RowError, checked_text, json_arguments
 
 COLUMNS = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "turns")
 """Columns that may hold a conversation, the usual ones first."""
-EXTRAS = ("name", "weight", "tool_calls", "tool_call_id")
+KEPT_FIELDS = ("name", "weight", "tool_calls", "tool_call_id")
 """What a message may hold beside role and content, and is kept."""
 
 _WHO, _WHAT = ("role", "from", "speaker", "author"), ("content", "value", "text", "message")
@@ -54,10 +54,10 @@ def _parsed(text: str) -> Any:
     return None
 
 
-def message_list(value: Any) -> list[Any] | None:
+def listed_messages(value: Any) -> list[Any] | None:
     """Return a list of messages, also one that a table holds as text; ``None`` for anything else, such as a text.
 
-    >>> message_list([{"role": "user", "content": "Why?"}]), message_list("[1, 2]")
+    >>> listed_messages([{"role": "user", "content": "Why?"}]), listed_messages("[1, 2]")
     ([{'role': 'user', 'content': 'Why?'}], None)
     """
     turns = listed(value)
@@ -151,7 +151,7 @@ def _finished(message: Message, given: dict[str, Any], place: str) -> Message:
     if unknown:
         raise RowError(
             f"{place}: the field {unknown[0]!r} has no place in messages: remove it, or write it into the text "
-            f"(kept: {', '.join(EXTRAS)})"
+            f"(kept: {', '.join(KEPT_FIELDS)})"
         )
     return message
 

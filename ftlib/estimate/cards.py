@@ -12,7 +12,7 @@ from typing import Any
 from transformers import PretrainedConfig
 
 from ftlib.errors import ModelError
-from ftlib.estimate.estimation import Estimate, Precision, architecture, estimate
+from ftlib.estimate.estimation import Estimate, PlannedPrecision, architecture, estimate
 from ftlib.estimate.objectives import ROWS_EACH
 from ftlib.nearest import one_of
 
@@ -50,11 +50,11 @@ class GPU:
         """What is left for tensors, by a rule of thumb: 5 % for gaps and 1 GB for CUDA and its libraries less."""
         return round(_SHARE_WITHOUT_GAPS * self.memory_bytes) - _CONTEXT_BYTES
 
-    def peak_flops(self, precision: Precision = "float32") -> float:
+    def peak_flops(self, precision: PlannedPrecision = "float32") -> float:
         """Operations per second at most, when matrices are multiplied in a precision."""
         return self.float32_flops if precision == "float32" else self.half_flops
 
-    def seconds(self, flops: float, precision: Precision = "float32", *, utilization: float = 0.3) -> float:
+    def seconds(self, flops: float, precision: PlannedPrecision = "float32", *, utilization: float = 0.3) -> float:
         """Time that a run takes, if it keeps a share of the card's peak busy: a guess, off by a factor of two.
 
         >>> GPUS[0].seconds(65e12 * 60, "bfloat16", utilization=0.5)

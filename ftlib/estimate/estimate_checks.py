@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from ftlib.errors import ModelError
-from ftlib.models.loading import NO_LIMIT
+from ftlib.models.loading import NO_CONTEXT_LIMIT
 from ftlib.nearest import one_of
 
 _LONGEST_BY_DEFAULT = 2048
@@ -52,6 +52,6 @@ def checked_length(context: int, length: int | None) -> int:
     if length is None:
         return min(context, _LONGEST_BY_DEFAULT)
     if not 2 <= length <= context:
-        most = "" if context == NO_LIMIT else f" and at most the model's context of {context} tokens"
+        most = "" if context == NO_CONTEXT_LIMIT else f" and at most the model's context of {context} tokens"
         raise ModelError(f"length must be at least 2{most}, not {length}")
     return length

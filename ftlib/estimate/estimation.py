@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoConfig, PretrainedConfig
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from ftlib.errors import ModelError
 from ftlib.estimate.estimate_checks import (
@@ -36,8 +36,8 @@ from ftlib.models.trainable import add_lora, freeze_named
 from ftlib.nearest import nearest
 from ftlib.paths import architectures_file
 
-Dtype = Literal["float32", "bfloat16"]
-Precision = Literal["float32", "bfloat16", "float16", "mixed"]
+PlannedDtype = Literal["float32", "bfloat16"]
+PlannedPrecision = Literal["float32", "bfloat16", "float16", "mixed"]
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,9 @@ def estimate(
     length: int | None = None,
     accumulation_steps: int = 1,
     steps: int = 1,
-    dtype: Dtype = "float32",
+    dtype: PlannedDtype = "float32",
     weights: Weights | None = None,
-    precision: Precision = "float32",
+    precision: PlannedPrecision = "float32",
     optimizer: Optimizer = "adamw",
     lora_rank: int | None = None,
     lora_targets: Literal["attention", "blocks"] | Sequence[str] = "attention",
@@ -211,7 +211,7 @@ def estimate(
     """
     rank = 1 if lora_rank is None else lora_rank
     check_positive(batch_size=batch_size, accumulation_steps=accumulation_steps, steps=steps, lora_rank=rank)
-    check_choices(dtype=(dtype, Dtype), precision=(precision, Precision))
+    check_choices(dtype=(dtype, PlannedDtype), precision=(precision, PlannedPrecision))
     check_choices(optimizer=(optimizer, Optimizer), device=(device, Device), objective=(objective, Objective))
     if weights is not None:
         check_choices(weights=(weights, Weights))
@@ -277,7 +277,7 @@ def _known() -> dict[str, dict[str, Any]]:
     return known
 
 
-def _memory(meta_model: Any, **arguments: Any) -> tuple[Memory, Memory]:
+def _memory(meta_model: PreTrainedModel, **arguments: Any) -> tuple[Memory, Memory]:
     try:
         return step_memory(meta_model, **arguments)
     except (RuntimeError, NotImplementedError) as error:
@@ -289,7 +289,7 @@ def _memory(meta_model: Any, **arguments: Any) -> tuple[Memory, Memory]:
         ) from error
 
 
-def _counts(meta_model: Any) -> dict[str, int]:
+def _counts(meta_model: PreTrainedModel) -> dict[str, int]:
     weights = list(meta_model.parameters())
     trained = [weight for weight in weights if weight.requires_grad]
     return {

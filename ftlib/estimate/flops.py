@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -10,8 +10,12 @@ from ftlib.compat.installed import text_config
 from ftlib.errors import ModelError
 from ftlib.models.trainable import blocks
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
-def flops_per_token(model: Any, *, target_share: float = 1.0) -> int:
+
+def flops_per_token(model: PreTrainedModel | PeftModel, *, target_share: float = 1.0) -> int:
     """Operations that training takes for each token, by the rule of :func:`ftlib.estimate.estimation.estimate`.
 
     Forward and backward pass together.
@@ -34,14 +38,14 @@ def flops_per_token(model: Any, *, target_share: float = 1.0) -> int:
     return round(sum(operations * shares.get(id(weight), 1.0) * weight.numel() for operations, weight in each))
 
 
-def multiplied(model: Any) -> list[nn.Parameter]:
+def multiplied(model: PreTrainedModel | PeftModel) -> list[nn.Parameter]:
     """Return the weights of a model without the tables that are only looked up."""
     head = model.get_output_embeddings().weight
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     return [weight for weight in model.parameters() if id(weight) not in tables or weight is head]
 
 
-def forward_flops_per_token(model: Any, *, target_share: float = 1.0) -> int:
+def forward_flops_per_token(model: PreTrainedModel | PeftModel, *, target_share: float = 1.0) -> int:
     """Operations of one more forward pass without adapters, for each token: 2 for each weight that is multiplied.
 
     Args:
@@ -59,13 +63,13 @@ def forward_flops_per_token(model: Any, *, target_share: float = 1.0) -> int:
     return round(2 * sum(shares.get(id(weight), 1.0) * weight.numel() for weight in own))
 
 
-def repeated_flops_per_token(model: Any) -> int:
+def repeated_flops_per_token(model: PreTrainedModel | PeftModel) -> int:
     """Operations that gradient checkpointing repeats for each token: a forward pass without the output layer."""
     shares = _active_shares(model) | {id(model.get_output_embeddings().weight): 0.0}
     return round(2 * sum(shares.get(id(weight), 1.0) * weight.numel() for weight in multiplied(model)))
 
 
-def _active_shares(model: Any) -> dict[int, float]:
+def _active_shares(model: PreTrainedModel | PeftModel) -> dict[int, float]:
     """Share of the tokens that each stack of a mixture's experts sees: a token goes to a few of them."""
     chosen = getattr(text_config(model.config), "num_experts_per_tok", None)
     if not isinstance(chosen, int):
@@ -75,7 +79,7 @@ def _active_shares(model: Any) -> dict[int, float]:
     return {id(weight): min(1.0, chosen / weight.shape[0]) for weight in weights}
 
 
-def _unreached(model: Any) -> set[int]:
+def _unreached(model: PreTrainedModel | PeftModel) -> set[int]:
     """Return the weights of the blocks below the first one that is trained: no gradient is needed there."""
     try:
         prefix, _ = blocks(model)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ftlib.errors import ModelError
 from ftlib.estimate.memory_tracker import Memory, MemoryTracker
 from ftlib.estimate.step_memory import Device, like_on
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,9 @@ class Generation:
         return Memory(weights, 0, optimizer, passing.activations, passing.logits)
 
 
-def generation_memory(model: Any, *, rows: int, length: int, generated: int, device: Device) -> Generation:
+def generation_memory(
+    model: PreTrainedModel | PeftModel, *, rows: int, length: int, generated: int, device: Device
+) -> Generation:
     """Read the prompts and generate the last token of the longest completion, with all others in the cache.
 
     Args:
@@ -59,7 +65,7 @@ def generation_memory(model: Any, *, rows: int, length: int, generated: int, dev
     return Generation(kept, tracker.peak)
 
 
-def _scored(model: Any, ids: torch.Tensor, **cache: Any) -> Any:
+def _scored(model: PreTrainedModel | PeftModel, ids: torch.Tensor, **cache: Any) -> Any:
     """Read tokens and choose the next ones; scores of the last position alone."""
     read = model.base_model(input_ids=ids, use_cache=True, **cache)
     scores = model.get_output_embeddings()(read.last_hidden_state[:, -1]).float()
@@ -68,7 +74,7 @@ def _scored(model: Any, ids: torch.Tensor, **cache: Any) -> Any:
     return read.past_key_values
 
 
-def _layers(cache: Any, model: Any) -> Iterable[Any]:
+def _layers(cache: Any, model: PreTrainedModel | PeftModel) -> Iterable[Any]:
     layers = [layer for layer in getattr(cache, "layers", ()) if getattr(layer, "keys", None) is not None]
     if not layers:
         raise ModelError(

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-Kind = Literal["weights", "gradients", "optimizer", "activations", "logits"]
+MemoryKind = Literal["weights", "gradients", "optimizer", "activations", "logits"]
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class MemoryTracker(TorchDispatchMode):
     def __init__(self, vocabulary: int) -> None:
         """Start with nothing."""
         super().__init__()  # type: ignore[no-untyped-call]
-        self.kind: Kind = "activations"
+        self.kind: MemoryKind = "activations"
         self._vocabulary = vocabulary
-        self._known: dict[int, tuple[Kind, int, Any]] = {}
-        self._live: dict[Kind, int] = dict.fromkeys(get_args(Kind), 0)
+        self._known: dict[int, tuple[MemoryKind, int, Any]] = {}
+        self._live: dict[MemoryKind, int] = dict.fromkeys(get_args(MemoryKind), 0)
         self.start_measuring()
 
     @property
@@ -72,7 +72,7 @@ class MemoryTracker(TorchDispatchMode):
         """Forget how full it was before; what exists stays counted."""
         self._peak, self._most = dict(self._live), dict(self._live)
 
-    def label(self, tensor: Tensor, kind: Kind) -> None:
+    def label(self, tensor: Tensor, kind: MemoryKind) -> None:
         """Say what a tensor is for."""
         storage = tensor.untyped_storage()
         if id(storage) in self._known:
@@ -101,6 +101,6 @@ class MemoryTracker(TorchDispatchMode):
         kind, size, _ = self._known.pop(key)
         self.change(kind, -size)
 
-    def change(self, kind: Kind, count: int) -> None:
+    def change(self, kind: MemoryKind, count: int) -> None:
         """Count bytes that came, or went where the number is below 0."""
         self._live[kind] += count

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from ftlib.errors import ModelError
 
 
-def make_meta_model(config: PretrainedConfig, dtype: torch.dtype = torch.float32) -> Any:
+def make_meta_model(config: PretrainedConfig, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """Build a causal language model on the meta device, in training mode.
 
     Args:
@@ -32,4 +31,5 @@ def make_meta_model(config: PretrainedConfig, dtype: torch.dtype = torch.float32
     except ValueError as error:
         raise ModelError(f"{config.model_type!r} is no causal language model that transformers knows") from error
     model.loss_type = "ForCausalLM"  # transformers infers it from the class's name, and of GPT-2's complains
-    return model.to(dtype).train()
+    meta_model: PreTrainedModel = model.to(dtype).train()
+    return meta_model

@@ -13,9 +13,9 @@ import numpy as np
 from torch import Tensor
 
 from ftlib.estimate.formulas import Formula, Moment, continued, letters_of, plus
-from ftlib.estimate.memory_tracker import Kind, MemoryTracker
+from ftlib.estimate.memory_tracker import MemoryKind, MemoryTracker
 
-Change = tuple[Kind, str, int] | None
+MemoryChange = tuple[MemoryKind, str, int] | None
 """A kind of memory, a product of letters and its factor, below 0 where the bytes went; None is a look at the peak."""
 
 # The largest batch and rank that the formulas are for, and the smallest row.
@@ -31,7 +31,7 @@ class RecordingTracker(MemoryTracker):
 
     def __init__(self, vocabulary: int) -> None:
         """Start with nothing."""
-        self._changes: list[Change] = []
+        self._changes: list[MemoryChange] = []
         self._start = 0
         super().__init__(vocabulary)
 
@@ -41,12 +41,12 @@ class RecordingTracker(MemoryTracker):
         self._start = len(self._changes)
         self._changes.append(None)
 
-    def label(self, tensor: Tensor, kind: Kind) -> None:
+    def label(self, tensor: Tensor, kind: MemoryKind) -> None:
         """Say what a tensor is for."""
         super().label(tensor, kind)
         self._changes.append(None)  # a moment at which the peak is looked at
 
-    def change(self, kind: Kind, count: int) -> None:
+    def change(self, kind: MemoryKind, count: int) -> None:
         """Count bytes that came or went."""
         super().change(kind, count)
         letters, factor = letters_of(abs(count))
@@ -70,7 +70,7 @@ class Trace:
     """
 
     start: Moment
-    changes: list[Change]
+    changes: list[MemoryChange]
 
     def moments(self) -> dict[int, Moment]:
         """Return the moments at which memory was about to fall, by their places among the changes."""
@@ -90,7 +90,7 @@ class Trace:
 
 
 def _nothing() -> dict[str, Counter[str]]:
-    return {kind: Counter() for kind in get_args(Kind)}
+    return {kind: Counter() for kind in get_args(MemoryKind)}
 
 
 def _copy(live: dict[str, Counter[str]]) -> Moment:
@@ -125,7 +125,7 @@ def _grown(few: Moment, more: Moment, layers: tuple[int, int, int]) -> Moment:
     return {kind: continued(few.get(kind, {}), more.get(kind, {}), layers=layers) for kind in kinds}
 
 
-def _places(few: list[Change], more: list[Change]) -> list[int] | None:
+def _places(few: list[MemoryChange], more: list[MemoryChange]) -> list[int] | None:
     """Return the place of each change of the shorter step in the longer one."""
     before = _common(few, more)
     after = min(_common(few[::-1], more[::-1]), len(few) - before)
@@ -138,7 +138,7 @@ def _places(few: list[Change], more: list[Change]) -> list[int] | None:
     return places if [more[place] for place in places] == few else None
 
 
-def _common(one: list[Change], other: list[Change]) -> int:
+def _common(one: list[MemoryChange], other: list[MemoryChange]) -> int:
     pairs = zip(one, other, strict=False)
     return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 

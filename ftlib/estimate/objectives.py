@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -12,6 +12,9 @@ from torch import nn
 from ftlib.errors import ModelError
 from ftlib.estimate.memory_tracker import MemoryTracker
 from ftlib.estimate.preference_step import PreferenceLoss
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Objective = Literal["sft", "dpo", "grpo"]
 ROWS_EACH: dict[Objective, int] = {"sft": 1, "dpo": 2, "grpo": 1}
@@ -30,10 +33,10 @@ class Passes:
 
     objective: Objective
     further: int = 0
-    reference: Any = None
+    reference: PreTrainedModel | None = None
 
     @classmethod
-    def of(cls, model: Any, objective: Objective, *, has_adapters: bool, reference: bool) -> Passes:
+    def of(cls, model: PreTrainedModel, objective: Objective, *, has_adapters: bool, reference: bool) -> Passes:
         """Look at a model before it gets adapters.
 
         Args:
@@ -66,7 +69,7 @@ class Passes:
         """Weights of the reference."""
         return 0 if self.reference is None else sum(weight.nbytes for weight in self.reference.parameters())
 
-    def arguments(self, model: Any, *, device: str, targets: int | None, autocast: bool) -> dict[str, Any]:
+    def arguments(self, model: PreTrainedModel, *, device: str, targets: int | None, autocast: bool) -> dict[str, Any]:
         """Further arguments of :func:`ftlib.estimate.step_memory.step_memory`.
 
         Args:

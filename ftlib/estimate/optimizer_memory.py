@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from ftlib.muon import muon_and_adamw
 Optimizer = Literal["adamw", "adafactor", "sgd", "muon"]
 
 
-def update_memory(model: Any, optimizer: Optimizer, tracker: MemoryTracker, *, passing: bool = True) -> None:
+def update_memory(model: nn.Module, optimizer: Optimizer, tracker: MemoryTracker, *, passing: bool = True) -> None:
     """Take two updates without a forward pass, and have the tracker measure the second.
 
     Args:
@@ -29,7 +29,7 @@ def update_memory(model: Any, optimizer: Optimizer, tracker: MemoryTracker, *, p
         tracker.label(tensor, "weights")
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with tracker:
-        optimizers = make_optimizers(model, optimizer)
+        optimizers = optimizers_of(model, optimizer)
         make_gradients(trained, tracker)
         update(optimizers, tracker)
         tracker.start_measuring()
@@ -44,7 +44,7 @@ def make_gradients(trained: Iterable[nn.Parameter], tracker: MemoryTracker) -> N
         tracker.label(parameter.grad, "gradients")
 
 
-def make_optimizers(model: Any, name: Optimizer) -> list[torch.optim.Optimizer]:
+def optimizers_of(model: nn.Module, name: Optimizer) -> list[torch.optim.Optimizer]:
     """Make what trains the weights of a model that are not frozen: Muon comes with an AdamW."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if name == "muon":

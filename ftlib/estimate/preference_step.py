@@ -11,12 +11,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ftlib.estimate.memory_tracker import MemoryTracker
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 _TILE_TOKENS, _TILE_ENTRIES = 4096, 32768
 # Bytes of what is made of each score in passing: a GPU works inside the tile.
@@ -41,11 +45,11 @@ class PreferenceLoss:
     tracker: MemoryTracker
     device: str
     targets: int | None
-    reference: Any = None
+    reference: PreTrainedModel | None = None
     dtype: torch.dtype | None = None
     compares: bool = True
 
-    def __call__(self, model: Any, ids: Tensor) -> Tensor:
+    def __call__(self, model: PreTrainedModel | PeftModel, ids: Tensor) -> Tensor:
         """Take the forward passes.
 
         Args:
@@ -62,7 +66,7 @@ class PreferenceLoss:
                 self._log_probs(self.reference or model, ids, _FOLDED_BY_REFERENCE[self.device])
         return scored.sum()
 
-    def _log_probs(self, model: Any, ids: Tensor, folded: int) -> Tensor:
+    def _log_probs(self, model: PreTrainedModel | PeftModel, ids: Tensor, folded: int) -> Tensor:
         body = model.base_model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
         hidden = body.last_hidden_state[:, :-1]
         if self.device == "cuda" and self.targets is not None:
@@ -107,7 +111,7 @@ class _LogProbs(torch.autograd.Function):
 
 
 @contextlib.contextmanager
-def without_adapters(model: Any) -> Iterator[None]:
+def without_adapters(model: nn.Module) -> Iterator[None]:
     """Turn the adapters of a model off, as its reference has them."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 

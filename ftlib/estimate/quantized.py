@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ftlib.errors import ModelError
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 Weights = Literal["4bit", "8bit"]
 
@@ -77,7 +81,7 @@ class _Product(torch.autograd.Function):
         return gradient @ gradient.new_empty(ctx.shape), None
 
 
-def quantize(model: Any, weights: Weights, dtype: torch.dtype) -> None:
+def quantize(model: PreTrainedModel | PeftModel, weights: Weights, dtype: torch.dtype) -> None:
     """Keep the linear layers of a model in few bits, in place.
 
     What transformers leaves alone stays as it is: embeddings, norms, the output layer; and so do adapters.

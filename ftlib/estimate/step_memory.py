@@ -11,7 +11,7 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +21,13 @@ from torch.utils._pytree import tree_map
 from ftlib.compat.installed import enable_checkpointing
 from ftlib.compat.meta_device import autocast_on_meta
 from ftlib.estimate.memory_tracker import Memory, MemoryTracker
-from ftlib.estimate.optimizer_memory import Optimizer, make_gradients, make_optimizers, update
+from ftlib.estimate.optimizer_memory import Optimizer, make_gradients, optimizers_of, update
 from ftlib.models.gradients import gradients_on
 from ftlib.models.target_logits import given_to
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 Device = Literal["cpu", "cuda"]
 
@@ -177,7 +181,7 @@ def _dropout_on_cuda(input: Tensor, p: float = 0.5, training: bool = True, inpla
 
 @gradients_on()
 def step_memory(
-    model: Any,
+    model: PreTrainedModel | PeftModel,
     *,
     batch_size: int,
     length: int,
@@ -223,7 +227,7 @@ def step_memory(
         _checkpoint(model, kernels)
     with tracker:
         ids = torch.zeros(batch_size, length, dtype=torch.int64, device=model.device)
-        optimizers = make_optimizers(model, optimizer)
+        optimizers = optimizers_of(model, optimizer)
         make_gradients(trained, tracker)
         update(optimizers, tracker)  # the first step makes the optimizer's state
         for again in (False, True):
@@ -238,7 +242,9 @@ def step_memory(
     return tracker.peak, tracker.most
 
 
-def _backward(model: Any, ids: Tensor, loss: Callable[[Any, Tensor], Tensor], kernels: _Kernels) -> None:
+def _backward(
+    model: PreTrainedModel | PeftModel, ids: Tensor, loss: Callable[[Any, Tensor], Tensor], kernels: _Kernels
+) -> None:
     kernels.remember_cast_weights()
     found = loss(model, ids)
     kernels.forget_cast_weights()
@@ -259,7 +265,7 @@ def _forget(unused: set[nn.Parameter], optimizers: Iterable[torch.optim.Optimize
 
 
 def _label_weights(
-    tracker: MemoryTracker, model: Any, trained: Iterable[nn.Parameter], reached: set[nn.Parameter]
+    tracker: MemoryTracker, model: nn.Module, trained: Iterable[nn.Parameter], reached: set[nn.Parameter]
 ) -> None:
     for tensor in itertools.chain(model.parameters(), model.buffers()):
         tracker.label(tensor, "weights")
@@ -267,7 +273,7 @@ def _label_weights(
         parameter.register_post_accumulate_grad_hook(partial(_label_gradient, tracker, reached))
 
 
-def _checkpoint(model: Any, kernels: _Kernels) -> None:
+def _checkpoint(model: PreTrainedModel | PeftModel, kernels: _Kernels) -> None:
     # To a mode such as _Kernels the whole backward pass is one call, inside of which it is not active.
     enable_checkpointing(model, context_fn=lambda: (contextlib.nullcontext(), kernels))
 
@@ -278,7 +284,7 @@ def _label_gradient(tracker: MemoryTracker, reached: set[nn.Parameter], paramete
         tracker.label(parameter.grad, "gradients")
 
 
-def _loss(model: Any, ids: Tensor, targets: int | None) -> Tensor:
+def _loss(model: PreTrainedModel | PeftModel, ids: Tensor, targets: int | None) -> Tensor:
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
     if targets is None:
         loss: Tensor = model(**inputs, labels=ids).loss

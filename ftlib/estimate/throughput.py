@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch import nn
 from transformers import TrainerCallback
 
 from ftlib.errors import ModelError
 from ftlib.estimate.flops import flops_per_token
+from ftlib.models.target_logits import adapted_model
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -181,10 +187,11 @@ def matrix_product_flops_per_second(
     return 2 * size**3 / fastest
 
 
-def _body(model: Any) -> Any:
+def _body(model: PreTrainedModel | PeftModel) -> nn.Module:
     # Both ways through a model pass here: its own forward, and a loss that computes only the logits it needs.
-    whole = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return getattr(whole, "base_model", whole)
+    whole = adapted_model(model)
+    body: nn.Module = getattr(whole, "base_model", whole)
+    return body
 
 
 def _wait_for(device: torch.device) -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ftlib.errors import ExportError
 from ftlib.export.gguf_families import Array, family_of
 from ftlib.export.gguf_file import gguf_package, tensor_name, write_out
-from ftlib.export.targets import new_file, new_place, short_name
+from ftlib.export.targets import export_name, new_file, new_place
 from ftlib.models.chat_model import training_template
-from ftlib.models.loading import load_model
+from ftlib.models.loading import load_adapter
 from ftlib.models.names import base_of_adapter, resolve_name
+from ftlib.models.target_logits import adapted_model
 from ftlib.models.tokenizer import load_tokenizer
 from ftlib.text.chat_template import to_jinja
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 _PREFIX = "base_model.model."
 
@@ -54,14 +58,16 @@ def export_adapter(name: str, file: str | Path) -> Path:
     """
     gguf_package()
     place = new_place(file)
-    base = base_of_adapter(Path(resolve_name(name)))
+    folder = resolve_name(name)
+    base = base_of_adapter(Path(folder))
     if base is None:
         raise ExportError(f"{name}: holds no adapter: leave --adapter-only out, and the whole model is written")
     _check_template(name, base)
-    model, _ = load_model(name, device="cpu")
-    pairs = list(_pairs(model, name))
+    model = load_adapter(folder, base, device="cpu")
+    _check_kind(model, name, base)
+    pairs = list(_pairs(model))
     with new_file(place) as partial:
-        _write(model, pairs, partial, short_name(name))
+        _write(model, pairs, partial, export_name(name))
     return place
 
 
@@ -78,8 +84,7 @@ def _check_template(name: str, base: str) -> None:
         )
 
 
-def _pairs(model: Any, name: str) -> Iterator[_Pair]:
-    _check_kind(model, name)
+def _pairs(model: PeftModel) -> Iterator[_Pair]:
     from peft.tuners.lora import LoraLayer
 
     layers: dict[str, Any] = {path: one for path, one in model.named_modules() if isinstance(one, LoraLayer)}
@@ -89,16 +94,18 @@ def _pairs(model: Any, name: str) -> Iterator[_Pair]:
             yield _Pair(path.removeprefix(_PREFIX), a, b, float(layer.scaling[key]))
 
 
-def _check_kind(model: Any, name: str) -> None:
+def _check_kind(model: PeftModel, name: str, base: str) -> None:
     """Refuse an adapter that is more than pairs of matrices."""
+    from peft import PeftType
+
     (config,) = model.peft_config.values()
     grown = any(".modules_to_save." in key or "lora_embedding" in key for key, _ in model.named_parameters())
-    base = load_tokenizer(config.base_model_name_or_path)
+    kind = PeftType(config.peft_type)
     faults = {
-        f"is of the type {config.peft_type.value}": config.peft_type.value != "LORA",
+        f"is of the type {kind.value}": kind != PeftType.LORA,
         "uses DoRA": getattr(config, "use_dora", False),
         "trains biases": getattr(config, "bias", "none") != "none",
-        "changes embeddings or whole modules": grown or len(base) != len(load_tokenizer(name)),
+        "changes embeddings or whole modules": grown or len(load_tokenizer(base)) != len(load_tokenizer(name)),
     }
     if found := [what for what, is_so in faults.items() if is_so]:
         raise ExportError(
@@ -107,8 +114,8 @@ def _check_kind(model: Any, name: str) -> None:
         )
 
 
-def _write(model: Any, pairs: list[_Pair], file: Path, name: str) -> None:
-    gguf, plain = gguf_package(), model.base_model.model
+def _write(model: PeftModel, pairs: list[_Pair], file: Path, name: str) -> None:
+    gguf, plain = gguf_package(), adapted_model(model)
     family, config = family_of(plain), plain.config
     writer = gguf.GGUFWriter(file, family.architecture)
     writer.add_name(name)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from ftlib.errors import ExportError
 from ftlib.models.loading import context_length
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 Array = np.ndarray[Any, Any]
 
@@ -29,14 +32,14 @@ class Family:
     """
 
     architecture: str
-    describe: Callable[[Any, Any], None]
-    reorder: Callable[[str, Array, Any], Array]
+    describe: Callable[[Any, PretrainedConfig], None]
+    reorder: Callable[[str, Array, PretrainedConfig], Array]
     activations: tuple[str, ...] = ("silu", "swish")
     shares_embeddings: bool = True
     takes_frequencies: bool = False
 
 
-def family_of(model: Any) -> Family:
+def family_of(model: PreTrainedModel) -> Family:
     """Return the family of a model.
 
     Raises:
@@ -87,22 +90,22 @@ def split_fused(rows: Array, heads: int) -> Array:
     return by_head.swapaxes(0, 1).reshape(rows.shape)
 
 
-def _as_llama(name: str, rows: Array, config: Any) -> Array:
+def _as_llama(name: str, rows: Array, config: PretrainedConfig) -> Array:
     for part, heads in (("q_proj", config.num_attention_heads), ("k_proj", config.num_key_value_heads)):
         if f".{part}." in f"{name}.":
             return interleave(rows, heads)
     return rows
 
 
-def _as_gpt_neox(name: str, rows: Array, config: Any) -> Array:
+def _as_gpt_neox(name: str, rows: Array, config: PretrainedConfig) -> Array:
     return split_fused(rows, config.num_attention_heads) if ".query_key_value." in f"{name}." else rows
 
 
-def _as_it_is(name: str, rows: Array, config: Any) -> Array:
+def _as_it_is(name: str, rows: Array, config: PretrainedConfig) -> Array:
     return rows
 
 
-def _sizes(writer: Any, config: Any) -> None:
+def _sizes(writer: Any, config: PretrainedConfig) -> None:
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_feed_forward_length(config.intermediate_size)
@@ -110,7 +113,7 @@ def _sizes(writer: Any, config: Any) -> None:
     writer.add_rope_freq_base(float(_rotary(config, "rope_theta", "rotary_emb_base", default=10000.0)))
 
 
-def _describe_llama(writer: Any, config: Any) -> None:
+def _describe_llama(writer: Any, config: PretrainedConfig) -> None:
     _sizes(writer, config)
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     writer.add_head_count_kv(config.num_key_value_heads)
@@ -120,7 +123,7 @@ def _describe_llama(writer: Any, config: Any) -> None:
     writer.add_value_length(head)
 
 
-def _describe_gpt_neox(writer: Any, config: Any) -> None:
+def _describe_gpt_neox(writer: Any, config: PretrainedConfig) -> None:
     _sizes(writer, config)
     turned = _rotary(config, "partial_rotary_factor", "rotary_pct", default=0.25)
     writer.add_rope_dimension_count(int(turned * (config.hidden_size // config.num_attention_heads)))
@@ -128,19 +131,19 @@ def _describe_gpt_neox(writer: Any, config: Any) -> None:
     writer.add_layer_norm_eps(config.layer_norm_eps)
 
 
-def _rotary(config: Any, *names: str, default: float) -> float:
+def _rotary(config: PretrainedConfig, *names: str, default: float) -> float:
     """Return a number about rotary positions: 5.x keeps them together, 4.x beside everything else."""
     told = getattr(config, "rope_parameters", None) or vars(config)
     return next((told[name] for name in names if told.get(name) is not None), default)
 
 
-def usable_context(model: Any) -> int:
+def usable_context(model: PreTrainedModel) -> int:
     """Return the tokens that the file may promise: no more than an attention window, which llama.cpp wouldn't keep."""
     window = getattr(model.config, "sliding_window", None)
     return min(context_length(model), window or context_length(model))
 
 
-def frequency_factors(model: Any, family: Family) -> Array | None:
+def frequency_factors(model: PreTrainedModel, family: Family) -> Array | None:
     """Return what rotary frequencies are divided by, where the configuration scales them; None where it doesn't.
 
     Raises:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ftlib.errors import ExportError, MissingExtraError
 from ftlib.export.gguf_families import Array, Family, family_of, frequency_factors, usable_context
 from ftlib.export.gguf_vocabulary import vocabulary
 from ftlib.export.merged import ends_of
-from ftlib.export.targets import load_merged, new_file, new_place, short_name
+from ftlib.export.targets import export_name, load_merged, new_file, new_place
 from ftlib.models.chat_model import ChatModel
+from ftlib.models.loading import embedding_rows
 from ftlib.nearest import one_of
 from ftlib.text.ends import end_ids, turn_end
 
-INSTALL = "pip install 'ftlib[export]'"
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+INSTALL_GGUF = "pip install 'ftlib[export]'"
 
 Quantization = Literal["f16", "q8_0", "q4_0"]
 """How the numbers of a matrix are kept: 16 bits each, or 8 or 4 bits and a scale for each 32 of them."""
@@ -75,7 +79,7 @@ def gguf_package() -> Any:
     try:
         return importlib.import_module("gguf")
     except ImportError as error:
-        raise MissingExtraError(f"GGUF files need the package 'gguf': install it with {INSTALL}") from error
+        raise MissingExtraError(f"GGUF files need the package 'gguf': install it with {INSTALL_GGUF}") from error
 
 
 def write_gguf(model: ChatModel, file: Path, quantization: Quantization) -> None:
@@ -86,7 +90,7 @@ def write_gguf(model: ChatModel, file: Path, quantization: Quantization) -> None
     """
     gguf, family = gguf_package(), family_of(model.model)
     writer = gguf.GGUFWriter(file, family.architecture)
-    writer.add_name(short_name(model.name))
+    writer.add_name(export_name(model.name))
     writer.add_context_length(usable_context(model.model))
     family.describe(writer, model.model.config)
     writer.add_file_type(gguf.LlamaFileType[_KINDS[quantization]])
@@ -122,7 +126,7 @@ def tensor_name(name: str, family: Family, layers: int) -> str:
     return str(found)
 
 
-def _tensors(model: Any, family: Family) -> Iterator[tuple[str, Array]]:
+def _tensors(model: PreTrainedModel, family: Family) -> Iterator[tuple[str, Array]]:
     """Yield name and numbers of each tensor, in llama.cpp's order of rows, float32."""
     config, embeddings = model.config, model.get_input_embeddings().weight
     for name, weight in model.named_parameters():
@@ -145,7 +149,7 @@ def _kind_of(name: str, rows: Array, quantization: Quantization) -> str:
 
 def _add_tokenizer(writer: Any, model: ChatModel) -> None:
     tokenizer = model.tokenizer
-    words = vocabulary(tokenizer, model.model.get_input_embeddings().weight.shape[0])
+    words = vocabulary(tokenizer, embedding_rows(model.model))
     writer.add_vocab_size(len(words.tokens))
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(words.pre)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
 
 from transformers import GenerationConfig
 
@@ -47,8 +46,8 @@ def write_folder(model: ChatModel, folder: Path) -> None:
     ends_of(model).save_pretrained(folder)  # over what the model has just written of itself
 
 
-def ends_of(model: ChatModel) -> Any:
+def ends_of(model: ChatModel) -> GenerationConfig:
     """Return a model's ``generation_config`` with the end of its template's turns; the model's own stays as it is."""
-    settings = copy.deepcopy(getattr(model.model, "generation_config", None)) or GenerationConfig()
+    settings: GenerationConfig = copy.deepcopy(getattr(model.model, "generation_config", None)) or GenerationConfig()
     set_ends(model.tokenizer, settings, model.template)
     return settings

@@ -12,7 +12,7 @@ from ftlib.export.targets import load_merged, new_folder, new_place
 from ftlib.models.chat_model import ChatModel
 from ftlib.text.ends import end_ids
 
-WEIGHTS, MODELFILE = "model.gguf", "Modelfile"
+GGUF_WEIGHTS, MODELFILE = "model.gguf", "Modelfile"
 
 
 def export_ollama(name: str, folder: str | Path, *, quantization: Quantization = "f16") -> Path:
@@ -43,7 +43,7 @@ def export_ollama(name: str, folder: str | Path, *, quantization: Quantization =
     model = load_merged(name)
     text = modelfile(model)
     with new_folder(place) as partial:
-        write_gguf(model, partial / WEIGHTS, quantization)
+        write_gguf(model, partial / GGUF_WEIGHTS, quantization)
         (partial / MODELFILE).write_text(text, encoding="utf-8")
     return place
 
@@ -61,7 +61,7 @@ def modelfile(model: ChatModel) -> str:
     ends = model.tokenizer.convert_ids_to_tokens(end_ids(ends_of(model), model.tokenizer, model.template))
     stops = dict.fromkeys(filter(None, [model.template.end_marker, *ends]))
     parameters = {"temperature": "0", "repeat_penalty": "1", "num_ctx": str(usable_context(model.model))}
-    lines = [f"FROM ./{WEIGHTS}", f'TEMPLATE """{program}"""']
+    lines = [f"FROM ./{GGUF_WEIGHTS}", f'TEMPLATE """{program}"""']
     lines += [f'PARAMETER stop """{stop}"""' if {*stop} & {*'"\n'} else f'PARAMETER stop "{stop}"' for stop in stops]
     lines += [f"PARAMETER {key} {value}" for key, value in parameters.items()]
     return "\n".join(lines) + "\n"

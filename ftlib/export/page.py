@@ -12,11 +12,12 @@ from string import Template
 from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME
 
 from ftlib.errors import ExportError
-from ftlib.export.page_model import ADAPTER_WEIGHTS, CONFIG, TOKENIZER, WEIGHTS, publish
+from ftlib.export.page_model import ADAPTER_WEIGHTS, TOKENIZER_FILE, publish
 from ftlib.export.page_section import talk_section
-from ftlib.export.targets import new_folder, new_place, short_name
+from ftlib.export.targets import export_name, new_folder, new_place
 from ftlib.inference.generation import answer
 from ftlib.models.chat_model import training_template
 from ftlib.models.loading import load_model
@@ -195,7 +196,7 @@ def _tensors(folder: Path, name: str) -> list[str]:
 def _check_is_nano(folder: Path, name: str) -> None:
     """Refuse weights of another model than nano: they'd be too large for a page, or computed otherwise."""
     theirs, ours = [_facts(place) for place in (folder, nano_folder())]
-    if theirs != ours or not (folder / WEIGHTS).is_file():
+    if theirs != ours or not (folder / SAFE_WEIGHTS_NAME).is_file():
         raise ExportError(
             f"{name}: a page runs {NANO}, also with weights of its own, and LoRA adapters of {NANO} and {SMOLLM2}; "
             "this is another model: write it for a program that runs it, with --to merged, gguf, ollama or vllm"
@@ -204,8 +205,8 @@ def _check_is_nano(folder: Path, name: str) -> None:
 
 def _facts(folder: Path) -> list[Any]:
     with contextlib.suppress(OSError, ValueError, KeyError):
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        rules = json.loads((folder / TOKENIZER).read_text(encoding="utf-8"))
+        config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+        rules = json.loads((folder / TOKENIZER_FILE).read_text(encoding="utf-8"))
         merges = [one if isinstance(one, str) else " ".join(one) for one in rules["model"]["merges"]]  # as it was saved
         return [*(config.get(key) for key in _SHAPE), rules["model"]["vocab"], merges]
     return []
@@ -213,7 +214,7 @@ def _facts(folder: Path) -> list[Any]:
 
 def _page(name: str, source: Source, section: str) -> str:
     """Return the text of the page."""
-    title = short_name(name)
+    title = export_name(name)
     about = f"The language model {source.base}"
     if source.tuned:
         about += ", twice: base is the model before fine-tuning, and tuned is the same model after it"

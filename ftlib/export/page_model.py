@@ -6,8 +6,10 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
+
+from transformers import GenerationConfig
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME
 
 from ftlib.data.messages import user
 from ftlib.models.chat_model import training_template
@@ -20,8 +22,7 @@ from ftlib.text.templates import Template
 
 CONTEXT_LIMIT = 2048
 """Tokens that a page lets a model see at once: keys and values of more would fill a phone's memory."""
-CONFIG, TOKENIZER = "config.json", "tokenizer.json"
-WEIGHTS, BASE_WEIGHTS = "model.safetensors", "base.safetensors"
+TOKENIZER_FILE, BASE_WEIGHTS = "tokenizer.json", "base.safetensors"
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # What is left out of a configuration tells where somebody's files lay, and nothing that a page needs.
 _PRIVATE = ("_name_or_path", "base_model_name_or_path")
@@ -44,7 +45,7 @@ def publish(name: str, place: Path, *, tuned: str | Path | None = None, shelf: s
         ModelError: The model isn't there.
     """
     files = _sources(name)
-    config = json.loads(files[CONFIG].read_text(encoding="utf-8"))
+    config = json.loads(files[CONFIG_NAME].read_text(encoding="utf-8"))
     told = {"name": name, "weights": next(reversed(files)), "tuned": tuned is not None, **_spoken(name)}
     told["context"] = min(config["max_position_embeddings"], CONTEXT_LIMIT)
     if tuned is not None:
@@ -55,20 +56,23 @@ def publish(name: str, place: Path, *, tuned: str | Path | None = None, shelf: s
 def _tuned(told: dict[str, Any], files: dict[str, Path], tuned: str | Path, shelf: str) -> dict[str, Any]:
     """Add the files of a tuned model to those of its base, and say what is true of it; under "base", what it was."""
     folder = Path(resolve_name(tuned))
-    own = _spoken(tuned) if (folder / TOKENIZER).is_file() else {}
+    own = _spoken(tuned) if (folder / TOKENIZER_FILE).is_file() else {}
     base = {key: told[key] for key in own if told[key] != own[key]}
     if (folder / ADAPTER_CONFIG).is_file():
         files |= {f"{shelf}/{one}": folder / one for one in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)}
         return {**own, "adapter": shelf, "base": base}
-    files |= {BASE_WEIGHTS: files[WEIGHTS], **{one: folder / one for one in (CONFIG, TOKENIZER, WEIGHTS)}}
+    files |= {
+        BASE_WEIGHTS: files[SAFE_WEIGHTS_NAME],
+        **{one: folder / one for one in (CONFIG_NAME, TOKENIZER_FILE, SAFE_WEIGHTS_NAME)},
+    }
     return {**own, "base": base | {"weights": BASE_WEIGHTS}}
 
 
 def _sources(name: str) -> dict[str, Path]:
     """Say which files a page needs of a model, by their names there; the weights are the last."""
     source = Path(resolve_name(name))
-    weights = {"model.gguf": find_gguf()} if name == SMOLLM2 else {WEIGHTS: source / WEIGHTS}
-    return {CONFIG: source / CONFIG, TOKENIZER: source / TOKENIZER, **weights}
+    weights = {"model.gguf": find_gguf()} if name == SMOLLM2 else {SAFE_WEIGHTS_NAME: source / SAFE_WEIGHTS_NAME}
+    return {CONFIG_NAME: source / CONFIG_NAME, TOKENIZER_FILE: source / TOKENIZER_FILE, **weights}
 
 
 def _spoken(name: str | Path) -> dict[str, Any]:
@@ -79,7 +83,7 @@ def _spoken(name: str | Path) -> dict[str, Any]:
     settings = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else {}
     return {
         "prompt": around_question(template),
-        "ends": end_ids(SimpleNamespace(eos_token_id=settings.get("eos_token_id")), tokenizer, template),
+        "ends": end_ids(GenerationConfig(eos_token_id=settings.get("eos_token_id")), tokenizer, template),
         "endMarker": template.end_marker,
     }
 
@@ -99,7 +103,7 @@ def around_question(template: Template) -> list[str]:
 def _put(source: Path, target: Path, name: str) -> dict[str, Any]:
     """Copy a file; tell its bytes, and a version of it: a browser keeps it until that changes."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.name in (CONFIG, ADAPTER_CONFIG):
+    if target.name in (CONFIG_NAME, ADAPTER_CONFIG):
         facts = json.loads(source.read_text(encoding="utf-8"))
         target.write_text(json.dumps({key: facts[key] for key in facts if key not in _PRIVATE}), encoding="utf-8")
     else:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-COLUMNS = ("base", "tuned")
+ANSWER_COLUMNS = ("base", "tuned")
 """What the two answers to a question are called where a page has two."""
 NOTE = "Recorded when this page was made"
 
@@ -50,7 +50,7 @@ def talk_section(
 def _row(question: str, answers: Sequence[str]) -> str:
     if len(answers) == 1:
         return f"<div><dt>{escape(question)}</dt>{_said(answers[0])}</div>"
-    columns = (f'<p class="talk-column">{column}</p>' for column in COLUMNS)
+    columns = (f'<p class="talk-column">{column}</p>' for column in ANSWER_COLUMNS)
     said = "".join(_said(answer, column) for answer, column in zip(answers, columns, strict=True))
     return f'<div class="talk-pair"><dt>{escape(question)}</dt>{said}</div>'
 

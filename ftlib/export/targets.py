@@ -6,7 +6,6 @@ import contextlib
 import copy
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 
@@ -49,7 +48,7 @@ def new_folder(place: Path) -> Iterator[Path]:
         with whole_folder(place) as folder:
             yield folder
     except (OSError, SafetensorError) as error:
-        raise cant_write(place, error) from error
+        raise write_failure(place, error) from error
 
 
 @contextlib.contextmanager
@@ -65,13 +64,13 @@ def new_file(place: Path) -> Iterator[Path]:
             yield folder / place.name
         (shelf / place.name).rename(place)
     except OSError as error:
-        raise cant_write(place, error) from error
+        raise write_failure(place, error) from error
     finally:
         with contextlib.suppress(OSError):
             shelf.rmdir()
 
 
-def cant_write(place: Path, error: Exception) -> ExportError:
+def write_failure(place: Path, error: Exception) -> ExportError:
     """Say that a place can't be written, and what to do."""
     reason = getattr(error, "strerror", None) or error
     return ExportError(f"{place}: can't be written ({reason}): free some space, or check permissions")
@@ -103,16 +102,18 @@ def load_merged(name: str, dtype: Dtype = "float32") -> ChatModel:
             f"{name}: its adapter ({kinds}) can't be added into the weights, and other programs don't know it: train "
             "with LoRA instead"
         )
-    tokenizer: Any = copy.deepcopy(found.tokenizer)
+    tokenizer = copy.deepcopy(found.tokenizer)
     tokenizer.chat_template = to_jinja(found.template, found.tokenizer)
     return ChatModel(name, found.model, tokenizer, found.template)
 
 
-def short_name(name: str) -> str:
+def export_name(name: str) -> str:
     """Return what an export is called after: the last part of the model's name, a run's name for its checkpoints.
 
-    >>> short_name("runs/faq/"), short_name("runs/faq/checkpoints/step-00000040"), short_name("EleutherAI/pythia-70m")
-    ('faq', 'faq-step-00000040', 'pythia-70m')
+    >>> export_name("runs/faq/"), export_name("runs/faq/checkpoints/step-00000040")
+    ('faq', 'faq-step-00000040')
+    >>> export_name("EleutherAI/pythia-70m")
+    'pythia-70m'
     """
     path = Path(name).expanduser()
     if path.parent.name == "checkpoints" and path.parent.parent.name:

@@ -7,10 +7,10 @@ from pathlib import Path
 import yaml
 
 from ftlib.export.merged import write_folder
-from ftlib.export.targets import load_merged, new_folder, new_place, short_name
+from ftlib.export.targets import export_name, load_merged, new_folder, new_place
 from ftlib.models.loading import Dtype, context_length
 
-CONFIG = "vllm.yaml"
+VLLM_CONFIG = "vllm.yaml"
 
 
 def export_vllm(name: str, folder: str | Path, *, dtype: Dtype = "bfloat16") -> Path:
@@ -37,7 +37,7 @@ def export_vllm(name: str, folder: str | Path, *, dtype: Dtype = "bfloat16") -> 
     model = load_merged(name, dtype)
     options = {
         "model": ".",
-        "served-model-name": short_name(name),
+        "served-model-name": export_name(name),
         "dtype": dtype,
         "max-model-len": context_length(model.model),
         "generation-config": "auto",
@@ -45,5 +45,6 @@ def export_vllm(name: str, folder: str | Path, *, dtype: Dtype = "bfloat16") -> 
     with new_folder(place) as partial:
         write_folder(model, partial)
         text = yaml.safe_dump(options, sort_keys=False)
-        (partial / CONFIG).write_text(f"# In this folder: vllm serve --config {CONFIG}\n{text}", encoding="utf-8")
+        head = f"# In this folder: vllm serve --config {VLLM_CONFIG}\n"
+        (partial / VLLM_CONFIG).write_text(head + text, encoding="utf-8")
     return place

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftlib.errors import ModelError
 from ftlib.models.loading import Dtype, load_model
 from ftlib.models.names import base_of_adapter, resolve_name
-from ftlib.models.run_folder import run_config, run_template
+from ftlib.models.run_folder import run_config, template_of_run
 from ftlib.models.trainable import merge_lora
 from ftlib.text.chat_template import template_of
 from ftlib.text.templates import Template
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,8 @@ class ChatModel:
     """
 
     name: str
-    model: Any = field(repr=False)
-    tokenizer: Any = field(repr=False)
+    model: PreTrainedModel = field(repr=False)
+    tokenizer: PreTrainedTokenizerBase = field(repr=False)
     template: Template
 
 
@@ -88,7 +91,7 @@ def _pair(models: Sequence[str | ChatModel]) -> list[str | ChatModel]:
     return list(models)
 
 
-def training_template(tokenizer: Any, name: str) -> Template:
+def training_template(tokenizer: PreTrainedTokenizerBase, name: str) -> Template:
     """Find the template that a model was trained in.
 
     What a run's configuration says comes first, then the tokenizer's own chat template, then question and answer.
@@ -101,7 +104,7 @@ def training_template(tokenizer: Any, name: str) -> Template:
         ConfigError: A run's configuration can't be read.
     """
     config = run_config(name)
-    return template_of(tokenizer) if config is None else run_template(tokenizer, config)
+    return template_of(tokenizer) if config is None else template_of_run(tokenizer, config)
 
 
 def base_of(name: str) -> str:

@@ -49,7 +49,7 @@ def _weights(gguf: Path, architecture: dict[str, Any]) -> dict[str, Any]:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from ftlib.compat.installed import dtype_argument, gguf_arguments
+    from ftlib.compat.installed import dtype_argument, gguf_file_arguments
 
     # transformers asks for the same table of names once for each of 400 modules, which takes as long as all the rest.
     package: Any = importlib.import_module("gguf")
@@ -60,7 +60,7 @@ def _weights(gguf: Path, architecture: dict[str, Any]) -> dict[str, Any]:
         gguf.parent,
         config=config,
         output_loading_info=True,
-        **gguf_arguments(gguf.name),
+        **gguf_file_arguments(gguf.name),
         **dtype_argument(torch.float32),
     )
     model, told = loaded
@@ -74,7 +74,7 @@ def _texts(gguf: Path, architecture: dict[str, Any]) -> dict[str, dict[str, Any]
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(gguf.parent, gguf_file=gguf.name)
     backend = tokenizer.backend_tokenizer
     # The conversion forgets that digits are split one by one, before the rest is: "  12" would end as " 12" does.
     backend.pre_tokenizer = Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])

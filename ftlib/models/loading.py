@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 # What configurations call it; the last two are BLOOM's and MPT's, which could read more.
 DEVICE_VARIABLE = "FTLIB_DEVICE"
 _CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "max_target_positions", "seq_length", "max_seq_len")
-NO_LIMIT = sys.maxsize
+NO_CONTEXT_LIMIT = sys.maxsize
 """The context of a model whose positions have no limit."""
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -83,7 +83,8 @@ def load_model(
     tokenizer = load_tokenizer(place)
     base = base_of_adapter(Path(place))
     if base is not None:
-        return _load_adapter(place, base, device=device, dtype=dtype, trainable=trainable), tokenizer
+        adapted: Any = load_adapter(place, base, device=device, dtype=dtype, trainable=trainable)
+        return adapted, tokenizer  # PEFT's hands on what the model below it has
     try:
         with no_progress_bar():
             model: Any = AutoModelForCausalLM.from_pretrained(
@@ -94,7 +95,24 @@ def load_model(
     return model.to(chosen).eval(), tokenizer
 
 
-def _load_adapter(place: str, base_name: str, *, device: str | None, dtype: Dtype, trainable: bool) -> Any:
+def load_adapter(
+    place: str, base_name: str, *, device: str | None = None, dtype: Dtype = "float32", trainable: bool = False
+) -> PeftModel:
+    """Load the model that an adapter was trained on, and put the adapter on it.
+
+    Args:
+        place: The adapter's folder.
+        base_name: As for :func:`load_model`.
+        device: As there.
+        dtype: As there.
+        trainable: As there.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        ModelError: The base model can't be loaded, or the adapter is not one of that model's.
+    """
     base, _ = load_model(base_name, device=device, dtype=dtype)
     try:
         return _put_on(base, place, trainable=trainable)
@@ -105,12 +123,11 @@ def _load_adapter(place: str, base_name: str, *, device: str | None, dtype: Dtyp
         ) from error
 
 
-def _put_on(base: Any, place: str, *, trainable: bool) -> Any:
+def _put_on(base: PreTrainedModel, place: str, *, trainable: bool) -> PeftModel:
     from peft import PeftModel
 
-    rows = _embedding_rows(Path(place), base)
-    embeddings: Any = base.get_input_embeddings()
-    if rows is not None and rows != embeddings.weight.shape[0]:
+    rows = _rows_of_adapter(Path(place), base)
+    if rows is not None and rows != embedding_rows(base):
         base.resize_token_embeddings(rows, mean_resizing=False)  # its rows are those of the adapter's file
     if (Path(place) / GENERATION_CONFIG_NAME).is_file():  # what ends a text may be another token than the base model's
         base.generation_config = GenerationConfig.from_pretrained(place)
@@ -132,7 +149,7 @@ def quiet_peft() -> Iterator[None]:
         yield
 
 
-def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> Path:
+def save_model(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> Path:
     """Write model and tokenizer into a folder that :func:`load_model` reads; weights as safetensors.
 
     What ends a turn of the tokenizer's chat template is written into ``generation_config.json``, so that any program
@@ -169,15 +186,17 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
 
 def save_quietly(model: PreTrainedModel | PeftModel, folder: Path) -> None:
     """Write a model's configuration and weights without a progress bar."""
-    for adapter in getattr(model, "peft_config", {}).values():
-        adapter.base_model_name_or_path = _portable(adapter.base_model_name_or_path)
-    # Left to itself, peft would look for the base model on the Hub.
+    adapters: dict[str, Any] = getattr(model, "peft_config", {})
     options: dict[str, Any] = {}
-    if hasattr(model, "peft_config"):
-        options = {"save_embedding_layers": _embeddings_grew(model)}
+    for adapter in adapters.values():
+        adapter.base_model_name_or_path = _portable(adapter.base_model_name_or_path)
+    if adapters:
+        base_name = next(iter(adapters.values())).base_model_name_or_path
+        # Left to itself, peft would look for the base model on the Hub.
+        options["save_embedding_layers"] = _embeddings_grew(model, base_name)
     with no_progress_bar():
         model.save_pretrained(str(folder), **options)
-    if hasattr(model, "peft_config"):  # peft leaves it out; the ends that training taught are in it
+    if adapters:  # peft leaves it out; the ends that training taught are in it
         model.generation_config.save_pretrained(folder)
 
 
@@ -188,17 +207,22 @@ def _portable(place: str) -> str:
     return SMOLLM2 if place and is_smollm2(place) else place
 
 
-def _embeddings_grew(model: Any) -> bool:
+def _embeddings_grew(model: PreTrainedModel | PeftModel, base_name: str) -> bool:
     """Whether a model with adapters has other rows of embeddings than its base model on disk: for added tokens, say."""
-    name = next(iter(model.peft_config.values())).base_model_name_or_path
     try:
-        config = text_config(AutoConfig.from_pretrained(resolve_name(name)))
+        config = text_config(AutoConfig.from_pretrained(resolve_name(base_name)))
     except (ModelError, OSError, ValueError):
         return False  # it was built here and has no base to be loaded from: whoever loads it brings the embeddings
-    return bool(config.vocab_size != model.get_input_embeddings().weight.shape[0])
+    return bool(config.vocab_size != embedding_rows(model))
 
 
-def _embedding_rows(adapter: Path, base: Any) -> int | None:
+def embedding_rows(model: PreTrainedModel | PeftModel) -> int:
+    """Count the rows of a model's embeddings: its vocabulary, with what fills it up to a round number."""
+    table: Any = model.get_input_embeddings()
+    return int(table.weight.shape[0])
+
+
+def _rows_of_adapter(adapter: Path, base: PreTrainedModel) -> int | None:
     """Rows of the embeddings, or of the output layer, that lie in an adapter's file, if there are any."""
     file = adapter / "adapter_model.safetensors"
     if not file.is_file():
@@ -252,8 +276,8 @@ def context_length(model: PreTrainedModel | PeftModel) -> int:
     """Tokens that a model can see at once (prompt and answer together).
 
     Where positions are no table (the distances of BLOOM, the state of a Mamba) that is as many as there is memory for:
-    :data:`NO_LIMIT`, unless the configuration says how many it was trained with.
+    :data:`NO_CONTEXT_LIMIT`, unless the configuration says how many it was trained with.
     """
     config = text_config(model.config)
     found = (getattr(config, field, None) for field in _CONTEXT_FIELDS)
-    return next((int(tokens) for tokens in found if tokens and tokens > 0), NO_LIMIT)
+    return next((int(tokens) for tokens in found if tokens and tokens > 0), NO_CONTEXT_LIMIT)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from statistics import NormalDist
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ftlib.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 BLOCK = 64
 """Weights that share a scale."""
@@ -217,7 +220,7 @@ class _Product(torch.autograd.Function):
         return gradient @ ctx.layer.matrix(gradient.dtype), None
 
 
-def quantize_4bit(model: Any) -> int:
+def quantize_4bit(model: PreTrainedModel) -> int:
     """Pack the linear layers of a model into NF4, in place, as the base of QLoRA; then :func:`ftlib.add_lora` it.
 
     Embeddings, norms and the output layer stay as they are, and are frozen like all the rest.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _TIMES = 8  # more than this times what rounding does to a row is something else
 _LEFT_OUT = -1e4  # models that rule a token out give it -inf, or the lowest number that there is
@@ -34,7 +32,7 @@ def agree(one: Tensor, other: Tensor, rounding: float = 0.0) -> bool:
 
 
 @torch.no_grad()
-def rounding_of(model: Any, ids: Tensor) -> float:
+def rounding_of(model: nn.Module, ids: Tensor) -> float:
     """How far rounding alone moves a model's scores, as a share of their spread; 0.0 in float32, where nobody sees it.
 
     A token's scores depend on no later token. In half precision they come out a little different all the same when
@@ -57,7 +55,7 @@ def rounding_of(model: Any, ids: Tensor) -> float:
     return max(moved, of_the_scores / _TIMES)
 
 
-def _scores(model: Any, ids: Tensor) -> Tensor:
+def _scores(model: nn.Module, ids: Tensor) -> Tensor:
     scores: Tensor = model(input_ids=ids).logits[0].float()
     return scores
 
@@ -71,7 +69,7 @@ def _apart(one: Tensor, other: Tensor) -> Tensor:
     return difference.square().mean(-1).sqrt() / spread.clamp_min(torch.finfo(torch.float32).tiny)
 
 
-def _precision(model: Any) -> torch.dtype:
+def _precision(model: nn.Module) -> torch.dtype:
     weight = next(one for one in model.parameters() if one.is_floating_point())
     device = weight.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from ftlib.errors import ConfigError
 from ftlib.text.chat_template import named_template
 from ftlib.text.templates import Template, TextTemplate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 CONFIG = "config.yaml"
 """The file in which a run keeps its whole configuration."""
@@ -49,7 +52,7 @@ def _own_template(data: Mapping[str, Any]) -> str:
     return "frame" if "frame" in data else "custom_template"
 
 
-def run_template(tokenizer: Any, config: Mapping[str, Any]) -> Template:
+def template_of_run(tokenizer: PreTrainedTokenizerBase, config: Mapping[str, Any]) -> Template:
     """Return the template that a run put around its messages.
 
     Args:

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -22,8 +22,12 @@ from torch import Tensor, nn
 from ftlib.errors import DataError
 from ftlib.models.rounding import agree, rounding_of
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
 Path = Literal["targets alone", "all positions"]
-Batch = dict[str, Tensor]
+
 
 _IGNORED = -100
 _ROWS, _TOKENS = 2, 16  # of the first batch, for the check
@@ -46,7 +50,7 @@ class TargetScores(NamedTuple):
     output: Any
 
 
-def target_logits(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+def target_logits(model: PreTrainedModel | PeftModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Logits of the positions in front of targets, and the targets.
 
     Args:
@@ -63,7 +67,7 @@ def target_logits(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
     return scored.logits, scored.targets
 
 
-def score_targets(model: Any, batch: Batch) -> TargetScores:
+def score_targets(model: nn.Module, batch: dict[str, Tensor]) -> TargetScores:
     """Run the model on a batch and keep the logits in front of its targets.
 
     Args:
@@ -89,7 +93,7 @@ def logits_path(model: nn.Module) -> Path | None:
     return next(reversed(_paths.get(model, {}).values()), None)
 
 
-def model_inputs(model: Any, batch: Batch) -> dict[str, Any]:
+def model_inputs(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Any]:
     """Return what the model's forward pass takes of a batch, the labels left out, and that nothing is cached.
 
     A model that names no ``attention_mask`` needs none: with padding on the right no token sees any of it.
@@ -99,7 +103,7 @@ def model_inputs(model: Any, batch: Batch) -> dict[str, Any]:
     return {name: value for name, value in {**inputs, "use_cache": False}.items() if takes is None or name in takes}
 
 
-def padded_on_the_right(batch: Batch) -> Batch:
+def padded_on_the_right(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """Move rows that are padded on the left to the left edge; others stay.
 
     The same tokens get the same positions then as in a row alone, whatever kind of positions a model has.
@@ -165,7 +169,7 @@ class _OtherShapeError(Exception):
     """The output layer isn't called once on hidden states, or its scores are not what the model returns."""
 
 
-def _of_targets_alone(model: Any, inputs: dict[str, Any], kept: Tensor) -> tuple[Tensor, Any]:
+def _of_targets_alone(model: nn.Module, inputs: dict[str, Any], kept: Tensor) -> tuple[Tensor, Any]:
     def choose(hidden: Tensor) -> Tensor:
         return hidden[:, -inputs["input_ids"].shape[1] :][:, :-1][kept][None]  # a prompt that is learnt stands in front
 
@@ -177,12 +181,12 @@ def _of_targets_alone(model: Any, inputs: dict[str, Any], kept: Tensor) -> tuple
     return logits[0], output
 
 
-def _of_all_positions(model: Any, inputs: dict[str, Any], kept: Tensor) -> tuple[Tensor, Any]:
+def _of_all_positions(model: nn.Module, inputs: dict[str, Any], kept: Tensor) -> tuple[Tensor, Any]:
     output = model(**inputs)
     return _logits(output)[:, -inputs["input_ids"].shape[1] :][:, :-1][kept], output
 
 
-def _path(model: Any, inputs: dict[str, Any]) -> Path:
+def _path(model: nn.Module, inputs: dict[str, Any]) -> Path:
     """Choose a path, by a check the first time that this model is met in this way."""
     head, known = _head(model), _paths.setdefault(model, {})
     device = inputs["input_ids"].device.type
@@ -192,11 +196,11 @@ def _path(model: Any, inputs: dict[str, Any]) -> Path:
         if inputs["input_ids"].shape[1] < 2:
             return "all positions"
         known[key] = "targets alone" if head is not None and _is_exact(model, inputs) else "all positions"
-        _log.info("%s: logits are computed for %s", type(_base(model)).__name__, known[key])
+        _log.info("%s: logits are computed for %s", type(adapted_model(model)).__name__, known[key])
     return known[key]
 
 
-def _is_exact(model: Any, inputs: dict[str, Any]) -> bool:
+def _is_exact(model: nn.Module, inputs: dict[str, Any]) -> bool:
     some = first_rows(inputs)
     kept = torch.zeros_like(some["input_ids"][:, 1:], dtype=torch.bool)
     kept[:, ::2] = True
@@ -206,21 +210,22 @@ def _is_exact(model: Any, inputs: dict[str, Any]) -> bool:
             found, _ = _of_targets_alone(model, some, kept)
         except (_OtherShapeError, RuntimeError, IndexError, TypeError, ValueError) as error:
             # Nothing is lost: a forward pass that can't do without some positions gets all of them.
-            _log.info("%s needs the scores of all positions (%s)", type(_base(model)).__name__, error)
+            _log.info("%s needs the scores of all positions (%s)", type(adapted_model(model)).__name__, error)
             return False
     return agree(found, expected)
 
 
-def _check_packing(model: Any, batch: Batch, inputs: dict[str, Any]) -> None:
+def _check_packing(model: nn.Module, batch: dict[str, Tensor], inputs: dict[str, Any]) -> None:
     """Refuse packed rows of a model in which a conversation sees the one in front of it."""
     if "position_ids" not in batch:
         return
-    attention, known = getattr(_base(model).config, "_attn_implementation", None), _packs.setdefault(model, set())
+    attention = getattr(adapted_model(model).config, "_attn_implementation", None)
+    known = _packs.setdefault(model, set())
     found = _two_conversations(batch["position_ids"]) if attention not in known else None
     if found is None:
         return
     if "position_ids" not in inputs or not _tells_apart(model, inputs, *found):
-        name = type(_base(model)).__name__
+        name = type(adapted_model(model)).__name__
         raise DataError(
             f"{name} mixes packed rows: a conversation changes the scores of the next one, since this model (with the "
             f"attention {attention!r}) doesn't tell them apart by position_ids: pad the rows instead (padded_batches, "
@@ -229,7 +234,7 @@ def _check_packing(model: Any, batch: Batch, inputs: dict[str, Any]) -> None:
     known.add(attention)
 
 
-def _tells_apart(model: Any, inputs: dict[str, Any], row: int, middle: int, end: int) -> bool:
+def _tells_apart(model: nn.Module, inputs: dict[str, Any], row: int, middle: int, end: int) -> bool:
     """Whether a conversation has the scores that it has alone, whatever stands in front of it."""
     packed = {n: v.roll(-row, 0)[:_ROWS, :end] if isinstance(v, Tensor) else v for n, v in inputs.items()}
     alone = {n: v[:1, middle:] if isinstance(v, Tensor) else v for n, v in packed.items()}
@@ -250,13 +255,15 @@ def _two_conversations(positions: Tensor) -> tuple[int, int, int] | None:
     return None
 
 
-def _base(model: Any) -> Any:
-    """Return the model that an adapter was put on."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+def adapted_model(model: nn.Module) -> PreTrainedModel:
+    """Return the model that adapters were put on; one without adapters is returned as it is."""
+    find: Callable[[], Any] = getattr(model, "get_base_model", lambda: model)
+    found: PreTrainedModel = find()
+    return found
 
 
-def _head(model: Any) -> Any:
-    return _base(model).get_output_embeddings()
+def _head(model: nn.Module) -> Any:
+    return adapted_model(model).get_output_embeddings()
 
 
 def _logits(output: Any) -> Tensor:
@@ -264,8 +271,8 @@ def _logits(output: Any) -> Tensor:
     return logits
 
 
-def _own_forward(model: Any) -> Any:
-    forward = _base(model).forward
+def _own_forward(model: nn.Module) -> Any:
+    forward = adapted_model(model).forward
     return getattr(forward, "__func__", forward)
 
 

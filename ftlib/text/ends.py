@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedTokenizerBase
 
 from ftlib.data.messages import assistant, user
 from ftlib.text.special_tokens import marker_tokens
 from ftlib.text.templates import Template
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import GenerationConfig, PreTrainedModel
 
 
 def turn_end(tokenizer: PreTrainedTokenizerBase, template: Template) -> int | None:
@@ -37,7 +41,11 @@ def turn_end(tokenizer: PreTrainedTokenizerBase, template: Template) -> int | No
     return None if end is None else int(end)
 
 
-def end_ids(model: Any, tokenizer: PreTrainedTokenizerBase, template: Template | None = None) -> list[int]:
+def end_ids(
+    model: PreTrainedModel | PeftModel | GenerationConfig | None,
+    tokenizer: PreTrainedTokenizerBase,
+    template: Template | None = None,
+) -> list[int]:
     """Return the tokens that end a text: the model's own, the tokenizer's, and the one that ends a template's turn.
 
     Args:
@@ -55,7 +63,9 @@ def end_ids(model: Any, tokenizer: PreTrainedTokenizerBase, template: Template |
     return [int(end) for end in dict.fromkeys(ends) if end is not None]
 
 
-def set_ends(tokenizer: PreTrainedTokenizerBase, generation_config: Any, template: Template) -> None:
+def set_ends(
+    tokenizer: PreTrainedTokenizerBase, generation_config: GenerationConfig | None, template: Template
+) -> None:
     """Write the ends into a model's ``generation_config``, so that every program that loads it stops where it should.
 
     Args:

@@ -32,7 +32,7 @@ from ftlib.upgrade.settings import check_settings
 from ftlib.upgrade.syntax import CELL_MARK, parse
 from ftlib.upgrade.tree import Finding, Tree
 
-__all__ = ["FileReport", "Finding", "Upgrade", "run_upgrade", "unified_diff", "upgrade_path", "upgrade_source"]
+__all__ = ["Finding", "Upgrade", "UpgradedFile", "run_upgrade", "unified_diff", "upgrade_path", "upgrade_source"]
 
 _SKIPPED_FOLDERS = {".venv", ".git", "__pycache__", ".ipynb_checkpoints"}
 _IMPORT = re.compile(rf"\b(?:from|import)\b.*\b(?:{'|'.join(PACKAGES)})\b")
@@ -56,7 +56,7 @@ class Upgrade:
 
 
 @dataclass(frozen=True)
-class FileReport:
+class UpgradedFile:
     """What became of a file.
 
     Attributes:
@@ -110,7 +110,7 @@ def upgrade_source(code: str, *, filename: str = "", versions: Mapping[str, str]
 
 def upgrade_path(
     path: str | Path, *, fix: bool = False, versions: Mapping[str, str] | None = None
-) -> Iterator[FileReport]:
+) -> Iterator[UpgradedFile]:
     """Look through a notebook, a script, or every one in a folder; with ``fix``, rewrite them in place.
 
     Args:
@@ -124,19 +124,19 @@ def upgrade_path(
     place = Path(path).expanduser()
     files = sorted(_files_in(place)) if place.is_dir() else [place]
     if not files:
-        yield FileReport(place, error=f"no file in this folder ends in {' or '.join(_SUFFIXES)}")
+        yield UpgradedFile(place, error=f"no file in this folder ends in {' or '.join(_SUFFIXES)}")
     for file in files:
         try:
             yield _upgrade_file(file, fix, versions)
         except RecursionError:
-            yield FileReport(file, error="left alone: it is nested too deeply to be read")
+            yield UpgradedFile(file, error="left alone: it is nested too deeply to be read")
         except OSError as error:
-            yield FileReport(file, error=f"can't be read ({error.strerror}): check the path and its permissions")
+            yield UpgradedFile(file, error=f"can't be read ({error.strerror}): check the path and its permissions")
         except (SyntaxError, ValueError, DataError) as error:
-            yield FileReport(file, error=str(error) or type(error).__name__)
+            yield UpgradedFile(file, error=str(error) or type(error).__name__)
 
 
-def run_upgrade(paths: Iterable[str | Path], *, fix: bool = False) -> tuple[list[FileReport], int]:
+def run_upgrade(paths: Iterable[str | Path], *, fix: bool = False) -> tuple[list[UpgradedFile], int]:
     """Do what the command does.
 
     Args:
@@ -243,7 +243,7 @@ def _files_in(folder: Path) -> Iterator[Path]:
         yield from (here / each for each in files if each.endswith(_SUFFIXES))
 
 
-def _upgrade_file(path: Path, fix: bool, versions: Mapping[str, str] | None) -> FileReport:
+def _upgrade_file(path: Path, fix: bool, versions: Mapping[str, str] | None) -> UpgradedFile:
     if path.suffix not in _SUFFIXES:
         told = _SETTINGS if path.suffix in (".yaml", ".yml", ".json", ".toml") else ""
         raise DataError(f"expected a file that ends in {' or '.join(_SUFFIXES)}, or a folder{told}")
@@ -253,10 +253,10 @@ def _upgrade_file(path: Path, fix: bool, versions: Mapping[str, str] | None) -> 
     upgrade = upgrade_source(raw.decode(encoding), filename=str(path), versions=versions)
     new = upgrade.code.encode(encoding)
     if not fix or new == raw:
-        return FileReport(path, upgrade.findings, upgrade.diff)
+        return UpgradedFile(path, upgrade.findings, upgrade.diff)
     try:
         write_whole(path, new)
     except OSError as error:  # what was found is told all the same
         reason = f"can't be rewritten ({error.strerror}): check the permissions of the file and its folder"
-        return FileReport(path, upgrade.findings, upgrade.diff, error=reason)
-    return FileReport(path, upgrade.findings, upgrade.diff, written=True)
+        return UpgradedFile(path, upgrade.findings, upgrade.diff, error=reason)
+    return UpgradedFile(path, upgrade.findings, upgrade.diff, written=True)

@@ -200,4 +200,4 @@ def test_scores_are_chosen_by_name(tmp_path):
 
 
 def test_the_shell_offers_every_score_that_has_a_fixed_name():
-    assert set(completion.SCORES) == {*SCORES, *make_json_scores(["{}"]), *LOSS_SCORES}
+    assert set(completion.SCORE_NAMES) == {*SCORES, *make_json_scores(["{}"]), *LOSS_SCORES}

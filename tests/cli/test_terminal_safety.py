@@ -41,7 +41,7 @@ from ftlib.models.chat_model import ChatModel
 from ftlib.text.summary import summarize
 from ftlib.text.templates import QUESTION_ANSWER
 from ftlib.training.sft_testing import SftTest
-from ftlib.upgrade import FileReport, Finding
+from ftlib.upgrade import Finding, UpgradedFile
 from tests.cli.test_output import SUMMARY
 
 EVIL = [
@@ -101,7 +101,7 @@ def show_data(text):
 def show_upgrade(text):
     findings = (Finding(1, text, text, "change", False), Finding(2, text, text, "note", False, 3))
     print_upgrade(
-        [FileReport(Path(text.replace("\0", "")), findings, f"--- {text}\n+++ {text}\n", error=text)], fix=True
+        [UpgradedFile(Path(text.replace("\0", "")), findings, f"--- {text}\n+++ {text}\n", error=text)], fix=True
     )
 
 

@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from ftlib.compat.api_changes import FROM_PRETRAINED, TRAINER, TRAINING_ARGUMENTS
-from ftlib.compat.translate import CompatError, Release, translate
+from ftlib.compat.translate import CompatError, Release, translate_arguments
 
 OLD = Release(
     "4.41.2",
@@ -26,7 +26,7 @@ TODAY = Release(
 
 
 def names_for(release, rows=TRAINING_ARGUMENTS, **names):
-    return translate(names, rows, release)[0]
+    return translate_arguments(names, rows, release)[0]
 
 
 @pytest.mark.parametrize(
@@ -84,12 +84,12 @@ def test_a_whole_warmup_is_not_read_as_one_step():
 
 
 def test_each_change_says_why_and_since_when():
-    changes = translate({"warmup_ratio": 0.1, "save_safetensors": True}, TRAINING_ARGUMENTS, TODAY)[1]
+    changes = translate_arguments({"warmup_ratio": 0.1, "save_safetensors": True}, TRAINING_ARGUMENTS, TODAY)[1]
     assert changes["warmup_ratio"].reason == (
         "its name since 5.0 and the only one since 5.15: a number of steps below 1 is a share of all steps"
     )
     assert changes["save_safetensors"].reason == "gone since 5.0: weights are always saved as safetensors"
-    old = translate({"use_liger_kernel": True, "warmup_steps": 0.1}, TRAINING_ARGUMENTS, OLD)[1]
+    old = translate_arguments({"use_liger_kernel": True, "warmup_steps": 0.1}, TRAINING_ARGUMENTS, OLD)[1]
     assert old["use_liger_kernel"].reason == "new in 4.46: earlier releases have nothing like it"
     assert old["warmup_steps"].reason.startswith("its name before 5.0: ")
 

@@ -16,7 +16,7 @@ from ftlib.chat import launch
 from ftlib.compat.utilities import compare_models
 from ftlib.data import leaks as leakage
 from ftlib.data import quality
-from ftlib.data.formats import read_row
+from ftlib.data.formats import read_whole_row
 from ftlib.data.messages import assistant, user
 from ftlib.errors import DataError, FtlibError
 from ftlib.estimate import estimate
@@ -68,7 +68,7 @@ def calls(tmp_path_factory, tiny_tokenizer, _tiny_model):
         (data.to_conversations, {"rows": PAIRS}),
         (data.save_conversations, {"conversations": table, "path": folder / "out.jsonl", "format": "openai"}),
         (data.clean_message, {"message": MESSAGES[0]}),
-        (read_row, {"row": PAIRS[0], "name": "question-answer"}),
+        (read_whole_row, {"row": PAIRS[0], "name": "question-answer"}),
         (
             tokenization.tokenize,
             {"conversations": table, "tokenizer": tiny_tokenizer, "template": QUESTION_ANSWER, "max_length": 60}

@@ -174,6 +174,14 @@ def test_contributing_draws_this_house():
     assert f"`ftlib/` has {len(packages)} subpackages in {len(LAYERS)} layers" in text
 
 
+def test_the_readme_says_in_a_dozen_rows_what_each_subpackage_is_for():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.search(r"\| subpackage \|.*\n\|---\|---\|\n((?:\|.*\n)+)", text)[1].splitlines()
+    assert len(rows) <= 12
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert sorted(named) == sorted(name for name, path in MODULES.items() if name and path.name == "__init__.py")
+
+
 def test_a_module_is_short_enough_to_read_in_one_sitting():
     lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
     assert {name: count for name, count in lines.items() if count > 300} == {}

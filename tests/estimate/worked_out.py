@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from ftlib.estimate.formulas import Moment, Sizes, value
-from ftlib.estimate.memory_tracker import Kind, Memory
+from ftlib.estimate.memory_tracker import Memory, MemoryKind
 from ftlib.estimate.table import PRECISIONS, setting
 
 
@@ -51,4 +51,4 @@ def _sizes(settings: dict[str, Any]) -> Sizes:
 
 
 def _worked_out(moment: Moment, sizes: Sizes) -> Memory:
-    return Memory(**{kind: value(moment.get(kind, {}), sizes) for kind in get_args(Kind)})
+    return Memory(**{kind: value(moment.get(kind, {}), sizes) for kind in get_args(MemoryKind)})

@@ -11,8 +11,8 @@ from ftlib.errors import FtlibError, ModelError
 from ftlib.hosted.server import _lay_out
 from ftlib.inference.generation import answer, generate
 from ftlib.models.loading import (
-    NO_LIMIT,
-    _embedding_rows,
+    NO_CONTEXT_LIMIT,
+    _rows_of_adapter,
     check_device,
     context_length,
     default_device,
@@ -119,7 +119,7 @@ def test_a_tokenizer_without_padding_gets_one(saved):
 
 @pytest.mark.parametrize("family", ["bloom", "mamba", "mamba2", "falcon_mamba", "recurrent_gemma"])
 def test_positions_without_a_table_have_no_limit(family):
-    assert context_length(tiny_causal(family)) == NO_LIMIT
+    assert context_length(tiny_causal(family)) == NO_CONTEXT_LIMIT
 
 
 def test_a_context_is_found_under_every_name():
@@ -237,7 +237,7 @@ def test_a_saved_matrix_is_not_taken_for_embeddings(tmp_path, tiny_model, tiny_t
     with quiet_peft():
         get_peft_model(model, config).save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
     base, _ = load_model(tmp_path / "base")
-    assert _embedding_rows(tmp_path / "adapter", base) is None
+    assert _rows_of_adapter(tmp_path / "adapter", base) is None
 
 
 @pytest.mark.parametrize("device", ["cud", "gpu", "meta", "", "cpu:x", "CPU", "cuda:99", "\0"])
