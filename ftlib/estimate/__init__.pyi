@@ -8,9 +8,6 @@ from .cards import (
     gpu as gpu,
 )
 from .cards import (
-    model_flops_utilization as model_flops_utilization,
-)
-from .cards import (
     suggest as suggest,
 )
 from .estimation import (
@@ -24,6 +21,9 @@ from .estimation import (
 )
 from .estimation import (
     known_architectures as known_architectures,
+)
+from .flops import (
+    model_flops_utilization as model_flops_utilization,
 )
 from .memory_tracker import MemoryTracker as MemoryTracker
 from .throughput import (

@@ -170,26 +170,6 @@ def suggest(model: str | Path | PretrainedConfig, cards: Sequence[GPU], **argume
     return [search(card) for card in cards]
 
 
-def model_flops_utilization(tokens_per_second: float, flops_per_token: float, peak_flops: float) -> float:
-    """Share of a device's peak that goes into the model's own multiplications (0 to 1; higher is better).
-
-    As defined with PaLM (Chowdhery et al., 2022, https://arxiv.org/abs/2204.02311, appendix B): what gradient
-    checkpointing computes a second time doesn't count, and neither does padding, if the tokens leave it out.
-    Well-tuned runs on many GPUs reach 0.3 to 0.5.
-
-    Args:
-        tokens_per_second: Tokens really read, padding not counted.
-        flops_per_token: Forward and backward (:attr:`ftlib.estimate.estimation.Estimate.flops_per_token`).
-        peak_flops: What the device could do, operations per second.
-
-    >>> model_flops_utilization(1000, flops_per_token=6e9, peak_flops=60e12)
-    0.1
-
-    Taught in: chapters/16_best_practices_and_scale.ipynb
-    """
-    return tokens_per_second * flops_per_token / peak_flops
-
-
 def _find(name: str) -> GPU | None:
     words = _words(name)
     # All words of "A100 80 GB" must be there. Where several cards match, the one with the most words does best.

@@ -58,15 +58,38 @@ def forward_flops_per_token(model: PreTrainedModel | PeftModel, *, target_share:
     89341952
     """
     adapters = {id(weight) for name, weight in model.named_parameters() if "lora_" in name}
-    shares = _active_shares(model) | {id(model.get_output_embeddings().weight): target_share}
-    own = (weight for weight in multiplied(model) if id(weight) not in adapters)
-    return round(2 * sum(shares.get(id(weight), 1.0) * weight.numel() for weight in own))
+    own = [weight for weight in multiplied(model) if id(weight) not in adapters]
+    return _forward(model, own, target_share)
 
 
 def repeated_flops_per_token(model: PreTrainedModel | PeftModel) -> int:
     """Operations that gradient checkpointing repeats for each token: a forward pass without the output layer."""
-    shares = _active_shares(model) | {id(model.get_output_embeddings().weight): 0.0}
-    return round(2 * sum(shares.get(id(weight), 1.0) * weight.numel() for weight in multiplied(model)))
+    return _forward(model, multiplied(model), 0.0)
+
+
+def _forward(model: Any, weights: list[nn.Parameter], target_share: float) -> int:
+    shares = _active_shares(model) | {id(model.get_output_embeddings().weight): target_share}
+    return round(2 * sum(shares.get(id(weight), 1.0) * weight.numel() for weight in weights))
+
+
+def model_flops_utilization(tokens_per_second: float, flops_per_token: float, peak_flops: float) -> float:
+    """Share of a device's peak that goes into the model's own multiplications (0 to 1; higher is better).
+
+    As defined with PaLM (Chowdhery et al., 2022, https://arxiv.org/abs/2204.02311, appendix B): what gradient
+    checkpointing computes a second time doesn't count, and neither does padding, if the tokens leave it out.
+    Well-tuned runs on many GPUs reach 0.3 to 0.5.
+
+    Args:
+        tokens_per_second: Tokens really read, padding not counted.
+        flops_per_token: Forward and backward (:attr:`ftlib.estimate.estimation.Estimate.flops_per_token`).
+        peak_flops: What the device could do, operations per second.
+
+    >>> model_flops_utilization(1000, flops_per_token=6e9, peak_flops=60e12)
+    0.1
+
+    Taught in: chapters/16_best_practices_and_scale.ipynb
+    """
+    return tokens_per_second * flops_per_token / peak_flops
 
 
 def _active_shares(model: PreTrainedModel | PeftModel) -> dict[int, float]:

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import TrainerCallback
 
 from ftlib.errors import ModelError
-from ftlib.estimate.flops import flops_per_token
+from ftlib.estimate.flops import flops_per_token, model_flops_utilization
 from ftlib.models.target_logits import adapted_model
 
 if TYPE_CHECKING:
@@ -51,8 +51,9 @@ class Throughput:
 
     @property
     def utilization(self) -> float | None:
-        """Share of the device's peak (0 to 1; higher is better): model FLOPs utilisation (Chowdhery et al., 2022)."""
-        return self.flops_per_second / self.peak_flops_per_second if self.peak_flops_per_second else None
+        """Model FLOPs utilisation: share of the device's peak (0 to 1; higher is better); None without a peak."""
+        peak = self.peak_flops_per_second
+        return model_flops_utilization(self.tokens_per_second, self.flops_per_token, peak) if peak else None
 
     @property
     def remaining_seconds(self) -> float:

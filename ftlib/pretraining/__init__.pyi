@@ -1,9 +1,3 @@
-from .checkpoint import (
-    last_step as last_step,
-)
-from .checkpoint import (
-    save_checkpoint as save_checkpoint,
-)
 from .corpus import (
     docstrings as docstrings,
 )
@@ -21,12 +15,6 @@ from .recipe import (
 )
 from .run import (
     held_out_loss as held_out_loss,
-)
-from .run import (
-    learning_rate_factor as learning_rate_factor,
-)
-from .run import (
-    make_optimizers as make_optimizers,
 )
 from .run import (
     new_model as new_model,

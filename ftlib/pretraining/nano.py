@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ftlib.evaluation.metrics import bits_per_byte, perplexity
 from ftlib.files import check_folder, whole_folder, write_whole
 from ftlib.models.loading import load_model, save_quietly
 from ftlib.paths import assets_folder
-from ftlib.pretraining.checkpoint import last_step
 from ftlib.pretraining.corpus import (
     Source,
     encode_documents,
@@ -29,7 +28,8 @@ from ftlib.pretraining.corpus import (
     train_tokenizer,
 )
 from ftlib.pretraining.recipe import Recipe
-from ftlib.pretraining.run import held_out_loss, pretrain
+from ftlib.pretraining.run import LOG, held_out_loss, pretrain
+from ftlib.training.checkpoints import checkpoints
 
 _CARD = assets_folder() / "nano_card.md"
 
@@ -50,7 +50,13 @@ class Corpus:
 
 
 def export(
-    model: Any, tokenizer: PreTrainedTokenizerFast, corpus: Corpus, recipe: Recipe, *, run_folder: Path, folder: Path
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    corpus: Corpus,
+    recipe: Recipe,
+    *,
+    run_folder: Path,
+    folder: Path,
 ) -> dict[str, Any]:
     """Write the finished model: bf16 weights, tokenizer, corpus manifest, loss curve and model card.
 
@@ -60,7 +66,8 @@ def export(
         The evaluation, as :func:`evaluate_rounded` gives it, with the checksum of the weights.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    save_quietly(model.to("cpu", torch.bfloat16), folder)
+    model.to("cpu", torch.bfloat16)  # type: ignore[arg-type]  # as in pretraining.run
+    save_quietly(model, folder)
     save_tokenizer(tokenizer, folder)
     rounded, _ = load_model(folder, device="cpu")
     report = evaluate_rounded(rounded, tokenizer, corpus, recipe)
@@ -68,13 +75,15 @@ def export(
     _write_json(folder / "evaluation.json", report)
     manifest = [asdict(source) for source in corpus.sources]
     _write_json(folder / "corpus.json", {"recipe": asdict(recipe), "sources": manifest})
-    log = (run_folder / "loss.jsonl").read_text(encoding="utf-8")
-    (folder / "loss.jsonl").write_text(log, encoding="utf-8")
+    log = (run_folder / LOG).read_text(encoding="utf-8")
+    (folder / LOG).write_text(log, encoding="utf-8")
     (folder / "README.md").write_text(model_card(report, corpus.sources, recipe), encoding="utf-8")
     return report
 
 
-def evaluate_rounded(model: Any, tokenizer: PreTrainedTokenizerFast, corpus: Corpus, recipe: Recipe) -> dict[str, Any]:
+def evaluate_rounded(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, corpus: Corpus, recipe: Recipe
+) -> dict[str, Any]:
     """Measure a pretrained model on its held-out documents, and on those of them that have no near-copy in training.
 
     Returns:
@@ -145,7 +154,7 @@ def make_nano(
         stop_after_steps=stop_after_steps,
         device=device,
     )
-    if last_step(run_folder) < recipe.total_steps:
+    if max((checkpoint.step for checkpoint in checkpoints(run_folder)), default=0) < recipe.total_steps:
         return None
     return export(model, tokenizer, corpus, recipe, run_folder=run_folder, folder=folder)
 

@@ -20,7 +20,8 @@ class Recipe:
         micro_windows: Windows per forward pass; gradients add up over a step.
         total_tokens: Tokens to train on; the corpus is read again (in a new order) when it runs out.
         warmup_fraction: Share of the steps with a rising learning rate.
-        decay_fraction: Share of the steps, at the end, with a falling learning rate.
+        decay_fraction: Share of the steps, at the end, with a falling learning rate. The plateau before it is what
+            makes a longer run cheap: stop before the fall, and go on with a larger ``total_tokens``.
         matrix_learning_rate: Peak rate of Muon, which trains the matrices inside the blocks.
         other_learning_rate: Peak rate of AdamW, which trains embeddings, head, norms and biases.
         weight_decay: Decoupled weight decay of both optimizers.
@@ -46,3 +47,13 @@ class Recipe:
     def total_steps(self) -> int:
         """Optimizer steps of the whole run."""
         return math.ceil(self.total_tokens / (self.batch_windows * self.context))
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps with a rising learning rate, at least one."""
+        return max(1, round(self.total_steps * self.warmup_fraction))
+
+    @property
+    def decay_steps(self) -> int:
+        """Steps with a falling learning rate, at least one."""
+        return max(1, round(self.total_steps * self.decay_fraction))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +17,17 @@ from torch import Tensor, nn
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 from ftlib.argument_checks import tokenizer_before_data
-from ftlib.errors import DataError
+from ftlib.errors import DataError, ModelError
+from ftlib.files import read_note, write_whole
+from ftlib.models.loading import load_model
 from ftlib.models.precision import best_precision
 from ftlib.muon import muon_and_adamw
-from ftlib.pretraining.checkpoint import resume, save_checkpoint
 from ftlib.pretraining.recipe import Recipe
+from ftlib.training.checkpoints import Checkpoint, checkpoints, load_state, prune, save_checkpoint
+from ftlib.training.job import check_finite
+from ftlib.training.optimizers import OptimizerPair, schedule, set_rates
+
+RECIPE, LOG = "recipe.json", "loss.jsonl"
 
 
 def window_batch(tokens: np.ndarray, step: int, recipe: Recipe) -> Tensor:
@@ -58,21 +64,6 @@ def new_model(tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> GPTNeoXForC
         pad_token_id=tokenizer.pad_token_id,
     )
     return GPTNeoXForCausalLM(config)
-
-
-def learning_rate_factor(step: int, recipe: Recipe) -> float:
-    """Share of the peak learning rate at a step: a short rise, a plateau, a straight fall to zero.
-
-    The plateau is what makes a longer run cheap: resume before the fall with a larger ``total_tokens``.
-
-    >>> recipe = Recipe(total_tokens=100 * 32 * 256, warmup_fraction=0.1, decay_fraction=0.2)
-    >>> [learning_rate_factor(step, recipe) for step in (0, 9, 50, 90)]
-    [0.1, 1.0, 1.0, 0.5]
-    """
-    total = recipe.total_steps
-    rise = min(1.0, (step + 1) / max(1, round(total * recipe.warmup_fraction)))
-    fall = min(1.0, (total - step) / max(1, round(total * recipe.decay_fraction)))
-    return rise * fall
 
 
 @torch.no_grad()
@@ -117,11 +108,12 @@ def pretrain(
 ) -> GPTNeoXForCausalLM:
     """Train nano, or go on from the run folder's last checkpoint.
 
-    Writes ``checkpoint-<step>/`` (weights, optimizer state, step: all safetensors and JSON) and
-    appends to ``loss.jsonl``.
+    Checkpoints, schedule and optimizer are those of fine-tuning (:mod:`ftlib.training`). The loop is its own: its
+    windows all have one length and every token is a target, so it needs neither the padding nor the counts of
+    targets that :func:`ftlib.training.loop.run` is about. Writes ``recipe.json`` and appends to ``loss.jsonl``.
 
     Args:
-        tokenizer: Gives the ids of the special tokens.
+        tokenizer: Gives the ids of the special tokens, and is saved with each checkpoint.
         train_tokens: Ids from :func:`encode_documents`, shape ``(tokens,)``.
         held_out_tokens: The same of the held-out documents; a part is evaluated at each checkpoint.
         recipe: What to train and for how long.
@@ -136,57 +128,79 @@ def pretrain(
     Raises:
         DataError: There is less training text than one window.
         ModelError: The run folder belongs to another recipe.
+        TrainingError: The loss is no number any more, or a checkpoint can't be written or read.
 
     Taught in: chapters/03_pretraining.ipynb
     """
     if len(train_tokens) <= recipe.context:
         raise DataError(f"{len(train_tokens)} training tokens are less than one window of {recipe.context}")
-    model: Any = new_model(tokenizer, recipe)
-    model.to(device)
-    optimizers = make_optimizers(model, recipe)
-    first = resume(model, optimizers, recipe, run_folder)
+    start = _where_it_stopped(run_folder, recipe)
+    model, optimizer = _model_and_optimizer(tokenizer, recipe, start, device)
+    first = start.step if start else 0
     last = recipe.total_steps if stop_after_steps is None else min(recipe.total_steps, first + stop_after_steps)
     started = time.perf_counter()
     for step in range(first, last):
-        loss = _train_step(model, optimizers, window_batch(train_tokens, step, recipe).to(device), step, recipe)
         done = step + 1
+        loss = _train_step(model, optimizer, window_batch(train_tokens, step, recipe).to(device), done, recipe)
         if done % checkpoint_every == 0 or done == last:
             tokens_per_second = (done - first) * recipe.batch_windows * recipe.context / (time.perf_counter() - started)
             model.eval()
             check = held_out_loss(model, held_out_tokens, recipe.context, max_windows=64)
             model.train()
             _log(run_folder, recipe, done, loss, check, tokens_per_second)
-            save_checkpoint(model, optimizers, recipe, run_folder, done)
-    trained: GPTNeoXForCausalLM = model.eval()
-    return trained
+            save_checkpoint(model, tokenizer, run_folder, optimizer, step=done, rank=None)
+            prune(run_folder, keep=1)
+    model.eval()
+    return model
 
 
-def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the blocks, AdamW for everything else."""
-    return muon_and_adamw(
-        model,
-        matrix_learning_rate=recipe.matrix_learning_rate,
-        other_learning_rate=recipe.other_learning_rate,
-        weight_decay=recipe.weight_decay,
+def _where_it_stopped(run_folder: Path, recipe: Recipe) -> Checkpoint | None:
+    """Return the run folder's last checkpoint, if it has one, and note there what is being trained."""
+    found, note = checkpoints(run_folder), run_folder / RECIPE
+    if found:
+        way_out = "choose another folder, or delete it"
+        known = read_note(note, *asdict(recipe), error=ModelError, way_out=way_out)
+        if known | {"total_tokens": recipe.total_tokens} != asdict(recipe):
+            raise ModelError(f"{run_folder} holds a run of another recipe: {way_out}\n{known}")
+    run_folder.mkdir(parents=True, exist_ok=True)
+    write_whole(note, json.dumps(asdict(recipe), indent=1) + "\n")
+    return found[-1] if found else None
+
+
+def _model_and_optimizer(
+    tokenizer: PreTrainedTokenizerFast, recipe: Recipe, start: Checkpoint | None, device: str
+) -> tuple[GPTNeoXForCausalLM, OptimizerPair]:
+    """Return a new model and its optimizer (Muon inside the blocks, AdamW elsewhere), or as a checkpoint has them."""
+    model = new_model(tokenizer, recipe)
+    if start:
+        model.load_state_dict(load_model(start.folder, device="cpu")[0].state_dict())
+    model.to(device)  # type: ignore[arg-type]  # transformers wraps it, and the wrapper forgets the model's type
+    optimizer = OptimizerPair(
+        *muon_and_adamw(
+            model,
+            matrix_learning_rate=recipe.matrix_learning_rate,
+            other_learning_rate=recipe.other_learning_rate,
+            weight_decay=recipe.weight_decay,
+        )
     )
+    if start:
+        load_state(start, optimizer)
+    return model, optimizer
 
 
 def _train_step(
-    model: nn.Module, optimizers: list[torch.optim.Optimizer], batch: Tensor, step: int, recipe: Recipe
+    model: nn.Module, optimizer: torch.optim.Optimizer, batch: Tensor, number: int, recipe: Recipe
 ) -> float:
-    peaks = (recipe.matrix_learning_rate, recipe.other_learning_rate)
-    for optimizer, peak in zip(optimizers, peaks, strict=True):
-        for group in optimizer.param_groups:
-            group["lr"] = peak * learning_rate_factor(step, recipe)
+    set_rates(optimizer, schedule(number, recipe.warmup_steps, recipe.total_steps, decay_steps=recipe.decay_steps))
     total = 0.0
     for part in batch.split(recipe.micro_windows):
         loss = _next_token_loss(model, part) * (len(part) / len(batch))
         loss.backward()
         total += float(loss.detach())
-    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    for optimizer in optimizers:
-        optimizer.step()
-        optimizer.zero_grad()
+    norm = float(nn.utils.clip_grad_norm_(model.parameters(), 1.0))
+    check_finite(number, total, norm)
+    optimizer.step()
+    optimizer.zero_grad()
     return total
 
 
@@ -215,8 +229,7 @@ def _log(run_folder: Path, recipe: Recipe, step: int, loss: float, held_out: flo
         "held_out_loss": round(held_out, 4),
         "tokens_per_second": round(tokens_per_second),
     }
-    run_folder.mkdir(parents=True, exist_ok=True)
-    with (run_folder / "loss.jsonl").open("a", encoding="utf-8") as log:
+    with (run_folder / LOG).open("a", encoding="utf-8") as log:
         log.write(json.dumps(row) + "\n")
     losses = f"loss {loss:.3f}, held out {held_out:.3f}"
     print(

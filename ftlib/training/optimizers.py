@@ -122,18 +122,35 @@ class OptimizerPair(torch.optim.Optimizer):
         return loss
 
 
-def schedule(number: int, warmup_steps: int, max_steps: int, kind: ScheduleName = "linear") -> float:
+def schedule(
+    number: int,
+    warmup_steps: int,
+    max_steps: int,
+    kind: ScheduleName = "linear",
+    *,
+    decay_steps: int | None = None,
+) -> float:
     """Share of the peak learning rate at a step, the first step being 1.
 
     A straight rise over the warm-up, in which already the first step uses a rate above zero; then a straight fall
     (``"linear"``) or half a cosine wave (``"cosine"``) that ends just above zero, or nothing
     (``"constant_with_warmup"``). ``"constant"`` has no warm-up.
 
+    Args:
+        number: Of the step.
+        warmup_steps: Steps of the rise.
+        max_steps: Number of the last step.
+        kind: Of the fall.
+        decay_steps: Steps of the fall, the last of the run, with the peak rate held until then (warmup-stable-decay);
+            default: all after the warm-up.
+
     Raises:
         ConfigError: The kind is unknown, or ``"constant"`` is given a warm-up.
 
     >>> [round(schedule(number, 2, 6), 2) for number in range(1, 7)]
     [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+    >>> [round(schedule(number, 2, 6, decay_steps=2), 2) for number in range(1, 7)]
+    [0.5, 1.0, 1.0, 1.0, 1.0, 0.5]
 
     Taught in: chapters/08_training_pythia_70m.ipynb
     """
@@ -141,12 +158,12 @@ def schedule(number: int, warmup_steps: int, max_steps: int, kind: ScheduleName 
         raise ConfigError(f"unknown schedule {kind!r}; {one_of(kind, get_args(ScheduleName))}")
     if kind == "constant" and warmup_steps:
         raise ConfigError("the schedule 'constant' has no warm-up: choose 'constant_with_warmup', or warmup_steps 0")
-    if number <= warmup_steps:
-        return number / warmup_steps
+    rise = min(1.0, number / max(1, warmup_steps))
     if kind.startswith("constant"):
-        return 1.0
-    left = max(0.0, (max_steps - number + 1) / max(1, max_steps - warmup_steps))
-    return left if kind == "linear" else 0.5 - 0.5 * math.cos(math.pi * left)
+        return rise
+    length = max_steps - warmup_steps if decay_steps is None else decay_steps
+    left = min(1.0, max(0.0, (max_steps - number + 1) / max(1, length)))
+    return rise * (left if kind == "linear" else 0.5 - 0.5 * math.cos(math.pi * left))
 
 
 def set_rates(optimizer: torch.optim.Optimizer, share_of_peak: float) -> None:

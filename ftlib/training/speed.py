@@ -9,8 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from datasets import Dataset
-from ftlib.estimate.cards import model_flops_utilization
-from ftlib.estimate.flops import flops_per_token
+from ftlib.estimate.flops import flops_per_token, model_flops_utilization
 from ftlib.estimate.throughput import matrix_product_flops_per_second
 from ftlib.models.precision import Precision
 from ftlib.text.row_maker import IGNORED

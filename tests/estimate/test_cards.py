@@ -8,10 +8,10 @@ from ftlib.estimate.cards import (
     GPUS,
     fits,
     gpu,
-    model_flops_utilization,
     suggest,
 )
 from ftlib.estimate.estimation import estimate
+from ftlib.estimate.flops import model_flops_utilization
 
 
 def card(usable_bytes, **facts):

@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from ftlib.errors import DataError, ModelError
+from ftlib.errors import DataError, ModelError, TrainingError
+from ftlib.models.loading import load_model
 from ftlib.pretraining.corpus import encode_documents
-from ftlib.pretraining.run import held_out_loss, learning_rate_factor, pretrain, window_batch
+from ftlib.pretraining.run import held_out_loss, pretrain, window_batch
+from ftlib.training.checkpoints import checkpoints
+from ftlib.training.optimizers import schedule
 from tests.conftest import TEXTS, TINY
 
 
@@ -44,7 +47,8 @@ def test_learning_rate_rises_holds_and_falls():
     recipe = replace(
         TINY, total_tokens=TINY.batch_windows * TINY.context * 100, warmup_fraction=0.1, decay_fraction=0.5
     )
-    factors = [learning_rate_factor(step, recipe) for step in range(100)]
+    plan = (recipe.warmup_steps, recipe.total_steps)
+    factors = [schedule(number, *plan, decay_steps=recipe.decay_steps) for number in range(1, 101)]
     assert factors[:2] == [0.1, 0.2]
     assert set(factors[9:51]) == {1.0}
     assert factors[-1] == pytest.approx(1 / 50)
@@ -62,21 +66,37 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(tmp_path, tiny_tokenize
     pretrain(tiny_tokenizer, tokens, tokens, TINY, tmp_path / "b", stop_after_steps=3, **options)
     resumed = pretrain(tiny_tokenizer, tokens, tokens, TINY, tmp_path / "b", **options)
     assert torch.equal(weights(straight), weights(resumed))
-    assert [path.name for path in tmp_path.glob("b/checkpoint-*")] == ["checkpoint-0000006"]
+    assert [path.name for path in tmp_path.glob("b/checkpoints/*")] == ["step-00000006"]
+    assert torch.equal(weights(straight), weights(load_model(tmp_path / "b", device="cpu")[0]))
     steps = [
         json.loads(line)["step"] for line in (tmp_path / "b" / "loss.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     assert steps == [2, 3, 4, 6]
 
 
+def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path, tiny_tokenizer, tokens):
+    longer = replace(TINY, total_tokens=2 * TINY.total_tokens)
+    pretrain(tiny_tokenizer, tokens, tokens, TINY, tmp_path)
+    pretrain(tiny_tokenizer, tokens, tokens, longer, tmp_path)
+    assert [checkpoint.step for checkpoint in checkpoints(tmp_path)] == [longer.total_steps]
+    assert json.loads((tmp_path / "recipe.json").read_text(encoding="utf-8"))["total_tokens"] == longer.total_tokens
+
+
 def test_checkpoints_hold_no_pickle(tmp_path, tiny_tokenizer, tokens):
     pretrain(tiny_tokenizer, tokens, tokens, TINY, tmp_path, stop_after_steps=1)
-    (folder,) = tmp_path.glob("checkpoint-*")
-    assert sorted(file.name for file in folder.iterdir()) == [
-        "model.safetensors",
-        "optimizer.safetensors",
-        "state.json",
-    ]
+    (folder,) = tmp_path.glob("checkpoints/*")
+    assert {file.suffix for file in folder.iterdir()} == {".safetensors", ".json"}
+
+
+def test_a_loss_that_is_no_number_leaves_the_checkpoint_before_it(tmp_path, tiny_tokenizer, tokens):
+    pretrain(tiny_tokenizer, tokens, tokens, TINY, tmp_path, stop_after_steps=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "ftlib.pretraining.run._next_token_loss", lambda model, windows: model(windows).logits.sum() * np.nan
+        )
+        with pytest.raises(TrainingError, match="step 2: the loss is nan"):
+            pretrain(tiny_tokenizer, tokens, tokens, TINY, tmp_path)
+    assert [checkpoint.step for checkpoint in checkpoints(tmp_path)] == [1]
 
 
 def test_a_folder_of_another_recipe_is_refused(tmp_path, tiny_tokenizer, tokens):
