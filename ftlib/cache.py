@@ -14,7 +14,6 @@ from ftlib.errors import DataError, FtlibError
 from ftlib.files import check_folder
 from ftlib.paths import CACHE_VARIABLE, cache_folder
 
-
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
@@ -85,9 +84,7 @@ def _bytes_in(folder: Path) -> int:
     return sum(path.lstat().st_size for path in folder.rglob("*"))
 
 
-def cant_write(
-    what: str, needed_bytes: int, reason: str, *, code: int | None, error: type[FtlibError]
-) -> FtlibError:
+def cant_write(what: str, needed_bytes: int, reason: str, *, code: int | None, error: type[FtlibError]) -> FtlibError:
     """Return the error that says why something can't be kept, and what to do.
 
     Args:

@@ -191,7 +191,7 @@ def check_nano(folder: Path | None = None) -> Check:
 
 
 def check_smollm2() -> Check:
-    """Say whether smollm2 can be loaded: from the cache, or else from its package, whose file is checked, into a cache."""
+    """Say whether smollm2 can be loaded: from the cache, or else from its package, which is checked."""
     if place := smollm2.cached_folder():
         return Check("smollm2", "ok", f"unpacked in {place}", value=True)
     try:
