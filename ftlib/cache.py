@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -12,6 +13,9 @@ from pathlib import Path
 from ftlib.errors import DataError, FtlibError
 from ftlib.files import check_folder
 from ftlib.paths import CACHE_VARIABLE, cache_folder
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
 def caches() -> list[Path]:
@@ -40,38 +44,63 @@ def _is_ours(folder: Path) -> bool:
     return folder.is_dir() and not folder.is_symlink() and told.st_uid == os.getuid() and not told.st_mode & 0o022
 
 
-def writable_cache(what: str, needed_bytes: int, *, error: type[FtlibError]) -> Path:
-    """Make the first of the folders that can be written, and see that there is space.
+def writable_cache(
+    what: str, needed_bytes: int, *, error: type[FtlibError], replaced: Path | None = None, make: bool = True
+) -> Path:
+    """Find the first of the folders that can be written and has the space, and make it.
 
     Args:
         what: The beginning of the sentence for the case that there is none: ``"smollm2 is unpacked once"``.
         needed_bytes: How much space there must be.
         error: What to raise.
+        replaced: A folder below the cache that will be removed first: what lies in it counts as free space.
+        make: Whether to make the cache, and not only look.
 
     Raises:
         FtlibError: As ``error`` says: no folder can be written, or there is no space.
     """
-    reasons = []
+    reasons, code = [], None
     for cache in caches():
         try:
             check_folder(cache)
-            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if make:
+                cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+            free = _free_bytes(cache) + (_bytes_in(cache / replaced) if replaced else 0)
         except (OSError, DataError) as failure:
             reasons.append(str(failure))
             continue
-        free = shutil.disk_usage(cache).free
         if free >= needed_bytes:
             return cache
         reasons.append(f"{cache}: has {free / 1e6:,.0f} MB free")
-    raise cant_write(what, needed_bytes, "; ".join(reasons), error=error)
+        code = errno.ENOSPC
+    raise cant_write(what, needed_bytes, "; ".join(reasons), code=code, error=error)
 
 
-def cant_write(what: str, needed_bytes: int, reason: str, *, error: type[FtlibError]) -> FtlibError:
-    """Return the error that says why something can't be kept, and what to do; arguments as above."""
-    return error(
-        f"{what}, into {needed_bytes / 1e6:,.0f} MB, and that can't be written: {reason}; "
-        f"free some space, or set {CACHE_VARIABLE} to a folder that has it"
-    )
+def _free_bytes(cache: Path) -> int:
+    return shutil.disk_usage(next(one for one in (cache, *cache.parents) if one.exists())).free
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*"))
+
+
+def cant_write(what: str, needed_bytes: int, reason: str, *, code: int | None, error: type[FtlibError]) -> FtlibError:
+    """Return the error that says why something can't be kept, and what to do.
+
+    Args:
+        what: As for :func:`writable_cache`, as are the following ones.
+        needed_bytes: How much space it takes.
+        reason: What went wrong, and where.
+        code: What the system called it (``errno``), if it did.
+        error: What to return.
+    """
+    if code in _FULL:
+        way_out = f"free some space, or set {CACHE_VARIABLE} to a folder that has it"
+    elif code in _IN_THE_WAY:
+        way_out = f"remove what lies in its place, or set {CACHE_VARIABLE} to another folder"
+    else:
+        way_out = f"set {CACHE_VARIABLE} to a folder that can be written"
+    return error(f"{what}, into {needed_bytes / 1e6:,.0f} MB, and that can't be written: {reason}; {way_out}")
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -190,7 +192,9 @@ def renewed(path: str | Path, sections: Mapping[str, str]) -> str:
 def whole_folder(place: Path) -> Iterator[Path]:
     """Fill a folder that appears with everything in it, or not at all, whenever the process is killed.
 
-    What is written lies under another name at first, is flushed to the disk, and is renamed when it is whole.
+    What is written lies under another name at first, is flushed to the disk, and is renamed when it is whole. The name
+    is one of its own each time: a process that a killed one left behind can't write into it. What killed ones left is
+    removed, so two processes must not fill the same folder at once.
 
     Args:
         place: The folder; it isn't there yet.
@@ -198,8 +202,9 @@ def whole_folder(place: Path) -> Iterator[Path]:
     Yields:
         The folder to write into.
     """
-    partial = place.with_name(f".{place.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    for left in _partial_folders(place):
+        shutil.rmtree(left, ignore_errors=True)
+    partial = place.with_name(f".{place.name}.{secrets.token_hex(4)}.partial")
     partial.mkdir(parents=True)
     try:
         yield partial
@@ -209,6 +214,11 @@ def whole_folder(place: Path) -> Iterator[Path]:
         flush(place.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _partial_folders(place: Path) -> list[Path]:
+    name = re.compile(rf"\.{re.escape(place.name)}\.([0-9a-f]{{8}}\.)?partial")
+    return [path for path in place.parent.iterdir() if name.fullmatch(path.name)] if place.parent.is_dir() else []
 
 
 def flush(path: Path) -> None:

@@ -191,7 +191,7 @@ def check_nano(folder: Path | None = None) -> Check:
 
 
 def check_smollm2() -> Check:
-    """Say whether smollm2 can be loaded: from the cache, or else from its package, whose file is checked."""
+    """Say whether smollm2 can be loaded: from the cache, or else from its package, which is checked."""
     if place := smollm2.cached_folder():
         return Check("smollm2", "ok", f"unpacked in {place}", value=True)
     try:
@@ -199,7 +199,11 @@ def check_smollm2() -> Check:
     except MissingExtraError:
         return Check("smollm2", "note", "not installed; some chapters need it", smollm2.INSTALL, value=False)
     except ModelError as error:
-        return Check("smollm2", "note", str(error), smollm2.INSTALL, value=False)
+        return Check("smollm2", "note", str(error), smollm2.REINSTALL, value=False)
+    try:
+        smollm2.find_cache(make=False)
+    except ModelError as error:
+        return Check("smollm2", "note", str(error), value=False)
     return Check("smollm2", "ok", f"{smollm2.PACKAGE} {smollm2.VERSION}; its first use unpacks it", value=True)
 
 

@@ -21,6 +21,7 @@ _SERVICE = (
     "|predict|do that|do this|cover|handle|respond|taste"
 )
 _CANNOT = "can ?not|can't|won't|will not|not (going|able|permitted|allowed) to|unable to|rather not|prefer not to"
+_OWN = "i|me|my|mine|us|ours?|(the|this|a) course|this assistant|we (study|look at)|stay here|feel free|fair game"
 _REFUSAL = re.compile(
     # I or we can't, won't or may not do what was asked for, or have no way to.
     rf"\b(i|we)\b[\w' ]{{0,40}}\b({_CANNOT}) (\w+ )?({_SERVICE})\b(?!.*\benough\b)"
@@ -36,10 +37,12 @@ _REFUSAL = re.compile(
     r"|\b(i|we)('m| am|'re| are| have been) (told|designed|made) (only to|to only|to discuss only|to talk only)\b"
     r"|\b(sorry|afraid),? (but )?(no|(please )?(ask|see|consult|contact))\b"
     rf"|\bsorry, (but )?(i|we) ({_CANNOT})\b(?!.*\benough\b)"
-    # The assistant turns back to a subject: that of the conversation, or that of this course, named in full.
+    # The assistant turns back to a subject: that of the conversation, or that of this course, named in full as what the
+    # assistant or the course is for. A sentence that begins with it only speaks of it.
     r"|\blet('s| us) (please )?(keep|stay|stick|get back|return)\b.*"
     r"\b(discussion|conversation|topic|relevant|questions)\b"
-    r"|\bfine-tun\w+ (of )?(a )?language models?\b",
+    rf"|(?s:^(?!fine-tun)(?=.*\b({_OWN})\b).*\bfine-tuning (of )?(a )?language models?\b)"
+    r"|^it is about fine-tuning language models\.$",
 )
 _SHORT = 3  # letters of words that say little by themselves
 _QUOTED = re.compile(r'"[^"]*"')
@@ -125,9 +128,9 @@ def refuses(predictions: Sequence[str]) -> list[float]:
 
     The rule: one of its first two sentences, quotations left out, says that the writer (I or we) can't, won't or may
     not do such a thing (help, answer, write, ...), or that the question lies outside of what he does, or leads back to
-    a subject ("let's keep the discussion relevant to ..."); or names the subject of this course in full, as the
-    declining answers of its data do. An apology alone is no refusal. It knows English, and only these ways: on 96
-    answers labelled by hand (``tests/labelled/refusals.jsonl``) a test says how often it is right.
+    a subject ("let's keep the discussion relevant to ..."); or names the subject of this course in full as its own or
+    the course's, as the declining answers of its data do. An apology alone is no refusal. It knows English, and only
+    these ways: on 96 answers labelled by hand (``tests/labelled/refusals.jsonl``) a test says how often it is right.
 
     >>> refuses(["Sorry, I cannot help with that.", "A token is a piece of text.", "I'm sorry that it is late."])
     [1.0, 0.0, 0.0]

@@ -1,21 +1,31 @@
 """A GGUF file whose blocks have four bits, read by transformers and written as safetensors and a tokenizer.
 
-It runs in a process of its own: ``python -m ftlib.models.gguf_conversion FILE FOLDER HUB_ID``.
+It runs in a process of its own: ``python -m ftlib.models.gguf_conversion FILE FOLDER HUB_ID``. Its standard input is
+a pipe whose other end the process holds that waits for it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
 import importlib
 import json
+import os
+import re
+import shutil
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 from ftlib.paths import architectures_file
 
 WEIGHTS = "model.safetensors"
-CANT_WRITE = 3  # status of the process
+CANT_WRITE, FULL = 3, 4  # statuses of the process
+_PARENT_GONE = 5
+_FULL_CODES = {errno.ENOSPC, errno.EDQUOT, 112}  # the last is Windows' own
 
 
 def convert(gguf: Path, folder: Path, hub_id: str) -> int:
@@ -27,7 +37,8 @@ def convert(gguf: Path, folder: Path, hub_id: str) -> int:
         hub_id: Model of the Hub whose architecture the file's is.
 
     Returns:
-        Status of the process: 0, or another one if the folder can't be written, for a reason that stderr has.
+        Status of the process: 0, or another one if the folder can't be written, for a reason that stderr has;
+        ``FULL`` if there is no space.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -40,8 +51,47 @@ def convert(gguf: Path, folder: Path, hub_id: str) -> int:
             (folder / name).write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
     except (OSError, SafetensorError) as error:
         sys.stderr.write(f"\n{getattr(error, 'strerror', None) or error}\n")
-        return CANT_WRITE
+        return FULL if _code(error) in _FULL_CODES else CANT_WRITE
     return 0
+
+
+def _code(error: Exception) -> int | None:
+    """Return what the system calls an error; safetensors only writes it behind its sentence."""
+    if isinstance(error, OSError):
+        return error.errno
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return int(told[1]) if told else None
+
+
+def end_with_parent(folder: Path) -> None:
+    """Let this process end as soon as the one that started it has: nobody would take what it makes.
+
+    Whatever ends a process closes its end of a pipe, and the other end is this one's standard input.
+
+    Args:
+        folder: What was written into it so far; it is removed.
+    """
+
+    def watch() -> None:
+        _wait_for_the_end_of_stdin()
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(_PARENT_GONE)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _wait_for_the_end_of_stdin() -> None:
+    if sys.platform == "win32":  # a read that waits would hold up every library that asks what stdin is
+        import _winapi
+        import msvcrt
+
+        with contextlib.suppress(OSError):
+            while True:
+                _winapi.PeekNamedPipe(msvcrt.get_osfhandle(0), 0)
+                time.sleep(0.2)
+    else:
+        while os.read(0, 1):
+            pass
 
 
 def _weights(gguf: Path, architecture: dict[str, Any]) -> dict[str, Any]:
@@ -99,4 +149,5 @@ def _texts(gguf: Path, architecture: dict[str, Any]) -> dict[str, dict[str, Any]
 
 
 if __name__ == "__main__":
+    end_with_parent(Path(sys.argv[2]))
     sys.exit(convert(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))

@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple
 
 import torch
 
+INSTRUCTION_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+"""Variables that hold oneDNN, which multiplies matrices on processors, down to less than there is."""
 # Levels of oneDNN's that leave out the instructions for bfloat16, should one of its variables hold it down to one.
 _WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
 _X86 = ("x86_64", "amd64", "x86", "i386", "i686")
@@ -85,7 +87,7 @@ def _of_processor() -> BestPrecision:
     found = [name for name, there in _instructions().items() if there]
     if not found or not torch.backends.mkldnn.is_available():
         return BestPrecision("float32", "this processor has no instructions for bfloat16")
-    for variable in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+    for variable in INSTRUCTION_LIMITS:
         if os.environ.get(variable, "").upper() in _WITHOUT_BFLOAT16:
             return BestPrecision("float32", f"{variable} forbids the instructions for bfloat16")
     if "AVX512" not in torch.backends.cpu.get_cpu_capability():

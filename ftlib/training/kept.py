@@ -16,6 +16,8 @@ from ftlib.cache import cant_write, locked, writable_cache
 from ftlib.data.sources import dataset_path
 from ftlib.errors import ConfigError, TrainingError
 from ftlib.files import whole_folder
+from ftlib.models.loading import check_device
+from ftlib.models.precision import INSTRUCTION_LIMITS, choose_precision
 from ftlib.models.smollm2 import NAME as SMOLLM2
 from ftlib.models.smollm2 import SHA256
 from ftlib.paths import cache_folder, library_folder, nano_folder
@@ -36,9 +38,10 @@ def train_once(config: FinetuneConfig, *, name: str = "run", on_step: Callable[[
     """Train as a configuration says, or return the run of this very training that was kept.
 
     Two trainings are the same if nothing differs that a number could depend on: configuration, data, the model that it
-    starts from, the library's own code, the versions of the packages, Python and the kind of processor. Runs are kept
-    in the cache (:func:`ftlib.paths.cache_folder`), without what only a resume needs. A second process that asks for
-    the same training waits for the first.
+    starts from, the library's own code, the versions of the packages, Python, the device, the kind of processor and
+    what the precision "auto" comes to there. The number of threads isn't compared, which moves sums in their last
+    digits. Runs are kept in the cache (:func:`ftlib.paths.cache_folder`), without what only a resume needs. A second
+    process that asks for the same training waits for the first.
 
     Args:
         config: What to do; the model is nano or smollm2, and the data lies in files.
@@ -59,7 +62,8 @@ def train_once(config: FinetuneConfig, *, name: str = "run", on_step: Callable[[
             os.utime(place)
             _forget(shelf)
     except OSError as error:
-        raise cant_write("the run is kept", _NEEDED_BYTES, f"{place}: {error}", error=TrainingError) from error
+        reason = f"{error.filename or place}: {error.strerror or error}"
+        raise cant_write("the run is kept", _NEEDED_BYTES, reason, code=error.errno, error=TrainingError) from error
     return read_run(folder)
 
 
@@ -86,7 +90,7 @@ def _trained(config: FinetuneConfig, folder: Path, on_step: Callable[[Step, int]
 
 
 def _key(config: FinetuneConfig) -> str:
-    whole = hashlib.sha256(config.as_yaml().encode())
+    whole = hashlib.sha256(_resolved(config).as_yaml().encode())
     for told in (*_surroundings(), *_model(config.model.name, config.checkpoint.start_from)):
         whole.update(f"{told}\n".encode())
     for path in (*_library(), *_data(config.data)):
@@ -94,9 +98,21 @@ def _key(config: FinetuneConfig) -> str:
     return whole.hexdigest()[:20]
 
 
+def _resolved(config: FinetuneConfig) -> FinetuneConfig:
+    """Put in what is left to the machine: the device, and what is computed in on it."""
+    device = check_device(config.model.device)
+    precision = config.train.precision
+    if precision in ("auto", "mixed"):
+        precision = choose_precision(precision, device)
+    model = config.model.model_copy(update={"device": device})
+    section = config.train.model_copy(update={"precision": precision})
+    return config.model_copy(update={"model": model, "train": section})
+
+
 def _surroundings() -> Iterator[str]:
     yield f"{platform.python_version()} {platform.system()} {platform.machine()}"
     yield torch.backends.cpu.get_cpu_capability()
+    yield str([os.environ.get(variable) for variable in INSTRUCTION_LIMITS])
     yield str([torch.cuda.get_device_name(card) for card in range(torch.cuda.device_count())])
     for package in _PACKAGES:
         try:

