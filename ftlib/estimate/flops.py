@@ -67,7 +67,7 @@ def repeated_flops_per_token(model: PreTrainedModel | PeftModel) -> int:
     return _forward(model, multiplied(model), 0.0)
 
 
-def _forward(model: Any, weights: list[nn.Parameter], target_share: float) -> int:
+def _forward(model: PreTrainedModel | PeftModel, weights: list[nn.Parameter], target_share: float) -> int:
     shares = _active_shares(model) | {id(model.get_output_embeddings().weight): target_share}
     return round(2 * sum(shares.get(id(weight), 1.0) * weight.numel() for weight in weights))
 

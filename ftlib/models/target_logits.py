@@ -50,7 +50,7 @@ class TargetScores(NamedTuple):
     output: Any
 
 
-def target_logits(model: PreTrainedModel | PeftModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+def target_logits(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Logits of the positions in front of targets, and the targets.
 
     Args:
