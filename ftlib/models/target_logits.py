@@ -23,7 +23,6 @@ from ftlib.errors import DataError
 from ftlib.models.rounding import agree, rounding_of
 
 if TYPE_CHECKING:
-    from peft import PeftModel
     from transformers import PreTrainedModel
 
 Path = Literal["targets alone", "all positions"]
