@@ -16,7 +16,7 @@ from ftlib.data.messages import Message, RowError, checked_text
 from ftlib.errors import DataError, ProviderError
 from ftlib.hosted.cache import AnswerCache
 from ftlib.hosted.calls import Caller, Question, connected
-from ftlib.hosted.failures import CallFailedError, persist
+from ftlib.hosted.failures import CallFailedError
 from ftlib.hosted.providers import Endpoint, Price, find_endpoint, get_provider, hidden, missing_key
 
 _T = TypeVar("_T")
@@ -70,7 +70,6 @@ _RULES = {
     "temperature": at_least(0),
     "timeout_seconds": above(0),
     "retries": at_least(0),
-    "backoff_seconds": at_least(0),
     "concurrency": at_least(1),
 }
 
@@ -88,7 +87,6 @@ def ask(
     options: Mapping[str, Any] | None = None,
     timeout_seconds: float = 60.0,
     retries: int = 2,
-    backoff_seconds: float = 0.5,
     concurrency: int = 4,
     price: Price | None = None,
     cache: Path | str | None = None,
@@ -114,9 +112,10 @@ def ask(
         temperature: 0 takes the likeliest token each time; None leaves the field out, for models that refuse it.
             Lamini takes none.
         options: Further fields of the request, as the provider names them.
-        timeout_seconds: How long one try may take.
-        retries: How often to try again after a timeout, a lost connection, or status 408, 409, 429 or 5xx.
-        backoff_seconds: Pause before the first of these; it doubles each time. ``Retry-After`` goes before.
+        timeout_seconds: How long one try may wait for the service.
+        retries: How often to try again after a timeout, a lost connection, or status 408, 409, 429 or 5xx. The
+            ``openai`` client pauses for about half a second before the first of these, doubles that each time, and
+            waits for as long as ``Retry-After`` says instead, unless that is minutes.
         concurrency: How many questions are under way at once.
         price: Price of the model, if not the one in :mod:`ftlib.hosted.providers`.
         cache: Folder that keeps answers, drawn ones too. A local server's are not kept: there the same name may
@@ -136,14 +135,13 @@ def ask(
     key = hidden(api_key)
     del api_key  # an error's traceback may show the variables of its functions
     limits: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "concurrency": concurrency}
-    limits |= {"timeout_seconds": timeout_seconds, "retries": retries, "backoff_seconds": backoff_seconds}
-    held(ask, _RULES, provider=provider, prompts=prompts, system=system, options=options, cache=cache, **limits)
-    held(ask, {}, model=model, base_url=base_url, price=price)
+    patience: dict[str, Any] = {"timeout_seconds": timeout_seconds, "retries": retries}
+    held(ask, _RULES, provider=provider, prompts=prompts, system=system, options=options, cache=cache)
+    held(ask, _RULES, model=model, base_url=base_url, price=price, **limits, **patience)
     endpoint = find_endpoint(provider, model=model, api_key=key, base_url=base_url)
     options = {**endpoint.provider.options.get(endpoint.model, {}), **(options or {})}
     questions = [Question(_messages(prompt, system), max_tokens, temperature, options) for prompt in prompts]
     round_ = _Round(endpoint, questions, cache, price or endpoint.provider.prices.get(endpoint.model), on_done)
-    patience = {"timeout_seconds": timeout_seconds, "retries": retries, "backoff_seconds": backoff_seconds}
     if round_.missing:
         run_apart(round_.ask(concurrency, patience))
     return round_.replies_or_error()
@@ -169,8 +167,8 @@ class _Round:
     async def ask(self, concurrency: int, patience: Mapping[str, Any]) -> None:
         """Answer what is missing."""
         gate = asyncio.Semaphore(concurrency)
-        async with connected(self._endpoint) as caller:
-            await asyncio.gather(*(self._ask_one(number, caller, gate, patience) for number in self.missing))
+        async with connected(self._endpoint, **patience) as caller:
+            await asyncio.gather(*(self._ask_one(number, caller, gate) for number in self.missing))
 
     def replies_or_error(self) -> list[Reply]:
         """Return the replies, if all are there."""
@@ -178,13 +176,13 @@ class _Round:
             raise self._error()
         return [reply for reply in self._replies if reply is not None]
 
-    async def _ask_one(self, number: int, caller: Caller, gate: asyncio.Semaphore, patience: Mapping[str, Any]) -> None:
+    async def _ask_one(self, number: int, caller: Caller, gate: asyncio.Semaphore) -> None:
         async with gate:
             if any(failure.concerns_all for failure in self._failures.values()):
                 return
             started = time.perf_counter()
             try:
-                answer = await persist(lambda: caller(self._questions[number]), **patience)
+                answer = await caller(self._questions[number])
             except CallFailedError as failure:
                 self._failures[number] = failure
                 return
