@@ -180,10 +180,10 @@ HOSTED = (
     Trouble(
         "may not start fine-tuning jobs: OpenAI is closing this service",
         "ProviderError: openai: Your organization may not create jobs (status 403): this account may not start "
-        "fine-tuning jobs, or the key may not: ...OpenAI is closing this service: it takes jobs only from "
+        "fine-tuning jobs, or the key may not, ... OpenAI is closing this service: it takes jobs only from "
         "organisations that fine-tuned before 2026-05-07 and still ask their models, and none from 2027-01-06 "
         "(https://developers.openai.com/api/docs/deprecations): train on your own machine (ftlib train), or at another "
-        "service (base_url=)",
+        "service (base_url=); not every one has fine-tuning",
         cause="The key is valid, and questions to a model would be answered: it is fine-tuning that is refused.",
         cure="Train an open model yourself. The rows are the same:",
         provoke="""

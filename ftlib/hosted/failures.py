@@ -91,18 +91,10 @@ def unreadable(endpoint: Endpoint, error: object) -> CallFailedError:
     return CallFailedError(f"the answer can't be read: {told}", remedy, status=200)
 
 
-def provider_error(
-    endpoint: Endpoint, failure: CallFailedError, remedies: Mapping[int, str] | None = None
-) -> ProviderError:
-    """Put a failure into the error that the caller gets.
-
-    Args:
-        endpoint: Who failed.
-        failure: How.
-        remedies: What to do about a status, where it means something else than to a question.
-    """
-    remedy = (remedies or {}).get(failure.status or 0, failure.remedy)
-    return ProviderError(failure.problem, provider=endpoint.provider.name, status=failure.status, remedy=remedy)
+def provider_error(endpoint: Endpoint, failure: CallFailedError) -> ProviderError:
+    """Put a failure into the error that the caller gets."""
+    name = endpoint.provider.name
+    return ProviderError(failure.problem, provider=name, status=failure.status, remedy=failure.remedy)
 
 
 def _told(body: object) -> str:

@@ -26,13 +26,7 @@ if TYPE_CHECKING:
     from lamini import Lamini
 
 _RULES = {"conversations": each(message_list), "timeout_seconds": above(0)}
-_STATUS = {
-    "AuthenticationError": 401,
-    "ModelNotFoundError": 594,
-    "RateLimitError": 429,
-    "UnavailableResourceError": 503,
-    "UserError": 400,
-}
+_STATUS = {"AuthenticationError": 401, "ModelNotFoundError": 594, "RateLimitError": 429, "UserError": 400}
 
 
 def train_at_lamini(

@@ -34,7 +34,8 @@ BASE_MODEL = "gpt-4.1-mini-2025-04-14"
 """A base model that OpenAI fine-tunes (looked up 2026-11-22; it is retired on 2027-01-14)."""
 CLOSING = (
     "OpenAI is closing this service: it takes jobs only from organisations that fine-tuned before 2026-05-07 and still "
-    "ask their models, and none from 2027-01-06 (https://developers.openai.com/api/docs/deprecations)"
+    "ask their models, and none from 2027-01-06 (https://developers.openai.com/api/docs/deprecations): train on your "
+    "own machine (ftlib train), or at another service (base_url=); not every one has fine-tuning"
 )
 """As looked up on 2026-11-22."""
 
@@ -99,9 +100,8 @@ def upload_file(client: OpenAI, path: str | Path) -> str:
     if problems:
         more = f"\n... and {len(problems) - 20} more" if len(problems) > 20 else ""
         raise DataError(f"{place}: not sent; mend this first:\n" + "\n".join(problems[:20]) + more)
-    refused = _refusals(client, "send files for fine-tuning", f"no files can be sent to {client.base_url}: check it")
-    files = client.with_options(max_retries=0).files
-    content = (place.name, place.read_bytes())
+    files, content = client.with_options(max_retries=0).files, (place.name, place.read_bytes())
+    refused = f"this account may not send files for fine-tuning, or the key may not. {CLOSING}"
     return str(_named(client, lambda: files.create(file=content, purpose="fine-tune"), refused).id)
 
 
@@ -137,9 +137,11 @@ def start_job(
     method = {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
     body = _given(model=base_model, training_file=training_file, validation_file=validation_file)
     body |= _given(method=method, suffix=suffix, seed=seed)
-    missing = f"check that {base_model!r} can be fine-tuned and that this key sent the file {training_file!r}"
-    refused = _refusals(client, "start fine-tuning jobs", missing)
     jobs = client.with_options(max_retries=0).fine_tuning.jobs
+    refused = (
+        "this account may not start fine-tuning jobs, or the key may not, or it didn't send the file "
+        f"{training_file!r}, or {base_model!r} can't be fine-tuned. {CLOSING}"
+    )
     return _job(client, lambda: jobs.create(**body), refused)
 
 
@@ -149,7 +151,7 @@ def get_job(client: OpenAI, job_id: str) -> FineTuningJob:
     Raises:
         ProviderError: There is no answer.
     """
-    return _job(client, lambda: client.fine_tuning.jobs.retrieve(job_id), _refusals_of(client, job_id))
+    return _job(client, lambda: client.fine_tuning.jobs.retrieve(job_id), _not_seen(job_id))
 
 
 def cancel_job(client: OpenAI, job_id: str) -> FineTuningJob:
@@ -158,7 +160,7 @@ def cancel_job(client: OpenAI, job_id: str) -> FineTuningJob:
     Raises:
         ProviderError: There is no answer.
     """
-    return _job(client, lambda: client.fine_tuning.jobs.cancel(job_id), _refusals_of(client, job_id))
+    return _job(client, lambda: client.fine_tuning.jobs.cancel(job_id), _not_seen(job_id))
 
 
 def follow_job(client: OpenAI, job_id: str, *, poll_seconds: float = 10.0) -> Iterator[FineTuningJobEvent]:
@@ -199,19 +201,19 @@ def _new_events(client: OpenAI, job_id: str, seen: set[str]) -> list[FineTuningJ
         listed = client.fine_tuning.jobs.list_events(job_id, limit=100)
         return list(itertools.takewhile(lambda event: event.id not in seen, listed))
 
-    found = _answer(client, collect, _refusals_of(client, job_id))
+    found = _answer(client, collect, _not_seen(job_id))
     seen.update(event.id for event in found)
     return found[::-1]
 
 
-def _job(client: OpenAI, call: Callable[[], Any], refused: dict[int, str]) -> FineTuningJob:
+def _job(client: OpenAI, call: Callable[[], Any], refused: str) -> FineTuningJob:
     told = _named(client, call, refused)
     problem = getattr(told.error, "message", None)
     problem = Key(client.api_key).hide_in(problem) if problem else None
     return FineTuningJob(told.id, told.status, told.model, told.fine_tuned_model, told.trained_tokens, problem)
 
 
-def _named(client: OpenAI, call: Callable[[], Any], refused: dict[int, str]) -> Any:
+def _named(client: OpenAI, call: Callable[[], Any], refused: str) -> Any:
     """Return what comes back, if it is a file or job with a name and a state."""
     told = _answer(client, call, refused)
     if not (isinstance(getattr(told, "id", None), str) and isinstance(getattr(told, "status", None), str)):
@@ -219,37 +221,25 @@ def _named(client: OpenAI, call: Callable[[], Any], refused: dict[int, str]) -> 
     return told
 
 
-def _answer(client: OpenAI, call: Callable[[], _T], refused: dict[int, str]) -> _T:
-    """Call, and say what is wrong in an error that doesn't lead to the client's own, which may quote the key."""
+def _answer(client: OpenAI, call: Callable[[], _T], refused: str) -> _T:
+    """Call, and say what is wrong in an error that doesn't lead to the client's own, which may quote the key.
+
+    ``refused`` says what to do about a status that means something else to a job than to a question.
+    """
     import openai
 
     try:
         return call()
     except (openai.APIError, ValueError) as error:
         failure = failure_of(_endpoint(client), error)
-    raise provider_error(_endpoint(client), failure, refused)
+    if failure.status in (403, 404, 410):
+        failure.remedy = refused
+    raise provider_error(_endpoint(client), failure)
 
 
 def _endpoint(client: OpenAI) -> Endpoint:
     return Endpoint(get_provider("openai"), BASE_MODEL, str(client.base_url).rstrip("/"), Key(client.api_key))
 
 
-def _refusals(client: OpenAI, act: str, missing: str) -> dict[int, str]:
-    """Say, by HTTP status, what to do if a file or a job isn't taken."""
-    closing = f"{_closing(client)}: train on your own machine (ftlib train), or at another service (base_url=)"
-    may_not = f"this account may not {act}, or the key may not: {closing}"
-    return {403: may_not, 404: f"{missing}; {closing}", 410: closing}
-
-
-def _refusals_of(client: OpenAI, job_id: str) -> dict[int, str]:
-    """Say, by HTTP status, what to do if a service says nothing about a job."""
-    return {
-        403: f"this key may not see the job {job_id!r}: take one of the project that started it, with the right to",
-        404: f"this key sees no job {job_id!r}: check its name, and that the key is of the project that started it",
-        410: f"the job {job_id!r} is gone: {_closing(client)}",
-    }
-
-
-def _closing(client: OpenAI) -> str:
-    is_openai = _endpoint(client).base_url == get_provider("openai").base_url
-    return CLOSING if is_openai else f"not every service has fine-tuning, and {CLOSING}"
+def _not_seen(job_id: str) -> str:
+    return f"this key sees no job {job_id!r}: check its name, and that the key is of the project that started it"
