@@ -180,16 +180,17 @@ HOSTED = (
     Trouble(
         "may not start fine-tuning jobs: OpenAI is closing this service",
         "ProviderError: openai: Your organization may not create jobs (status 403): this account may not start "
-        "fine-tuning jobs, or the key may not: ...OpenAI is closing this service: it takes jobs only from "
+        "fine-tuning jobs, or the key may not, ... OpenAI is closing this service: it takes jobs only from "
         "organisations that fine-tuned before 2026-05-07 and still ask their models, and none from 2027-01-06 "
         "(https://developers.openai.com/api/docs/deprecations): train on your own machine (ftlib train), or at another "
-        "service (base_url=)",
+        "service (base_url=); not every one has fine-tuning",
         cause="The key is valid, and questions to a model would be answered: it is fine-tuning that is refused.",
         cure="Train an open model yourself. The rows are the same:",
         provoke="""
-            from ftlib.hosted.openai_finetuning import OpenAIJobs
+            from ftlib.hosted.openai_finetuning import openai_client, start_job
             serve(stack, lambda request, number: (403, "Your organization may not create jobs"))
-            OpenAIJobs().start("file-1")
+            with openai_client() as client:
+                start_job(client, "file-1")
         """,
         fix="""
             from ftlib import finetune
@@ -205,8 +206,9 @@ HOSTED = (
         cause="The file would have been refused, after the upload. All problems are listed, each with its line.",
         cure="Let `save_conversations` write the file; its default is OpenAI's format. It needs ten rows at least.",
         provoke="""
-            from ftlib.hosted.openai_finetuning import OpenAIJobs
-            OpenAIJobs(api_key="sk-1234").upload("train.jsonl")
+            from ftlib.hosted.openai_finetuning import openai_client, upload_file
+            with openai_client(api_key="sk-1234") as client:
+                upload_file(client, "train.jsonl")
         """,
         fix="""
             from ftlib import load_conversations, save_conversations

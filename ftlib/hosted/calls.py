@@ -1,16 +1,21 @@
-"""One question to one hosted model, through the provider's own client."""
+"""One question to one hosted model, through the ``openai`` client, which also waits and tries again."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from ftlib.data.messages import Message
 from ftlib.errors import MissingExtraError
-from ftlib.hosted.failures import CallFailedError, lost, status_failure, unreadable
-from ftlib.hosted.providers import Endpoint, Provider
+from ftlib.hosted.failures import CallFailedError, failure_of, is_gone, lacks_credit, unreadable
+from ftlib.hosted.providers import Endpoint
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+    from openai.types.chat import ChatCompletion
 
 
 @dataclass(frozen=True)
@@ -43,20 +48,28 @@ Caller = Callable[[Question], Awaitable[Answer]]
 
 
 @asynccontextmanager
-async def connected(endpoint: Endpoint) -> AsyncIterator[Caller]:
-    """Open what a provider's own client needs, and close it again.
+async def connected(endpoint: Endpoint, *, retries: int, timeout_seconds: float) -> AsyncIterator[Caller]:
+    """Open the ``openai`` client, and close it again; what it yields raises a :class:`CallFailedError`.
 
     Raises:
         MissingExtraError: The client isn't installed.
     """
-    connect = _lamini if endpoint.provider.name == "lamini" else _openai
-    async with connect(endpoint) as caller:
-        yield caller
+    openai = find_openai()
+    ask = _ask_lamini if endpoint.provider.name == "lamini" else _ask_openai
+    settings = client_settings(endpoint, openai.DefaultAsyncHttpxClient, event_hooks={"response": [_try_no_more]})
+    async with openai.AsyncOpenAI(**settings, max_retries=retries, timeout=timeout_seconds) as client:
+
+        async def call(question: Question) -> Answer:
+            try:
+                return await ask(client, endpoint, question)
+            except (openai.APIError, ValueError) as error:
+                raise failure_of(endpoint, error) from None
+
+        yield call
 
 
-@asynccontextmanager
-async def openai_client(endpoint: Endpoint) -> AsyncIterator[Any]:
-    """Open the ``openai`` client; it doesn't try again by itself.
+def find_openai() -> ModuleType:
+    """Return OpenAI's own package.
 
     Raises:
         MissingExtraError: It isn't installed.
@@ -65,101 +78,55 @@ async def openai_client(endpoint: Endpoint) -> AsyncIterator[Any]:
         import openai
     except ImportError as error:
         raise MissingExtraError(missing_client("openai")) from error
-    # A proxy has no business with this computer's own address, and a redirect none with a key.
-    transport = openai.DefaultAsyncHttpxClient(trust_env=not endpoint.is_loopback, follow_redirects=False)
-    async with openai.AsyncOpenAI(
-        api_key=endpoint.key.value or "none",
-        base_url=endpoint.base_url,
-        default_headers=_foreign_headers(endpoint.provider, openai.Omit),
-        max_retries=0,
-        http_client=transport,
-    ) as client:
-        yield client
+    return openai
 
 
-@contextmanager
-def openai_errors(endpoint: Endpoint) -> Iterator[None]:
-    """Turn what the ``openai`` client raises into a :class:`CallFailedError`."""
-    import openai
+def client_settings(endpoint: Endpoint, transport: Callable[..., Any], **options: Any) -> dict[str, Any]:
+    """Return what an ``openai`` client is made with, so that the key goes to the endpoint and nowhere else."""
+    from openai import Omit
 
-    try:
-        yield
-    except openai.APIStatusError as error:
-        told = _told(error.body) or error.message
-        raise status_failure(endpoint, error.status_code, told, headers=error.response.headers) from None
-    except openai.APIConnectionError as error:
-        raise lost(endpoint, error.__cause__ or error) from None
-    except (openai.APIError, ValueError) as error:
-        raise unreadable(endpoint, error) from None
-
-
-@asynccontextmanager
-async def _openai(endpoint: Endpoint) -> AsyncIterator[Caller]:
-    async with openai_client(endpoint) as client:
-
-        async def call(question: Question) -> Answer:
-            fields = {endpoint.provider.limit_field: question.max_tokens, **question.options}
-            if question.temperature is not None:
-                fields["temperature"] = question.temperature
-            with openai_errors(endpoint):
-                reply = await client.chat.completions.create(
-                    model=endpoint.model, messages=_plain(question.messages), extra_body=fields
-                )
-            return _completion(reply)
-
-        yield call
+    # The client reads the names of an OpenAI account from the environment: they are kept from other services.
+    headers = {} if endpoint.provider.name == "openai" else {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
+    return {
+        "api_key": endpoint.key.value or "none",
+        "base_url": endpoint.base_url,
+        "default_headers": headers,
+        # A proxy has no business with this computer's own address, and a redirect none with a key.
+        "http_client": transport(trust_env=not endpoint.is_loopback, follow_redirects=False, **options),
+    }
 
 
-@asynccontextmanager
-async def _lamini(endpoint: Endpoint) -> AsyncIterator[Caller]:
-    try:
-        import aiohttp
-        from lamini.api.rest_requests import make_async_web_request
-        from lamini.api.utils.completion import Completion
-        from lamini.error.error import LaminiError
-    except ImportError as error:
-        raise MissingExtraError(missing_client("lamini")) from error
-    completion = Completion(endpoint.key.value, endpoint.base_url)
-    url = f"{completion.api_prefix}completions"
-
-    async def call(question: Question) -> Answer:
-        body = completion.make_llm_req_map(
-            prompt=_as_text(question.messages), model_name=endpoint.model, max_new_tokens=question.max_tokens
-        )
-        seen = _Seen()
-        # The client's errors don't tell the status or how long to wait: the session does.
-        trace = aiohttp.TraceConfig()
-        trace.on_request_end.append(seen.note)
-        session = aiohttp.ClientSession(trust_env=not endpoint.is_loopback, trace_configs=[trace])
-        async with session:
-            try:
-                reply = await make_async_web_request(session, endpoint.key.value, url, "post", body | question.options)
-            except LaminiError as error:
-                raise status_failure(endpoint, seen.status, str(error), headers=seen.headers) from None
-            except (aiohttp.ContentTypeError, ValueError) as error:
-                raise unreadable(endpoint, error) from None
-            except (aiohttp.ClientError, OSError) as error:
-                raise lost(endpoint, error) from None
-        if not isinstance(reply, dict) or not isinstance(reply.get("output"), str):
-            raise unreadable(endpoint, "there is no text under 'output'")
-        return Answer(reply["output"])
-
-    yield call
+async def _try_no_more(response: Any) -> None:
+    """Tell the client, which tries again after 429 and 5xx, where another try would be in vain."""
+    status = response.status_code
+    told = (await response.aread()).decode(errors="replace") if status == 429 else ""
+    if is_gone(status) or lacks_credit(status, told):
+        response.headers["x-should-retry"] = "false"
 
 
-class _Seen:
-    """Status and headers of the last response of a session."""
+async def _ask_openai(client: AsyncOpenAI, endpoint: Endpoint, question: Question) -> Answer:
+    fields = {endpoint.provider.limit_field: question.max_tokens, **question.options}
+    if question.temperature is not None:
+        fields["temperature"] = question.temperature
+    known = ("role", "content", "name", "tool_calls", "tool_call_id")
+    messages: Any = [{key: value for key, value in said.items() if key in known} for said in question.messages]
+    reply = await client.chat.completions.create(model=endpoint.model, messages=messages, extra_body=fields)
+    return _completion(reply)
 
-    def __init__(self) -> None:
-        self.status = 0
-        self.headers: Mapping[str, str] = {}
 
-    async def note(self, _session: Any, _context: Any, parameters: Any) -> None:
-        self.status, self.headers = parameters.response.status, parameters.response.headers
+async def _ask_lamini(client: AsyncOpenAI, endpoint: Endpoint, question: Question) -> Answer:
+    """Lamini continues plain text: what the system says stands above what is asked."""
+    prompt = "\n\n".join(said["content"] or "" for said in question.messages)
+    fields = {"model_name": endpoint.model, "prompt": prompt, "max_new_tokens": question.max_tokens}
+    fields |= {"output_type": None, "max_tokens": None, **question.options}
+    reply = await client.post("/v1/completions", body=fields, cast_to=object)
+    if not isinstance(reply, dict) or not isinstance(reply.get("output"), str):
+        raise unreadable(endpoint, "there is no text under 'output'")
+    return Answer(reply["output"])
 
 
-def _completion(reply: Any) -> Answer:
-    """Take the text out of a chat completion, if there is one."""
+def _completion(reply: ChatCompletion) -> Answer:
+    """Take the text out of a chat completion, if there is one: a service may leave out what the types promise."""
     choices = getattr(reply, "choices", None)
     choice = choices[0] if choices else None
     message = getattr(choice, "message", None)
@@ -173,30 +140,6 @@ def _completion(reply: Any) -> Answer:
         raise CallFailedError("the answer holds no text", "raise max_tokens: reasoning may use them up", status=200)
     usage = reply.usage
     return Answer(message.content, *((usage.prompt_tokens, usage.completion_tokens) if usage else ()))
-
-
-def _told(body: object) -> str:
-    """Find the words in the body of an error, which each service wraps in its own way."""
-    if isinstance(body, Mapping):
-        return _told(body.get("error") or body.get("message") or body.get("detail") or "")
-    return body if isinstance(body, str) else ""
-
-
-def _plain(messages: Sequence[Message]) -> Any:
-    fields = ("role", "content", "name", "tool_calls", "tool_call_id")
-    return [{key: value for key, value in message.items() if key in fields} for message in messages]
-
-
-def _as_text(messages: Sequence[Message]) -> str:
-    """Lamini continues plain text: what the system says stands above what is asked."""
-    return "\n\n".join(message["content"] or "" for message in messages)
-
-
-def _foreign_headers(provider: Provider, omit: Any) -> dict[str, Any]:
-    """Keep the names of an OpenAI account, which the client reads from the environment, from other services."""
-    if provider.name == "openai":
-        return {}
-    return {"OpenAI-Organization": omit(), "OpenAI-Project": omit()}
 
 
 def missing_client(package: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+import contextlib
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from ftlib.data.messages import Message, RowError, checked_text
 from ftlib.errors import DataError, ProviderError
 from ftlib.hosted.cache import AnswerCache
 from ftlib.hosted.calls import Caller, Question, connected
-from ftlib.hosted.failures import CallFailedError, persist
+from ftlib.hosted.failures import CallFailedError
 from ftlib.hosted.providers import Endpoint, Price, find_endpoint, get_provider, hidden, missing_key
 
 _T = TypeVar("_T")
@@ -70,7 +71,6 @@ _RULES = {
     "temperature": at_least(0),
     "timeout_seconds": above(0),
     "retries": at_least(0),
-    "backoff_seconds": at_least(0),
     "concurrency": at_least(1),
 }
 
@@ -88,7 +88,6 @@ def ask(
     options: Mapping[str, Any] | None = None,
     timeout_seconds: float = 60.0,
     retries: int = 2,
-    backoff_seconds: float = 0.5,
     concurrency: int = 4,
     price: Price | None = None,
     cache: Path | str | None = None,
@@ -114,9 +113,10 @@ def ask(
         temperature: 0 takes the likeliest token each time; None leaves the field out, for models that refuse it.
             Lamini takes none.
         options: Further fields of the request, as the provider names them.
-        timeout_seconds: How long one try may take.
-        retries: How often to try again after a timeout, a lost connection, or status 408, 409, 429 or 5xx.
-        backoff_seconds: Pause before the first of these; it doubles each time. ``Retry-After`` goes before.
+        timeout_seconds: How long one try may wait for the service.
+        retries: How often to try again after a timeout, a lost connection, or status 408, 409, 429 or 5xx. The
+            ``openai`` client pauses for about half a second before the first of these, doubles that each time, and
+            waits for as long as ``Retry-After`` says instead, unless that is minutes.
         concurrency: How many questions are under way at once.
         price: Price of the model, if not the one in :mod:`ftlib.hosted.providers`.
         cache: Folder that keeps answers, drawn ones too. A local server's are not kept: there the same name may
@@ -136,92 +136,86 @@ def ask(
     key = hidden(api_key)
     del api_key  # an error's traceback may show the variables of its functions
     limits: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "concurrency": concurrency}
-    limits |= {"timeout_seconds": timeout_seconds, "retries": retries, "backoff_seconds": backoff_seconds}
-    held(ask, _RULES, provider=provider, prompts=prompts, system=system, options=options, cache=cache, **limits)
-    held(ask, {}, model=model, base_url=base_url, price=price)
+    patience: dict[str, Any] = {"timeout_seconds": timeout_seconds, "retries": retries}
+    held(ask, _RULES, provider=provider, prompts=prompts, system=system, options=options, cache=cache)
+    held(ask, _RULES, model=model, base_url=base_url, price=price, **limits, **patience)
     endpoint = find_endpoint(provider, model=model, api_key=key, base_url=base_url)
     options = {**endpoint.provider.options.get(endpoint.model, {}), **(options or {})}
     questions = [Question(_messages(prompt, system), max_tokens, temperature, options) for prompt in prompts]
-    round_ = _Round(endpoint, questions, cache, price or endpoint.provider.prices.get(endpoint.model), on_done)
-    patience = {"timeout_seconds": timeout_seconds, "retries": retries, "backoff_seconds": backoff_seconds}
-    if round_.missing:
+    store = AnswerCache(cache) if cache and provider != "local" else None
+    round_ = _Round(endpoint, questions, price or endpoint.provider.prices.get(endpoint.model), store, on_done)
+    round_.look_up()
+    if None in round_.replies:
         run_apart(round_.ask(concurrency, patience))
     return round_.replies_or_error()
 
 
+@dataclass
 class _Round:
-    """Questions of one call: which are answered, which are open, which failed."""
+    """Questions of one call: which are answered, which failed; the others are open."""
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        questions: Sequence[Question],
-        cache: Path | str | None,
-        price: Price | None,
-        on_done: Callable[[int, int], None] | None,
-    ) -> None:
-        self._endpoint, self._questions, self._price, self._on_done = endpoint, questions, price, on_done
-        self._cache = AnswerCache(cache) if cache and endpoint.provider.name != "local" else None
-        self._failures: dict[int, CallFailedError] = {}
-        self._replies = [self._kept(question) for question in questions]
-        self.missing = [number for number, reply in enumerate(self._replies) if reply is None]
+    endpoint: Endpoint
+    questions: Sequence[Question]
+    price: Price | None
+    store: AnswerCache | None
+    on_done: Callable[[int, int], None] | None
+    replies: list[Reply | None] = field(default_factory=list)
+    failures: dict[int, CallFailedError] = field(default_factory=dict)
+
+    def look_up(self) -> None:
+        """Take the answers that were kept."""
+        kept = [self.store.get(self._request(question)) if self.store else None for question in self.questions]
+        self.replies = [Reply(**one | {"cached": True}) if one else None for one in kept]
 
     async def ask(self, concurrency: int, patience: Mapping[str, Any]) -> None:
         """Answer what is missing."""
         gate = asyncio.Semaphore(concurrency)
-        async with connected(self._endpoint) as caller:
-            await asyncio.gather(*(self._ask_one(number, caller, gate, patience) for number in self.missing))
+        missing = [number for number, reply in enumerate(self.replies) if reply is None]
+        async with connected(self.endpoint, **patience) as caller:
+            await asyncio.gather(*(self._ask_one(number, caller, gate) for number in missing))
 
     def replies_or_error(self) -> list[Reply]:
         """Return the replies, if all are there."""
-        if self._failures:
+        if self.failures:
             raise self._error()
-        return [reply for reply in self._replies if reply is not None]
+        return [reply for reply in self.replies if reply is not None]
 
-    async def _ask_one(self, number: int, caller: Caller, gate: asyncio.Semaphore, patience: Mapping[str, Any]) -> None:
+    async def _ask_one(self, number: int, caller: Caller, gate: asyncio.Semaphore) -> None:
         async with gate:
-            if any(failure.concerns_all for failure in self._failures.values()):
+            if any(failure.concerns_all for failure in self.failures.values()):
                 return
             started = time.perf_counter()
             try:
-                answer = await persist(lambda: caller(self._questions[number]), **patience)
+                answer = await caller(self.questions[number])
             except CallFailedError as failure:
-                self._failures[number] = failure
+                self.failures[number] = failure
                 return
         seconds = time.perf_counter() - started
         tokens = (answer.input_tokens, answer.output_tokens)
-        reply = Reply(answer.text, self._endpoint.model, *tokens, self._cost(*tokens), cached=False, seconds=seconds)
-        self._replies[number] = reply
-        if self._cache:
-            self._cache.put(self._request(self._questions[number]), asdict(reply))
-        if self._on_done:
-            self._on_done(sum(reply is not None for reply in self._replies), len(self._replies))
+        reply = Reply(answer.text, self.endpoint.model, *tokens, self._cost(*tokens), cached=False, seconds=seconds)
+        self.replies[number] = reply
+        if self.store:
+            self.store.put(self._request(self.questions[number]), asdict(reply))
+        if self.on_done:
+            self.on_done(sum(reply is not None for reply in self.replies), len(self.replies))
 
     def _cost(self, input_tokens: int | None, output_tokens: int | None) -> float | None:
-        if self._price is None or input_tokens is None or output_tokens is None:
+        if self.price is None or input_tokens is None or output_tokens is None:
             return None
-        return self._price.cost_usd(input_tokens, output_tokens)
-
-    def _kept(self, question: Question) -> Reply | None:
-        kept = self._cache.get(self._request(question)) if self._cache else None
-        return Reply(**kept | {"cached": True}) if kept else None
+        return self.price.cost_usd(input_tokens, output_tokens)
 
     def _request(self, question: Question) -> dict[str, Any]:
-        place = {"provider": self._endpoint.provider.name, "base_url": self._endpoint.base_url}
-        return {**place, "model": self._endpoint.model, **asdict(question)}
+        place = {"provider": self.endpoint.provider.name, "base_url": self.endpoint.base_url}
+        return {**place, "model": self.endpoint.model, **asdict(question)}
 
     def _error(self) -> ProviderError:
-        number, failure = min(self._failures.items(), key=lambda item: (not item[1].concerns_all, item[0]))
-        answered = sum(reply is not None for reply in self._replies)
+        number, failure = min(self.failures.items(), key=lambda item: (not item[1].concerns_all, item[0]))
+        answered = sum(reply is not None for reply in self.replies)
         told = failure.problem if failure.concerns_all else f"prompt {number}: {failure.problem}"
-        kept = ", and kept: a second call asks only for the rest" if self._cache and answered else ""
-        return ProviderError(
-            told,
-            provider=self._endpoint.provider.name,
-            status=failure.status,
-            remedy=f"{failure.remedy}. {answered} of {len(self._replies)} prompts were answered{kept}",
-            replies=self._replies,
-        )
+        kept = ", and kept: a second call asks only for the rest" if self.store and answered else ""
+        remedy = f"{failure.remedy}. {answered} of {len(self.replies)} prompts were answered{kept}"
+        name, status = self.endpoint.provider.name, failure.status
+        return ProviderError(told, provider=name, status=status, remedy=remedy, replies=self.replies)
 
 
 def run_apart(work: Coroutine[Any, Any, _T]) -> _T:
@@ -229,26 +223,22 @@ def run_apart(work: Coroutine[Any, Any, _T]) -> _T:
 
     When the caller is interrupted, the work is cancelled.
     """
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="ftlib-hosted", daemon=True)
-    thread.start()
-    try:
-        return asyncio.run_coroutine_threadsafe(work, loop).result()
-    finally:
-        asyncio.run_coroutine_threadsafe(_wind_up(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+    begun: Future[Callable[[], object]] = Future()
 
+    async def begin() -> _T:
+        task = asyncio.ensure_future(work)
+        loop = asyncio.get_running_loop()
+        begun.set_result(lambda: loop.call_soon_threadsafe(task.cancel))
+        return await task
 
-async def _wind_up() -> None:
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in left:
-        task.cancel()
-    await asyncio.gather(*left, return_exceptions=True)
-    loop = asyncio.get_running_loop()
-    await loop.shutdown_asyncgens()
-    await loop.shutdown_default_executor()
+    with ThreadPoolExecutor(1, "ftlib-hosted") as thread:
+        done = thread.submit(asyncio.run, begin())
+        try:
+            return done.result()
+        except BaseException:
+            with contextlib.suppress(RuntimeError):  # the work itself failed, and its loop is closed
+                begun.result()()
+            raise
 
 
 def _messages(prompt: str | Sequence[Message], system: str | None) -> list[Message]:

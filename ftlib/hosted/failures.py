@@ -1,110 +1,87 @@
-"""What can go wrong between a question and a hosted model's answer, what to do, and when to try again."""
+"""What can go wrong between a question and a hosted model's answer, and what to do.
+
+The ``openai`` client tries again by itself; a failure is what it leaves in the end.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import email.utils
-import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from collections.abc import Mapping
 
+from ftlib.errors import ProviderError
 from ftlib.hosted.providers import Endpoint
 
-_T = TypeVar("_T")
-
-_LONGEST_WAIT_SECONDS = 120.0
 _LAMINI_HAS_NO_MODEL = 594
 
 
 class CallFailedError(Exception):
     """Why there is no answer, in words that hold no key.
 
-    ``passes``: may the same call succeed in a moment? ``concerns_all``: would every other question fail too?
+    ``concerns_all``: would every other question fail too?
     """
 
-    def __init__(
-        self,
-        problem: str,
-        remedy: str,
-        *,
-        status: int | None = None,
-        passes: bool = False,
-        concerns_all: bool = False,
-        retry_after: float | None = None,
-    ) -> None:
+    def __init__(self, problem: str, remedy: str, *, status: int | None = None, concerns_all: bool = False) -> None:
         """Keep what a message is made of."""
         super().__init__(problem)
-        self.problem, self.remedy, self.status = problem, remedy, status
-        self.passes, self.concerns_all, self.retry_after = passes, concerns_all, retry_after
+        self.problem, self.remedy, self.status, self.concerns_all = problem, remedy, status, concerns_all
 
 
-async def persist(
-    call: Callable[[], Awaitable[_T]], *, timeout_seconds: float, retries: int, backoff_seconds: float
-) -> _T:
-    """Call until there is an answer, or an error that another try would not mend.
+def is_gone(status: int) -> bool:
+    """Whether a status says that there is no such model."""
+    return status in (404, _LAMINI_HAS_NO_MODEL)
 
-    The pause doubles each time, unless the provider says how long to wait (up to two minutes).
 
-    Raises:
-        CallFailedError: There is no answer.
+def lacks_credit(status: int, told: str) -> bool:
+    """Whether an account has nothing left to pay with: OpenAI says so with the status of a rate limit.
+
+    >>> lacks_credit(429, "You exceeded your current quota"), lacks_credit(429, "Rate limit reached")
+    (True, False)
     """
-    for attempt in range(retries + 1):
-        try:
-            return await asyncio.wait_for(call(), timeout_seconds)
-        except asyncio.TimeoutError:
-            problem = f"no answer within {timeout_seconds:g} s"
-            failure = CallFailedError(problem, "raise timeout_seconds", passes=True, concerns_all=True)
-        except CallFailedError as error:
-            failure = error
-        pause = backoff_seconds * 2**attempt if failure.retry_after is None else failure.retry_after
-        if not failure.passes or attempt == retries or pause > _LONGEST_WAIT_SECONDS:
-            break
-        await asyncio.sleep(pause)
-    raise failure
+    return status == 402 or (status == 429 and "quota" in told.lower())
 
 
-def status_failure(endpoint: Endpoint, status: int, told: str, *, headers: Mapping[str, str]) -> CallFailedError:
+def failure_of(endpoint: Endpoint, error: Exception) -> CallFailedError:
+    """Say what an error of the ``openai`` client means, and what to do."""
+    import openai
+
+    if isinstance(error, openai.APIStatusError):
+        return status_failure(endpoint, error.status_code, _told(error.body) or error.message)
+    if isinstance(error, openai.APITimeoutError):
+        seconds = error.request.extensions["timeout"]["read"]
+        return CallFailedError(f"no answer within {seconds:g} s", "raise timeout_seconds", concerns_all=True)
+    if isinstance(error, openai.APIConnectionError):
+        return lost(endpoint, error.__cause__ or error)
+    return unreadable(endpoint, error)
+
+
+def status_failure(endpoint: Endpoint, status: int, told: str) -> CallFailedError:
     """Say what an HTTP status means, and what to do."""
     provider = endpoint.provider
     told = endpoint.key.hide_in(told).strip().rstrip(".")
-    gone = status in (404, _LAMINI_HAS_NO_MODEL)
-    no_credit = status == 402 or (status == 429 and "quota" in told.lower())
+    gone, no_credit = is_gone(status), lacks_credit(status, told)
+    change = "change what the message names (temperature=None leaves that field out)"
     remedies = {
+        400: change,
         401: f"set {provider.key_variable} to a key that is valid" if provider.key_variable else "check the key",
+        402: "add credit to the account",
         403: "the key may not be used for this: check the account's rights, and whether the country is served",
         404: f"the model {endpoint.model!r} may have been retired: pass model=, or set {provider.model_variable}",
+        422: change,
         429: "lower concurrency, or wait and ask again",
     }
-    remedy = remedies.get(404 if gone else status, "see the provider's status page, and ask again later")
-    if no_credit:
-        remedy = "add credit to the account"
-    elif status in (400, 422):
-        remedy = "change what the message names (temperature=None leaves that field out)"
+    meant = 404 if gone else 402 if no_credit else status
     return CallFailedError(
         told or f"HTTP status {status}",
-        remedy,
+        remedies.get(meant, "see the provider's status page, and ask again later"),
         status=status,
-        passes=(status in (408, 409, 429) or status >= 500) and not (gone or no_credit),
-        concerns_all=gone or no_credit or status in (401, 403),
-        retry_after=_retry_after(headers),
+        concerns_all=meant in (401, 402, 403, 404),
     )
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, which a server gives as a number or as the date when the wait is over."""
-    given = headers.get("Retry-After", "").strip()
-    if given.replace(".", "", 1).isdigit():
-        return float(given)
-    date = email.utils.parsedate_tz(given) if given else None
-    return max(0.0, email.utils.mktime_tz(date) - time.time()) if date else None
 
 
 def lost(endpoint: Endpoint, error: BaseException) -> CallFailedError:
     """Say that there was no answer at all."""
     told = endpoint.key.hide_in(str(error)).strip() or type(error).__name__
     remedy = "check the address" if endpoint.provider.base_url is None else "check the network"
-    problem = f"the connection failed or broke off ({told})"
-    return CallFailedError(problem, remedy, passes=True, concerns_all=True)
+    return CallFailedError(f"the connection failed or broke off ({told})", remedy, concerns_all=True)
 
 
 def unreadable(endpoint: Endpoint, error: object) -> CallFailedError:
@@ -112,3 +89,16 @@ def unreadable(endpoint: Endpoint, error: object) -> CallFailedError:
     told = endpoint.key.hide_in(str(error)).partition("\n")[0][:200]
     remedy = "check that the address belongs to this kind of service"
     return CallFailedError(f"the answer can't be read: {told}", remedy, status=200)
+
+
+def provider_error(endpoint: Endpoint, failure: CallFailedError) -> ProviderError:
+    """Put a failure into the error that the caller gets."""
+    name = endpoint.provider.name
+    return ProviderError(failure.problem, provider=name, status=failure.status, remedy=failure.remedy)
+
+
+def _told(body: object) -> str:
+    """Find the words in the body of an error, which each service wraps in its own way."""
+    if isinstance(body, Mapping):
+        return _told(body.get("error") or body.get("message") or body.get("detail") or "")
+    return body if isinstance(body, str) else ""

@@ -3,20 +3,88 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
 
-from ftlib.data.messages import RowError, check_order
-from ftlib.errors import DataError
-from ftlib.hosted.finetuning_tools import wrong_with_calls, wrong_with_tools
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
-FIELDS = {"role", "content", "name", "weight", "tool_calls", "tool_call_id", "refusal"}
-"""What a message may hold."""
-_ROLES = ("system", "developer", "user", "assistant", "tool")
-_ROW_FIELDS = {"messages", "tools", "parallel_tool_calls"}
+from ftlib.data.messages import RowError, check_order, loaded_json
+
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 _OLD_NAMES = {"functions": "tools", "function_call": "tool_calls"}
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def _json_object(text: str) -> str:
+    if not isinstance(loaded_json(text), dict):
+        raise ValueError("expected the text of a JSON object")
+    return text
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Parameters(BaseModel):
+    type: Literal["object"]
+
+
+class _Function(_Part):
+    name: _Name
+    description: str = ""
+    parameters: _Parameters = _Parameters(type="object")
+    strict: Any = None
+
+
+class _Tool(BaseModel):
+    type: Literal["function"]
+    function: _Function
+
+
+class _CalledFunction(_Part):
+    name: str
+    arguments: Annotated[str, AfterValidator(_json_object)]
+
+
+class _Call(_Part):
+    id: Annotated[str, Field(min_length=1)]
+    type: Literal["function"]
+    function: _CalledFunction
+
+
+class _Message(_Part):
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Any = None
+    name: _Name = ""
+    weight: Annotated[int, Field(ge=0, le=1)] = 1
+    refusal: str | None = None
+    tool_calls: Annotated[list[_Call], Field(min_length=1)] = []
+    tool_call_id: Any = None
+
+    @model_validator(mode="after")
+    def _belongs_to_its_role(self) -> _Message:
+        for field, role in (("weight", "assistant"), ("tool_calls", "assistant"), ("tool_call_id", "tool")):
+            if field in self.model_fields_set and self.role != role:
+                raise ValueError(f"{field!r} is for messages of the role {role!r}, not for {self.role!r}")
+        text = text_of(self.content)
+        if text is None and isinstance(self.content, list):
+            raise ValueError("'content' holds a part that is no text: expected {'type': 'text', 'text': '...'}")
+        if text is None and self.content is not None:
+            raise ValueError(f"'content' must be text, found {type(self.content).__name__}")
+        speaks_otherwise = self.role == "assistant" and (self.tool_calls or self.refusal)
+        if not (text and text.strip()) and not speaks_otherwise:
+            raise ValueError("'content' must be text that isn't empty")
+        return self
+
+
+class _Row(_Part):
+    messages: list[_Message]
+    tools: Annotated[list[_Tool], Field(min_length=1)] = []
+    parallel_tool_calls: bool = True
+
+
+FIELDS = frozenset(_Message.model_fields)
+"""What a message may hold."""
 
 
 def read_row(line: bytes) -> tuple[dict[str, Any], list[str]]:
@@ -25,27 +93,22 @@ def read_row(line: bytes) -> tuple[dict[str, Any], list[str]]:
     >>> read_row(b'{"messages": [{"role": "user", "content": "Why?"}]}')[1]
     ["the last message must be the assistant's"]
     """
+    row: Any = {}
     try:
-        row = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_object, parse_constant=_no_number)
-        json.dumps(row, ensure_ascii=False).encode()
-    except DataError as error:
-        return {}, [str(error)]
-    except UnicodeEncodeError as error:
-        return {}, [f"holds half of a surrogate pair ({error.object[error.start]!r}): write the whole character"]
+        text = line.decode("utf-8-sig")
+        loaded_json(text)  # refuses what only Python takes for JSON
+        row = json.loads(text, object_pairs_hook=_object)
+        messages = row.get("messages") if isinstance(row, dict) else None
+        if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+            return {}, ["expected an object with 'messages', a list of objects"]
+        checked = _Row.model_validate(row)
+    except ValidationError as error:
+        return row, [_told(fault) for fault in error.errors(include_url=False)]
     except ValueError as error:
         return {}, [f"no JSON ({error})"]
     except RecursionError:
         return {}, ["nested too deeply to be a row"]
-    messages = row.get("messages") if isinstance(row, dict) else None
-    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-        return {}, ["expected an object with 'messages', a list of objects"]
-    problems = [_unknown(name) for name in sorted(set(row) - _ROW_FIELDS)]
-    problems += wrong_with_tools(row)
-    for number, message in enumerate(messages):
-        problems += [f"messages[{number}]: {problem}" for problem in _wrong_with(message)]
-    if not problems:
-        problems += _wrong_with_order(messages)
-    return row, problems or list(wrong_with_calls(messages, row.get("tools")))
+    return row, list(_wrong_with_order(checked.messages)) or list(_wrong_with_calls(checked))
 
 
 def text_of(content: Any) -> str | None:
@@ -66,56 +129,66 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(whole) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"the key {twice!r} stands more than once in one object: keep one")
+        raise ValueError(f"the key {twice!r} stands more than once in one object: keep one")
     return whole
 
 
-def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
+def _told(fault: ErrorDetails) -> str:
+    """Put what pydantic found into one line: where, what, and what was expected."""
+    path = "".join(f"[{part}]: " if isinstance(part, int) else f".{part}" for part in fault["loc"])
+    where = path.replace(": .", ": ").removeprefix(".")
+    message = fault["msg"].removeprefix("Value error, ")
+    if where.endswith(": ") and fault["type"] == "value_error":  # the whole message, which says what it found
+        return where + message
+    if fault["type"] == "missing":
+        return f"{where} is missing"
+    if fault["type"] == "extra_forbidden":
+        place, _, field = where.rpartition(" ")
+        old = _OLD_NAMES.get(field)
+        hint = f": since 2023 it is called {old!r}, and written otherwise" if old else ""
+        return f"{place} unknown field {field!r}{hint}".lstrip()
+    if fault["type"] == "literal_error":
+        choices = fault["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+        return f"{where} {fault['input']!r:.60}, expected one of {choices}"
+    return f"{where.removesuffix(': ')} {fault['input']!r:.60}: {message[0].lower()}{message[1:]}"
 
 
-def _unknown(name: str) -> str:
-    old = f": since 2023 it is called {_OLD_NAMES[name]!r}, and written otherwise" if name in _OLD_NAMES else ""
-    return f"unknown field {name!r}{old}"
-
-
-def _wrong_with(message: Mapping[str, Any]) -> Iterator[str]:
-    role = message.get("role")
-    if role not in _ROLES:
-        yield f"role {role!r}, expected one of {', '.join(_ROLES)}"
-    yield from _wrong_with_content(message)
-    if "weight" in message and role != "assistant":
-        yield f"'weight' is for the assistant's messages, not for {role}'s"
-    elif isinstance(message.get("weight"), bool) or message.get("weight", 1) not in (0, 1):
-        yield f"weight {message['weight']!r}, expected 0 or 1"
-    if "name" in message and not (isinstance(message["name"], str) and _NAME.fullmatch(message["name"])):
-        yield f"name {message['name']!r}, expected at most 64 letters, digits, '_' and '-'"
-    if not isinstance(message.get("refusal"), str | None):
-        yield f"'refusal' must be text, found {type(message['refusal']).__name__}"
-    for field in sorted(set(message) - FIELDS):
-        yield _unknown(field)
-
-
-def _wrong_with_content(message: Mapping[str, Any]) -> Iterator[str]:
-    content = message.get("content")
-    text = text_of(content)
-    speaks_otherwise = message.get("tool_calls") or message.get("refusal")
-    if text is None and isinstance(content, list):
-        yield "'content' holds a part that is no text: expected {'type': 'text', 'text': '...'}"
-    elif not (text and text.strip()) and not (message.get("role") == "assistant" and speaks_otherwise):
-        yield "'content' must be text that isn't empty"
-    elif content is not None and text is None:
-        yield f"'content' must be text, found {type(content).__name__}"
-
-
-def _wrong_with_order(messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    plain: Any = [{**message, "role": message["role"].replace("developer", "system")} for message in messages]
+def _wrong_with_order(messages: Sequence[_Message]) -> Iterator[str]:
+    plain: Any = [message.model_dump() | {"role": message.role.replace("developer", "system")} for message in messages]
     try:
         check_order(plain)
     except RowError as error:
         yield str(error)
         return
-    if messages[-1]["role"] != "assistant":
+    if messages[-1].role != "assistant":
         yield "the last message must be the assistant's"
-    elif all(message.get("weight") == 0 for message in messages if message["role"] == "assistant"):
+    elif all(message.weight == 0 for message in messages if message.role == "assistant"):
         yield "every answer has weight 0: there is nothing to learn"
+
+
+def _wrong_with_calls(row: _Row) -> Iterator[str]:
+    """Say which calls call nothing that the row offers, or aren't answered one by one."""
+    offered = [tool.function.name for tool in row.tools]
+    for name in sorted({name for name in offered if offered.count(name) > 1}):
+        yield f"two tools are called {name!r}"
+    seen, waiting = set[str](), list[str]()
+    for number, message in enumerate(row.messages):
+        place = f"messages[{number}]"
+        if message.role == "tool":
+            if message.tool_call_id in waiting:
+                waiting.remove(message.tool_call_id)
+            else:
+                open_calls = ", ".join(map(repr, waiting)) or "none"
+                found = f"tool_call_id {message.tool_call_id!r}"
+                yield f"{place}: {found}, expected that of a call that waits for a result ({open_calls})"
+            continue
+        if waiting:
+            yield f"{place}: nothing has come back for the tool call {waiting[0]!r}"
+        waiting = [call.id for call in message.tool_calls]
+        for index, call in enumerate(message.tool_calls):
+            if call.id in seen:
+                yield f"{place}: two tool calls have the id {call.id!r}"
+            seen.add(call.id)
+            if call.function.name not in offered:
+                offer = f"the row's 'tools' offer {', '.join(offered) or 'nothing'}"
+                yield f"{place}: tool_calls[{index}]: calls {call.function.name!r}, and {offer}"

@@ -16,9 +16,9 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-from transformers import GenerationConfig
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from ftlib.errors import ConfigError, MissingExtraError, ModelError
@@ -30,6 +30,9 @@ from ftlib.models.tokenizer import load_tokenizer
 from ftlib.text.chat_template import template_of, to_jinja
 from ftlib.text.ends import end_ids
 from ftlib.text.templates import Template
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 _TRANSFORMERS_PACKAGES = ("fastapi", "uvicorn", "pydantic", "openai")
 _GGUF_PACKAGES = ("xllamacpp",)
@@ -52,9 +55,9 @@ class LocalServer:
 
 @contextlib.contextmanager
 def local_server(
-    model: Any = "auto",
+    model: str | Path | PreTrainedModel | PeftModel = "auto",
     *,
-    tokenizer: Any = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     template: Template | None = None,
     name: str | None = None,
     port: int | None = None,
@@ -107,7 +110,7 @@ def local_server(
             yield LocalServer(f"http://{HOST}:{answers_at}/v1", name)
 
 
-def is_gguf(model: Any) -> bool:
+def is_gguf(model: object) -> TypeGuard[str | Path]:
     """Say whether a model is named by a GGUF file.
 
     >>> is_gguf("faq-q8_0.gguf"), is_gguf("runs/faq")
@@ -150,15 +153,20 @@ def _transformers_arguments(name: str, port: int, device: str | None) -> list[st
     return ["serve", name, *(word for option in options.items() for word in option)]
 
 
-def _lay_out(place: Path, model: Any, tokenizer: Any, template: Template | None) -> None:
+def _lay_out(
+    place: Path,
+    model: str | Path | PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    template: Template | None,
+) -> None:
     """Make a folder for the server: weights (linked where they lie in a folder), tokenizer, settings."""
     place.mkdir(parents=True)
-    named = isinstance(model, (str, Path))
-    tokenizer = load_tokenizer(model) if named and tokenizer is None else tokenizer
     if tokenizer is None:
-        raise ModelError("a model was given without its tokenizer: pass tokenizer= as well")
-    folder = Path(resolve_name(model)) if named else None
-    told: Any = None
+        if not isinstance(model, (str, Path)):
+            raise ModelError("a model was given without its tokenizer: pass tokenizer= as well")
+        tokenizer = load_tokenizer(model)
+    folder = Path(resolve_name(model)) if isinstance(model, (str, Path)) else None
+    told: PreTrainedModel | PeftModel | GenerationConfig | None = None
     if folder is not None and (folder / "config.json").is_file():
         for file in folder.iterdir():
             # Nothing else: what is written anew below must not be written through a link into the caller's folder.
@@ -167,7 +175,7 @@ def _lay_out(place: Path, model: Any, tokenizer: Any, template: Template | None)
         if (folder / GENERATION_CONFIG_NAME).is_file():
             told = GenerationConfig.from_pretrained(folder)
     else:
-        whole = told = load_model(model, device="cpu")[0] if named else model
+        whole = told = load_model(model, device="cpu")[0] if isinstance(model, (str, Path)) else model
         # Adapters are put into the weights: the server knows nothing of them. The caller's model stays as it is.
         save_quietly(_merged(whole), place)
     # Written last: saving a model writes a generation_config.json of its own.
@@ -176,7 +184,7 @@ def _lay_out(place: Path, model: Any, tokenizer: Any, template: Template | None)
     _write_settings(place, tokenizer, end_ids(told, tokenizer, template))
 
 
-def _write_tokenizer(place: Path, tokenizer: Any, template: Template) -> None:
+def _write_tokenizer(place: Path, tokenizer: PreTrainedTokenizerBase, template: Template) -> None:
     kept = tokenizer.chat_template
     tokenizer.chat_template = to_jinja(template, tokenizer)
     try:
@@ -185,20 +193,19 @@ def _write_tokenizer(place: Path, tokenizer: Any, template: Template) -> None:
         tokenizer.chat_template = kept
 
 
-def _write_settings(place: Path, tokenizer: Any, ends: list[int]) -> None:
+def _write_settings(place: Path, tokenizer: PreTrainedTokenizerBase, ends: list[int]) -> None:
     # The server switches drawing off at temperature 0, but never on.
     settings = {"do_sample": True, "top_k": 0, "eos_token_id": ends[0] if len(ends) == 1 else ends}
     settings |= {"pad_token_id": tokenizer.pad_token_id, "bos_token_id": tokenizer.bos_token_id}
     (place / GENERATION_CONFIG_NAME).write_text(json.dumps(settings), encoding="utf-8")
 
 
-def _merged(model: Any) -> Any:
-    if not hasattr(model, "merge_and_unload"):
-        return model
-    return copy.deepcopy(model).merge_and_unload()
+def _merged(model: Any) -> PreTrainedModel:
+    whole: PreTrainedModel = copy.deepcopy(model).merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    return whole
 
 
-def _short_name(model: Any) -> str:
+def _short_name(model: object) -> str:
     if not isinstance(model, (str, Path)):
         return "model"
     place = Path(model).expanduser()

@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from ftlib.errors import ModelError
 from ftlib.hosted.providers import PROVIDERS
@@ -23,7 +24,7 @@ from ftlib.paths import library_folder
 
 FOLDER_PREFIX = "ftlib-server-"
 """How the temporary folder is called that a server works in."""
-_RUNNING = re.compile(rf"running on http://{re.escape(HOST)}:([0-9]+)")
+_RUNNING = re.compile(rf"running on http://{re.escape(HOST)}:([0-9]+)\s")
 _PARENT_CHECK_SECONDS = 0.5
 
 
@@ -45,13 +46,13 @@ def running(module: str, arguments: list[str], *, folder: Path, wait_seconds: fl
     Raises:
         ModelError: It doesn't start; the message holds what it printed.
     """
-    process = _start(module, arguments, folder)
-    output = _Output(process)
+    printed = folder / ".printed"  # no name of a model begins with a dot
+    with printed.open("wb") as output:
+        process = _start(module, arguments, folder, output)
     try:
-        yield output.wait_for_port(wait_seconds)
+        yield _wait_for_port(process, printed, wait_seconds)
     finally:
         _stop(process)
-        output.close()
 
 
 def end_with_parent(parent: int) -> None:
@@ -71,7 +72,7 @@ def end_with_parent(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _start(module: str, arguments: list[str], folder: Path) -> subprocess.Popen[str]:
+def _start(module: str, arguments: list[str], folder: Path, output: IO[bytes]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", module, str(os.getpid()), *arguments]
     secrets = {one.key_variable for one in PROVIDERS.values()} | {"HF_TOKEN"}
     environment = {key: value for key, value in os.environ.items() if key not in secrets}
@@ -88,56 +89,24 @@ def _start(module: str, arguments: list[str], folder: Path) -> subprocess.Popen[
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
         start_new_session=True,  # a Ctrl-C is for the caller; the server is stopped in order
     )
 
 
-class _Output:
-    """What the server prints: read all the time, so that it never waits for a reader; the end of it is kept."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-        self._lines: list[str] = []
-        self._port: str | None = None
-        self._told = threading.Event()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        for line in self._process.stdout or ():
-            self._lines = [*self._lines[-50:], line]
-            if found := _RUNNING.search(line):
-                self._port = found[1]
-                self._told.set()
-        self._told.set()
-
-    def wait_for_port(self, seconds: float) -> str:
-        """Return the port when the server answers there."""
-        end = time.monotonic() + seconds
-        self._told.wait(seconds)
-        if self._told.is_set() and self._port is None:  # it closed its output: it ends, or has ended
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(max(0.0, end - time.monotonic()))
-        while self._port and self._process.poll() is None and time.monotonic() < end:
-            if _is_healthy(self._port):
-                return self._port
-            time.sleep(0.05)
-        raise ModelError(self._reason(seconds))
-
-    def _reason(self, seconds: float) -> str:
-        code = self._process.poll()
-        what = f"did not answer within {seconds:g} s" if code is None else f"ended at once (exit status {code})"
-        printed = "".join(self._lines[-15:]).strip() or "nothing"
-        return f"the local server {what}; raise wait_seconds, or see what it printed:\n{printed}"
-
-    def close(self) -> None:
-        self._reader.join(timeout=5)
-        if self._process.stdout:
-            self._process.stdout.close()
+def _wait_for_port(process: subprocess.Popen[bytes], printed: Path, seconds: float) -> str:
+    """Return the port when the server answers there."""
+    end = time.monotonic() + seconds
+    while (code := process.poll()) is None and time.monotonic() < end:
+        told = _RUNNING.search(printed.read_text(encoding="utf-8", errors="replace"))
+        if told and _is_healthy(told[1]):
+            return told[1]
+        time.sleep(0.05)
+    what = f"did not answer within {seconds:g} s" if code is None else f"ended at once (exit status {code})"
+    lines = printed.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
+    last = "\n".join(lines).strip() or "nothing"
+    raise ModelError(f"the local server {what}; raise wait_seconds, or see what it printed:\n{last}")
 
 
 def _is_healthy(port: str) -> bool:
@@ -150,7 +119,7 @@ def _is_healthy(port: str) -> bool:
         return False
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
+def _stop(process: subprocess.Popen[bytes]) -> None:
     """End the server and whatever it started: first with a request, then without."""
     for sent, seconds in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
         with contextlib.suppress(ProcessLookupError):

@@ -142,7 +142,7 @@ def calls(tmp_path_factory, tiny_tokenizer, _tiny_model):
         (
             ask,
             {"provider": "openai", "prompts": [], "max_tokens": 1, "temperature": 0.0, "timeout_seconds": 1.0}
-            | {"retries": 0, "backoff_seconds": 0.0, "concurrency": 1, "api_key": "sk-none", "options": None}
+            | {"retries": 0, "concurrency": 1, "api_key": "sk-none", "options": None}
             | {"model": None, "base_url": "http://127.0.0.1:9/v1", "system": None, "price": None},
         ),
     ]
