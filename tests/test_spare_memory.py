@@ -99,5 +99,5 @@ def test_what_somebody_has_said_counts(monkeypatch):
 def test_the_peak_is_the_program_s_own_and_not_what_its_parent_held():
     asks = [sys.executable, "-c", "from ftlib.spare_memory import peak_bytes; print(peak_bytes())"]
     held = bytearray(os.urandom(1)) * 400_000_000  # every page of it is written
-    done = subprocess.run(asks, capture_output=True, text=True, check=True)
+    done = subprocess.run(asks, capture_output=True, encoding="utf-8", check=True)
     assert 5e6 < int(done.stdout) < len(held) < peak_bytes()

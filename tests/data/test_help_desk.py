@@ -23,6 +23,14 @@ def shown(row):
     return {"messages": [{"role": "user", "content": row["question"]}, {"role": "assistant", "content": row["answer"]}]}
 
 
+def without_notes(split):
+    turns = [messages[-2:] for messages in load_conversations("help_desk", split=split)["messages"]]
+    return [
+        shown({"question": asked["content"].rpartition("Question: ")[2], "answer": said["content"]})
+        for asked, said in turns
+    ]
+
+
 def test_a_written_row_has_its_four_fields_in_plain_text():
     for row in WRITTEN:
         assert list(row) == ["question", "answer", "kind", "split"], row
@@ -44,7 +52,8 @@ def test_no_test_question_is_near_one_of_training():
     train = [shown(row) for row in WRITTEN if row["split"] == "train"]
     test = [shown(row) for row in WRITTEN if row["split"] == "test"]
     assert find_leaks([*train, *load_conversations("faq")], test, threshold=0.2) == []
-    assert find_leaks(load_conversations("help_desk"), load_conversations("help_desk", split="test")) == []
+    # Two questions may get the same note; what was asked and answered is compared without it.
+    assert find_leaks(without_notes("train"), without_notes("test")) == []
 
 
 def test_the_files_with_notes_are_what_the_program_makes(tmp_path):
