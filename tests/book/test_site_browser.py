@@ -39,7 +39,7 @@ UNCUED = """() => [...document.querySelectorAll("article .pst-scrollable-table-c
   one.scrollWidth > one.clientWidth && !getComputedStyle(one).backgroundImage.includes("gradient")).length"""
 QUESTIONS = {
     "out of memory": "book/troubleshooting.html#cuda-out-of-memory",
-    "resume a run": "chapters/07_training_loop.html#a-kill-and-going-on-as-if-nothing-had-happened",
+    "resume a run": "chapters/07_training_loop.html#a-kill-and-a-resume",
     "padding side": "chapters/04_tokens_padding_truncation.html#left-or-right-see-it-fail",
     "loss is nan": "book/troubleshooting.html#the-loss-is-nan",
     "chat template": "book/formats.html#templates",
