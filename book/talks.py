@@ -160,9 +160,9 @@ def _answered(talk: Talk, about: dict[str, Any], tuned: Path | None, kept: _Kept
     keys = [hashlib.sha256(f"{facts}\0{question}".encode()).hexdigest() for question in talk.questions]
     answers = kept.find(keys)
     if answers is None:
-        from ftlib.export.page import Source, record
+        from ftlib.export.page import PageSource, record
 
-        source = Source(talk.model, None if tuned is None else str(tuned))
+        source = PageSource(talk.model, None if tuned is None else str(tuned))
         answers = [said for _, said in record(source, talk.questions, max_new_tokens=talk.tokens)]
         kept.keep(keys, answers)
     pairs = [{"question": q, "answers": a} for q, a in zip(talk.questions, answers, strict=True)]

@@ -33,7 +33,7 @@ _PART_OF_LORA = (".lora_A.weight", ".lora_B.weight")
 _SHAPE = ("model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "hidden_act")
 
 
-class Source(NamedTuple):
+class PageSource(NamedTuple):
     """What a page is made of: the model before training, and what training made of it."""
 
     base: str
@@ -76,7 +76,7 @@ def export_page(name: str, folder: str | Path, *, questions: Iterable[str] = (),
     return place
 
 
-def page_source(name: str) -> Source:
+def page_source(name: str) -> PageSource:
     """Say what a page of a model is made of, and see that a browser can run it.
 
     Args:
@@ -88,24 +88,24 @@ def page_source(name: str) -> Source:
         MissingExtraError: It is smollm2's, whose packages aren't installed.
 
     >>> page_source("nano")
-    Source(base='nano', tuned=None)
+    PageSource(base='nano', tuned=None)
     """
     _check_trained(name)
     folder = Path(resolve_name(name))
     if own := _shipped_name(folder):
-        source = Source(own, None)
+        source = PageSource(own, None)
     elif (base := base_of_adapter(folder)) is not None:
-        source = Source(_base_for(base, name), name)
+        source = PageSource(_base_for(base, name), name)
         _check_adapter(folder, name)
     else:
         _check_is_nano(folder, name)
-        source = Source(NANO, name)
+        source = PageSource(NANO, name)
     if source.base == SMOLLM2:
         find_gguf()
     return source
 
 
-def record(source: Source, questions: Sequence[str], *, max_new_tokens: int) -> list[tuple[str, list[str]]]:
+def record(source: PageSource, questions: Sequence[str], *, max_new_tokens: int) -> list[tuple[str, list[str]]]:
     """Ask questions, and return each with its greedy answers: of the base, and of the tuned model if there is one.
 
     Each model is asked in the template that it was trained in.
@@ -212,7 +212,7 @@ def _facts(folder: Path) -> list[Any]:
     return []
 
 
-def _page(name: str, source: Source, section: str) -> str:
+def _page(name: str, source: PageSource, section: str) -> str:
     """Return the text of the page."""
     title = export_name(name)
     about = f"The language model {source.base}"

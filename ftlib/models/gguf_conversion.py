@@ -63,7 +63,7 @@ def _code(error: Exception) -> int | None:
     return int(told[1]) if told else None
 
 
-def end_with_parent(folder: Path) -> None:
+def end_with_the_loader(folder: Path) -> None:
     """Let this process end as soon as the one that started it has: nobody would take what it makes.
 
     Whatever ends a process closes its end of a pipe, and the other end is this one's standard input.
@@ -149,5 +149,5 @@ def _texts(gguf: Path, architecture: dict[str, Any]) -> dict[str, dict[str, Any]
 
 
 if __name__ == "__main__":
-    end_with_parent(Path(sys.argv[2]))
+    end_with_the_loader(Path(sys.argv[2]))
     sys.exit(convert(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))

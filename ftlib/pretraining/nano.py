@@ -77,7 +77,7 @@ def export(
     _write_json(folder / "corpus.json", {"recipe": asdict(recipe), "sources": manifest})
     log = (run_folder / LOG).read_text(encoding="utf-8")
     (folder / LOG).write_text(log, encoding="utf-8")
-    (folder / "README.md").write_text(model_card(report, corpus.sources, recipe), encoding="utf-8")
+    (folder / "README.md").write_text(nano_card(report, corpus.sources, recipe), encoding="utf-8")
     return report
 
 
@@ -159,7 +159,7 @@ def make_nano(
     return export(model, tokenizer, corpus, recipe, run_folder=run_folder, folder=folder)
 
 
-def model_card(report: dict[str, Any], sources: Sequence[Source], recipe: Recipe) -> str:
+def nano_card(report: dict[str, Any], sources: Sequence[Source], recipe: Recipe) -> str:
     """Write the card of a pretrained model in Markdown, from what was measured."""
     largest = sorted(sources, key=lambda source: -source.text_bytes)[:10]
     rows = "\n".join(f"| {s.name} | {s.version} | {s.documents:,} | {s.text_bytes / 1e6:.2f} |" for s in largest)

@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError, model_validator
 
 from ftlib.errors import ConfigError
+from ftlib.estimate.objectives import Objective
 from ftlib.nearest import beside, did_you_mean
 from ftlib.paths import shipped
 from ftlib.training.changes import load_yaml, with_changes
@@ -29,7 +30,6 @@ from ftlib.training.config_sections import (
 from ftlib.training.grpo_section import GrpoSection
 
 Engine = Literal["loop", "hf", "lightning", "trl"]
-Objective = Literal["sft", "dpo", "grpo"]
 
 
 class FinetuneConfig(Section):

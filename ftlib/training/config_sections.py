@@ -16,7 +16,7 @@ from ftlib.training.changes import with_new_names
 from ftlib.training.job import BatchOrder
 from ftlib.training.optimizers import OptimizerName, ScheduleName
 
-Dtype = Literal["float32", "bfloat16"]
+WeightDtype = Literal["float32", "bfloat16"]
 Monitor = Literal["eval_loss", "loss", "token_accuracy", "bleu", "rouge_l", "reward"]
 
 
@@ -50,7 +50,7 @@ class ModelSection(Section):
     """nano, smollm2, a Hub id, or a folder; auto reads FTLIB_MODEL and falls back to nano."""
     device: str | None = None
     """cpu, cuda or mps; default: the best that is there."""
-    dtype: Dtype = "float32"
+    dtype: WeightDtype = "float32"
     """Type of the weights in memory, so of their gradients and of the optimizer's state; adapters stay in float32.
     bfloat16 takes half, and rounds small updates away: it suits frozen weights under adapters."""
     freeze: tuple[ModuleKind, ...] = ()

@@ -19,7 +19,7 @@ from ftlib.training.job import Step
 from ftlib.training.speed import Speed
 
 
-def summarize(
+def summarize_run(
     history: Sequence[Step],
     best: Checkpoint,
     counts: dict[str, ParameterCount],
@@ -80,14 +80,14 @@ def _device_name() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "no graphics card"
 
 
-def model_card(
+def run_card(
     name: str, summary: dict[str, Any], *, source: str, has_own_template: bool, best: Checkpoint, last: Checkpoint
 ) -> str:
     """Return the text of the card: what was trained on what, how well, and how to load it.
 
     Args:
         name: Of the run's folder.
-        summary: From :func:`summarize`, with the number of rows and the template.
+        summary: From :func:`summarize_run`, with the number of rows and the template.
         source: Of the data that it was trained on.
         has_own_template: Whether its template stands in the configuration itself.
         best: The best checkpoint.

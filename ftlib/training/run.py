@@ -36,7 +36,7 @@ from ftlib.training.prepare import (
     prepare_model,
 )
 from ftlib.training.prepare_data import configured_template, fingerprint, prepare_rows
-from ftlib.training.report import loss_unit, model_card, plot_losses, plot_rewards, summarize
+from ftlib.training.report import loss_unit, plot_losses, plot_rewards, run_card, summarize_run
 from ftlib.training.run_log import Recorder, read_metrics, tracked
 from ftlib.training.speed import Speed, measure_speed
 
@@ -241,7 +241,7 @@ def read_run(folder: Path) -> Run:
 def _finish(place: Path, config: FinetuneConfig, job: Job, speed: Speed, facts: dict[str, Any]) -> Run:
     run = read_run(place)
     if is_main_process():
-        summary = summarize(
+        summary = summarize_run(
             run.history,
             run.best,
             count_parameters(job.model),
@@ -256,7 +256,7 @@ def _finish(place: Path, config: FinetuneConfig, job: Job, speed: Speed, facts: 
         write_whole(place / SUMMARY, json.dumps(summary, indent=1) + "\n")
         data = config.data
         own = data.custom_template is not None
-        card = model_card(place.name, summary, source=data.source, has_own_template=own, best=run.best, last=run.last)
+        card = run_card(place.name, summary, source=data.source, has_own_template=own, best=run.best, last=run.last)
         write_whole(place / CARD, card)
         plot_losses(run.history, place / PLOT, unit=loss_unit(config.objective))
         if config.objective == "grpo":

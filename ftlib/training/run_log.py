@@ -22,9 +22,9 @@ from ftlib.training.job import Job, Step
 from ftlib.training.speed import Speed
 from ftlib.training.tracking import Log, tracker
 
-METRICS, SCORES, BASELINE = "metrics.jsonl", "scores.jsonl", "before.json"
+METRICS, SCORE_LOG, BASELINE = "metrics.jsonl", "scores.jsonl", "before.json"
 KEY_VARIABLE = "WANDB_API_KEY"
-Scores = dict[str, float]
+LoggedScores = dict[str, float]
 
 
 class Recorder:
@@ -49,7 +49,7 @@ class Recorder:
         *,
         first_step: int,
         policy: CheckpointPolicy,
-        score: Callable[[], Scores],
+        score: Callable[[], LoggedScores],
         speed: Speed,
         log_every_steps: int,
         track: Callable[[], tuple[Log, Callable[[], None]]],
@@ -67,7 +67,7 @@ class Recorder:
             return self
         known = [one.rank for one in checkpoints(self.folder) if one.rank is not None]
         self.lowest = min(known, default=float("inf"))
-        for name in (METRICS, SCORES):
+        for name in (METRICS, SCORE_LOG):
             if name == METRICS or (self.folder / name).is_file():
                 kept = [line for line in _read(self.folder / name) if line["number"] < self.first_step]
                 write_whole(self.folder / name, "".join(map(_line, kept)))
@@ -96,7 +96,7 @@ class Recorder:
         """
         if not self.is_main:
             return
-        found: Scores = {}
+        found: LoggedScores = {}
         try:
             found = self.score() if step.eval_loss is not None else {}
         finally:  # scores that fail must not cost the steps that were taken
@@ -104,7 +104,7 @@ class Recorder:
         if self.on_step:
             self.on_step(step, job.max_steps)
 
-    def _keep(self, job: Job, step: Step, scaler: GradScaler | None, found: Scores) -> None:
+    def _keep(self, job: Job, step: Step, scaler: GradScaler | None, found: LoggedScores) -> None:
         due = step.number == job.max_steps or self.policy.is_due(step.number)
         rank = self.policy.rank(step, found, due=due)
         best = rank is not None and rank < self.lowest
@@ -118,7 +118,7 @@ class Recorder:
             )
             prune(self.folder, self.policy.keep)
 
-    def _write(self, step: Step, found: Scores, *, now: bool) -> None:
+    def _write(self, step: Step, found: LoggedScores, *, now: bool) -> None:
         self.tokens, self.seconds = self.tokens + step.tokens, self.seconds + step.seconds
         if not (now or step.eval_loss is not None or step.number % self.log_every_steps == 0):
             return
@@ -134,7 +134,7 @@ class Recorder:
         self.file.flush()
         self.track({**line, **found})
         if found:
-            with (self.folder / SCORES).open("a", encoding="utf-8") as file:
+            with (self.folder / SCORE_LOG).open("a", encoding="utf-8") as file:
                 file.write(_line({"number": step.number, **found}))
 
 
@@ -187,7 +187,7 @@ def read_scores(folder: str | Path) -> list[dict[str, float]]:
     Args:
         folder: Of the run.
     """
-    return _read(Path(folder) / SCORES)
+    return _read(Path(folder) / SCORE_LOG)
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

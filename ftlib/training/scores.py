@@ -51,10 +51,10 @@ def scores(
     accuracy = token_accuracy(model, padded_batches(rows, batch_size, pad_token_id=tokenizer.pad_token_id))
     first = rows.select(range(min(len(rows), generated_rows)))
     predictions, references = greedy_answers(model, tokenizer, first, batch_size)
-    return {"token_accuracy": accuracy, **text_scores(predictions, references)}
+    return {"token_accuracy": accuracy, **bleu_and_rouge(predictions, references)}
 
 
-def text_scores(predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+def bleu_and_rouge(predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
     """Compare texts: ``bleu`` of all together (0 to 100, sacrebleu's own settings) and mean ``rouge_l`` (0 to 1).
 
     Args:
@@ -65,7 +65,7 @@ def text_scores(predictions: Sequence[str], references: Sequence[str]) -> dict[s
         MissingExtraError: sacrebleu is not installed.
         DataError: The two have different lengths.
 
-    >>> scores = text_scores(["a cat sat on the mat"], ["a cat sat on the mat"])
+    >>> scores = bleu_and_rouge(["a cat sat on the mat"], ["a cat sat on the mat"])
     >>> round(scores["bleu"]), scores["rouge_l"]
     (100, 1.0)
     """

@@ -31,7 +31,7 @@ from ftlib.training.config import TrackingSection
 from ftlib.training.config_errors import explain
 from ftlib.training.config_sections import Section, TemplateSection
 from ftlib.training.run_log import tracked
-from ftlib.training.scores import text_scores
+from ftlib.training.scores import bleu_and_rouge
 from ftlib.training.sft_data import find_split
 from ftlib.training.sft_file import SftWandb
 from ftlib.training.sft_keys import TEMPLATE
@@ -174,7 +174,7 @@ def run_sft_test(values: Mapping[str, Any], *, source: str = "the testing file")
             log.add(prompt=str(tokenizer.decode(prompt.ids)), prediction=prediction, target=prompt.target)
             predictions.append(prediction)
     targets = [prompt.target for prompt in prompts]
-    found = text_scores(predictions, targets) if file.test_params.do_compute_metrics else {}
+    found = bleu_and_rouge(predictions, targets) if file.test_params.do_compute_metrics else {}
     _report(file, log_file, {"rows": len(prompts), **found})
     return SftTest(log_file, len(prompts), found)
 

@@ -23,7 +23,7 @@ from ftlib.text import CHATML, QUESTION_ANSWER, encode_segments, packing_plan, t
 from ftlib.training.config import config_path
 from ftlib.training.job import MicroBatches
 from ftlib.training.run import CARD
-from ftlib.training.run_log import METRICS, SCORES
+from ftlib.training.run_log import METRICS, SCORE_LOG
 from tests.course import ROOT
 
 FOLDER = ROOT / "book" / "_static" / "diagrams"
@@ -224,7 +224,7 @@ def test_config_to_run():
     sections = [*shown[1].split(", "), *shown[2].split(", ")]
     assert sections == list(yaml.safe_load(config_path(shown[0].removesuffix(".yaml")).read_text(encoding="utf-8")))
     files = [name for line in shown[-2:] for name in line.split(", ")]
-    assert files == [CONFIG, METRICS, SCORES, "checkpoints", CARD]
+    assert files == [CONFIG, METRICS, SCORE_LOG, "checkpoints", CARD]
 
 
 def test_four_trainers(nano):

@@ -411,8 +411,8 @@ def test_a_full_disk_has_a_status_of_its_own(error, status, tmp_path, monkeypatc
 ORPHAN = """
 import sys, threading
 from pathlib import Path
-from ftlib.models.gguf_conversion import end_with_parent
-end_with_parent(Path(sys.argv[1]))
+from ftlib.models.gguf_conversion import end_with_the_loader
+end_with_the_loader(Path(sys.argv[1]))
 print("begun", flush=True)
 threading.Event().wait()
 """

@@ -8,7 +8,7 @@ from ftlib.models.trainable import add_lora
 from ftlib.text.tokenization import tokenize
 from ftlib.training import scores as module
 from ftlib.training.loop import finetune
-from ftlib.training.scores import scores, text_scores
+from ftlib.training.scores import bleu_and_rouge, scores
 
 
 @pytest.fixture
@@ -67,4 +67,4 @@ def test_the_model_is_left_as_it_was_and_an_adapter_is_measured(tiny_model, tiny
 
 def test_texts_of_different_number_are_refused():
     with pytest.raises(DataError, match="2 predictions but 1 references"):
-        text_scores(["a", "b"], ["a"])
+        bleu_and_rouge(["a", "b"], ["a"])
