@@ -41,7 +41,6 @@ class Sampling:
         top_p: Draw from the likeliest tokens that together have this probability.
         repetition_penalty: Above 1, tokens that occurred, in the prompt too, are less likely (Keskar et al., 2019).
         seed: Seed of the draws; None draws from torch's global generator.
-        no_repeat_ngram_size: No run of so many tokens, the prompt's included, is written twice; 0: any may be.
 
     Raises:
         ConfigError: A value is out of its range.
@@ -56,7 +55,6 @@ class Sampling:
     top_p: float = 1.0
     repetition_penalty: float = 1.0
     seed: int | None = None
-    no_repeat_ngram_size: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what can't be used."""
@@ -69,7 +67,6 @@ class Sampling:
             "top_p": (0 < self.top_p <= 1, "a number above 0, at most 1"),
             "repetition_penalty": (0 < self.repetition_penalty < math.inf, "a number above 0 (1: no penalty)"),
             "seed": (self.seed is None or -_SEEDS <= self.seed < _SEEDS, "a whole number of 64 bits"),
-            "no_repeat_ngram_size": (self.no_repeat_ngram_size >= 0, "0 (any run of tokens) or a whole number above"),
         }
         for name, (holds, allowed) in expected.items():
             if not holds:
@@ -80,15 +77,20 @@ class Sampling:
         """Whether tokens are drawn at all."""
         return self.temperature > 0
 
-    def chooser(self, device: torch.device) -> Chooser:
-        """Return what chooses tokens on a device; it holds the state of the draws."""
-        return Chooser(self, device)
+    def chooser(self, device: torch.device, *, no_repeat_ngram_size: int = 0) -> Chooser:
+        """Return what chooses tokens on a device; it holds the state of the draws.
+
+        Args:
+            device: Where the model computes.
+            no_repeat_ngram_size: No run of so many tokens, the prompt's included, is written twice; 0: any may be.
+        """
+        return Chooser(self, device, no_repeat_ngram_size)
 
 
 class Chooser:
     """Chooses the next token of every row from the model's scores."""
 
-    def __init__(self, sampling: Sampling, device: torch.device) -> None:
+    def __init__(self, sampling: Sampling, device: torch.device, no_repeat_ngram_size: int) -> None:
         """Seed the draws, and put the steps that change scores in the order of transformers."""
         self.draws = sampling.draws
         self._generator = None
@@ -97,8 +99,8 @@ class Chooser:
         self._steps = LogitsProcessorList()
         if sampling.repetition_penalty != 1:
             self._steps.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
-        if sampling.no_repeat_ngram_size:
-            self._steps.append(NoRepeatNGramLogitsProcessor(sampling.no_repeat_ngram_size))
+        if no_repeat_ngram_size:
+            self._steps.append(NoRepeatNGramLogitsProcessor(no_repeat_ngram_size))
         if self.draws and sampling.temperature != 1:
             self._steps.append(TemperatureLogitsWarper(sampling.temperature))
         if self.draws and sampling.top_k:

@@ -239,19 +239,20 @@ def _answered(
     section = file.data
     size = section.batch_size if section.padding else 1
     width = (section.max_prompt_length or 0) if section.padding == "max_length" else 0
-    choose = _sampling(file.generate_params).chooser(model.device)
-    limit, cached = file.generate_params.max_new_tokens, file.test_params.use_cache
+    asked, cached = file.generate_params, file.test_params.use_cache
+    choose = _sampling(asked).chooser(model.device, no_repeat_ngram_size=asked.no_repeat_ngram_size)
     ends = frozenset(end_ids(None, tokenizer))
     for start in range(0, len(prompts), size):
         some = prompts[start : start + size]
         ids = [prompt.ids for prompt in some]
+        limit = asked.max_new_tokens
         new = continue_ids(model, ids, choose, max_new_tokens=limit, end_ids=ends, use_cache=cached, width=width)
         texts = tokenizer.batch_decode(new, skip_special_tokens=True)
         yield from zip(some, (text.strip() for text in texts), strict=True)
 
 
 def _sampling(section: SftGenerateParams) -> Sampling:
-    chosen = section.model_dump(exclude={"do_sample", "max_new_tokens"})
+    chosen = section.model_dump(exclude={"do_sample", "max_new_tokens", "no_repeat_ngram_size"})
     if not section.do_sample:
         chosen |= {"temperature": 0.0, "top_k": 0, "top_p": 1.0}
     return Sampling(**chosen)

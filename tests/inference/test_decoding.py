@@ -14,8 +14,8 @@ from tests.families import tiny_causal
 PROMPTS = [[5], [9, 7, 30, 12, 40, 41], [20, 21, 22], [6, 6, 6, 8]]
 
 
-def written(model, prompts, sampling=None, *, limit=12, ends=frozenset(), **how):
-    choose = (sampling or Sampling()).chooser(model.device)
+def written(model, prompts, sampling=None, *, limit=12, ends=frozenset(), no_repeat_ngram_size=0, **how):
+    choose = (sampling or Sampling()).chooser(model.device, no_repeat_ngram_size=no_repeat_ngram_size)
     return continue_ids(model, prompts, choose, max_new_tokens=limit, end_ids=ends, **how)
 
 
@@ -41,7 +41,7 @@ def test_drawn_tokens_are_those_of_transformers(tiny_model):
 def test_no_run_of_tokens_is_written_twice_as_with_transformers(tiny_model):
     plain = by_transformers(tiny_model, PROMPTS[3:], do_sample=False)
     expected = by_transformers(tiny_model, PROMPTS[3:], do_sample=False, no_repeat_ngram_size=2)
-    assert written(tiny_model, PROMPTS[3:], Sampling(no_repeat_ngram_size=2)) == expected != plain
+    assert written(tiny_model, PROMPTS[3:], no_repeat_ngram_size=2) == expected != plain
 
 
 @pytest.mark.parametrize("family", ["gpt_neox", "rwkv"])
