@@ -32,6 +32,7 @@ from ftlib.text.row_maker import RowMaker, Side
 from ftlib.text.templates import Template
 
 NO_LIMIT = 2**31
+"""More tokens than any row has: in the place of a length, nothing is cut."""
 _TRAINING_CONFIG: dict[str, Any] = {
     "model": {"pretrained_name": ((str,), "a text"), "max_length": ((numbers.Integral,), "a whole number")},
     "datasets": {"use_hf": ((bool,), "True or False"), "path": ((str, Path), "a text")},
