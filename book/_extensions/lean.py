@@ -24,6 +24,7 @@ _USED_BY = {  # what a page must have for a file to be of use to it
     "togglebutton": "dropdown",
     "copybutton": "highlight",
     "clipboard": "highlight",
+    "quiz.js": 'class="quiz',
     "talk.css": 'class="talk"',
     "lm/widgets.js": 'class="talk"',
     "lm/talk.js": "data-tokens=",

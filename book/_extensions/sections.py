@@ -26,7 +26,7 @@ _NAMES_OF = "book/api/"  # and these by what they are called in code
 # Answers to be thought of first, and what has been said before.
 _SPOILERS = ("Exercises", "Quiz", "What you take along")
 KEYWORDS = "book/keywords.yml"
-_COMMON = 3  # sections
+_COMMON = 2  # sections
 _NAMES = re.compile(r"[^\W\d]\w+")
 
 
