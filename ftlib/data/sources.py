@@ -34,7 +34,7 @@ def dataset_path(path_or_name: str | Path, *, split: str | None = None) -> Path:
 
     Args:
         path_or_name: A file, or a folder below the course's ``datasets/``.
-        split: ``"train"`` or ``"test"`` of a shipped data set (default ``"train"``).
+        split: ``"train"``, ``"test"`` or another file of a shipped data set (default ``"train"``).
 
     Raises:
         DataError: There is no such file and no such data set.

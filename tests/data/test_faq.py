@@ -2,9 +2,11 @@
 
 import csv
 import re
+import shutil
 from collections import Counter
 
-from ftlib.data.reading import read_rows
+from book.generators import faq_notes
+from ftlib.data.reading import load_conversations, read_rows
 from ftlib.data.sources import shipped_datasets
 
 TRAIN, TEST = read_rows("faq", split="train"), read_rows("faq", split="test")
@@ -66,3 +68,20 @@ def test_answers_are_sentences_of_plain_text():
         assert row["question"].isascii(), row
         assert row["answer"].endswith("."), row
         assert 10 <= len(row["answer"].split()) <= 40, row
+
+
+def test_the_rows_with_notes_are_what_the_program_makes(tmp_path):
+    for name in ("facts.csv", "train.jsonl"):
+        shutil.copy(shipped_datasets() / "faq" / name, tmp_path)
+    made = faq_notes.write(tmp_path).read_bytes()
+    kept = (shipped_datasets() / "faq" / faq_notes.FILE).read_bytes()
+    assert made == kept, "run: python -m book.generators.faq_notes datasets/faq"
+
+
+def test_each_taught_fact_is_asked_once_behind_its_own_note():
+    rows = load_conversations("faq", split="notes")["messages"]
+    facts = {row["question"]: row["fact"] for row in TRAIN}
+    asked = [facts[question["content"].rpartition("\n\nQuestion: ")[2]] for question, _ in rows]
+    assert len(set(asked)) == len(rows) == 240
+    for question, answer in rows:
+        assert question["content"].startswith(answer["content"] + "\n\nQuestion: ")

@@ -20,6 +20,7 @@ FEW = ("train.epochs=null", "train.max_steps=2", "data.max_rows=24", "evaluate.m
 CHANGES = {
     "dialogues": ("train.epochs=2", "train.batch_size=4", "data.max_rows=10"),
     "faq": FEW,
+    "faq_notes": (*FEW, "model.name=nano", "model.lora.upper_layers=2"),
     "faq_tutorial": ("data.max_rows=16",),
     "help_desk": (*FEW, "model.name=nano", "model.lora.upper_layers=2", "data.max_length=256"),
     "lora_chat": FEW,
