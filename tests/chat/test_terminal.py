@@ -43,15 +43,16 @@ def test_somebody_asks_stops_saves_and_leaves(tmp_path):
     terminal.expect(r"\[held\]")  # from here on only Ctrl-C ends the answer
     terminal.kill(signal.SIGINT)
     terminal.expect(r"tokens/s, stopped\. Context: \d+ of 256 tokens")
-    terminal.expect("you: ")
-    terminal.sendline("/set max_new_tokens 5")
-    terminal.expect("max_new_tokens 5")
-    terminal.sendline("And why?")
-    terminal.expect(r"5 tokens, .*cut after 5 tokens")
-    terminal.sendline(f"/save {path}")
-    terminal.expect("Written to")
-    terminal.sendline("/nonsense")
-    terminal.expect("unknown command '/nonsense'")
+    for line, told in (
+        ("/set max_new_tokens 5", "max_new_tokens 5"),
+        ("And why?", r"5 tokens, .*cut after 5 tokens"),
+        (f"/save {path}", "Written to"),
+        ("/nonsense", "unknown command '/nonsense'"),
+    ):
+        terminal.expect("you: ")
+        terminal.sendline(line)
+        terminal.expect(told)
+    terminal.expect("you: ")  # a Ctrl-D that comes before the prompt is lost: the terminal isn't read key by key yet
     terminal.sendeof()
     terminal.expect(pexpect.EOF)
     terminal.close()
