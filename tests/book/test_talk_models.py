@@ -24,6 +24,7 @@ MODELS = ["nano", pytest.param("smollm2", marks=[pytest.mark.slow, pytest.mark.s
 # How far a random adapter's numbers go: far enough to change what is said, and not so far that nothing is.
 SIZES = {"nano": 0.2, "smollm2": 0.1}
 TOKENS = {"nano": 24, "smollm2": 5}
+ASKED = {"nano": 20, "smollm2": 6}  # of the questions: the large model takes seconds for each in a page
 QUESTIONS = [
     "What is LoRA?",
     "Why is a batch padded?",
@@ -112,15 +113,15 @@ def test_the_prompt_is_the_one_of_training(name):
 
 
 def test_greedy_texts_are_those_of_the_library(name, browser, tmp_path):
-    tokens = TOKENS[name]
+    tokens, questions = TOKENS[name], QUESTIONS[: ASKED[name]]
     model, tokenizer = random_adapter(name, tmp_path / "adapter", size=SIZES[name])
-    tuned = answer(model, tokenizer, QUESTIONS, max_new_tokens=tokens)
+    tuned = answer(model, tokenizer, questions, max_new_tokens=tokens)
     with model.disable_adapter():
-        base = answer(model, tokenizer, QUESTIONS, max_new_tokens=tokens)
+        base = answer(model, tokenizer, questions, max_new_tokens=tokens)
     del model
-    assert sum(one != other for one, other in zip(base, tuned, strict=True)) >= 5
+    assert sum(one != other for one, other in zip(base, tuned, strict=True)) >= len(questions) // 4
     abouts = make_site(tmp_path / "site", **{name: tmp_path / "adapter"})
     settings = [{"scale": scale, "maxNewTokens": tokens} for scale in (0, 1)]
     with serving(tmp_path / "site") as url, contextlib.closing(opened(browser, url)) as page:
-        found = page.evaluate(ASK, {"about": abouts[name], "questions": QUESTIONS, "settings": settings})
+        found = page.evaluate(ASK, {"about": abouts[name], "questions": questions, "settings": settings})
     assert found == base + tuned

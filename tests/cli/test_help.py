@@ -149,7 +149,7 @@ def test_the_shell_completes_commands_and_options():
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        (("train", "fa"), ["faq", "faq_tutorial"]),
+        (("train", "fa"), ["faq", "faq_notes", "faq_tutorial"]),
         (("train", "faq", "--engine", "l"), ["loop", "lightning"]),
         (("data", "f"), ["faq"]),
         (("data", "faq", "--format", "sha"), ["sharegpt"]),

@@ -82,7 +82,7 @@ def test_an_unreadable_file_is_an_error(tmp_path, monkeypatch):
 
 
 def test_an_unknown_split_names_the_splits():
-    with pytest.raises(DataError, match="no split 'dev': it has test, train"):
+    with pytest.raises(DataError, match="no split 'dev': it has notes, test, train"):
         read_rows("faq", split="dev")
 
 
