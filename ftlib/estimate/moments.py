@@ -73,15 +73,15 @@ class Trace:
     changes: list[MemoryChange]
 
     def moments(self) -> dict[int, Moment]:
-        """Return the moments at which memory was about to fall, by their places among the changes."""
+        """Return the moments at which memory was about to fall, by their positions among the changes."""
         live = _nothing()
         for kind, formula in self.start.items():
             live[kind].update(formula)
         found: dict[int, Moment] = {}
         looked_at: int | None = None
-        for place, change in enumerate([*self.changes, ("weights", "", -1)]):
+        for position, change in enumerate([*self.changes, ("weights", "", -1)]):
             if change is None:
-                looked_at = place
+                looked_at = position
                 continue
             if change[2] < 0 and looked_at is not None:
                 found[looked_at], looked_at = _copy(live), None
@@ -111,11 +111,11 @@ def with_layers(few: Trace, more: Trace, *, layers: tuple[int, int, int]) -> lis
     Returns:
         The moments of the first and last layers; None where one step is not the other one with layers put in.
     """
-    places = _places(few.changes, more.changes)
-    if places is None:
+    positions = _positions(few.changes, more.changes)
+    if positions is None:
         return None
     longer = more.moments()
-    moments = [(moment, longer.get(places[place])) for place, moment in few.moments().items()]
+    moments = [(moment, longer.get(positions[position])) for position, moment in few.moments().items()]
     grown = [_grown(moment, other, layers) for moment, other in moments if other is not None]
     return grown if len(grown) == len(moments) else None
 
@@ -125,8 +125,8 @@ def _grown(few: Moment, more: Moment, layers: tuple[int, int, int]) -> Moment:
     return {kind: continued(few.get(kind, {}), more.get(kind, {}), layers=layers) for kind in kinds}
 
 
-def _places(few: list[MemoryChange], more: list[MemoryChange]) -> list[int] | None:
-    """Return the place of each change of the shorter step in the longer one."""
+def _positions(few: list[MemoryChange], more: list[MemoryChange]) -> list[int] | None:
+    """Return the position of each change of the shorter step in the longer one."""
     before = _common(few, more)
     after = min(_common(few[::-1], more[::-1]), len(few) - before)
     extra, middle = len(more) - len(few), few[before : len(few) - after]
@@ -134,8 +134,8 @@ def _places(few: list[MemoryChange], more: list[MemoryChange]) -> list[int] | No
     if len(forward) != 1:
         return None
     first, last = before - forward[0], len(few) - after + extra - forward[0]
-    places = [n if n < first else n + forward[0] if n < last else n + extra for n in range(len(few))]
-    return places if [more[place] for place in places] == few else None
+    positions = [n if n < first else n + forward[0] if n < last else n + extra for n in range(len(few))]
+    return positions if [more[position] for position in positions] == few else None
 
 
 def _common(one: list[MemoryChange], other: list[MemoryChange]) -> int:

@@ -59,16 +59,16 @@ def prepare_rows(
     """
     section, is_paired = config.data, config.objective == "dpo"
     with skippable_rows():
-        parts = draw_and_split(
+        splits = draw_and_split(
             *_read(section, is_paired=is_paired),
             max_rows=section.max_rows,
             validation_share=section.validation_share,
             seed=config.train.seed,
         )
-        if parts[1] is not None and not section.overfit_batches:
-            warn_of_leaks(*(_messages(part, is_paired=is_paired) for part in parts))
+        if splits[1] is not None and not section.overfit_batches:
+            warn_of_leaks(*(_messages(split, is_paired=is_paired) for split in splits))
         limit = section.max_length or min(known_limit(tokenizer) or context, context)
-        rows, eval_rows = _tokenized(tokenizer, parts, section, template, limit, is_paired=is_paired)
+        rows, eval_rows = _tokenized(tokenizer, splits, section, template, limit, is_paired=is_paired)
     if section.overfit_batches:
         rows = first_batches(rows, section.overfit_batches, config.rows_per_batch)
         if eval_rows is not None and not is_paired:
@@ -90,7 +90,7 @@ def _messages(rows: Dataset, *, is_paired: bool) -> Any:
 
 def _tokenized(
     tokenizer: PreTrainedTokenizerBase,
-    parts: tuple[Dataset, Dataset | None],
+    splits: tuple[Dataset, Dataset | None],
     section: DataSection,
     template: Template,
     limit: int,
@@ -111,7 +111,7 @@ def _tokenized(
         )
         return with_targets(rows, name)
 
-    rows, held_out = parts
+    rows, held_out = splits
     return made(rows, "training rows"), None if held_out is None else made(held_out, "evaluation rows")
 
 

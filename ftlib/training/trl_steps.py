@@ -62,8 +62,8 @@ def model_kept(model: PreTrainedModel | PeftModel) -> Iterator[None]:
     """Undo what a trainer of TRL does to a model beside training it, and keep quiet about old names that TRL uses."""
     was_training = model.training
     base: Any = getattr(model, "get_base_model", lambda: model)()
-    parts = [model] if base is model else [model, base]
-    own = [set(vars(part)) for part in parts]
+    modules = [model] if base is model else [model, base]
+    own = [set(vars(module)) for module in modules]
     try:
         with warnings.catch_warnings():
             # TRL 1.16 asks transformers 5.23 by the old name: huggingface/trl, trl/models/utils.py
@@ -72,6 +72,6 @@ def model_kept(model: PreTrainedModel | PeftModel) -> Iterator[None]:
             yield
     finally:
         model.train(was_training)
-        for part, names in zip(parts, own, strict=True):
-            for added in set(vars(part)) - names:  # the forward that a trainer puts over the model's own, and notes
-                delattr(part, added)
+        for module, names in zip(modules, own, strict=True):
+            for added in set(vars(module)) - names:  # the forward that a trainer puts over the model's own, and notes
+                delattr(module, added)
