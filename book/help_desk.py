@@ -11,12 +11,12 @@ the fact, and an answer behind a wrong note would teach it to invent.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from book.generators.faq_notes import note_of
 from ftlib.data.reading import read_rows
 from ftlib.data.sources import shipped_datasets
 from ftlib.inference.notes import Notes, read_notes
@@ -53,12 +53,11 @@ def _found(notes: Notes) -> list[dict[str, Any]]:
 
     Of the wordings of a question it is the first for which that note is found.
     """
-    with (shipped_datasets() / "faq" / "facts.csv").open(encoding="utf-8", newline="") as file:
-        note_of = {row["fact"]: row["statement"] for row in csv.DictReader(file) if row["topic"] != "off-topic"}
+    right = note_of(shipped_datasets() / "faq")
     found: dict[str, dict[str, Any]] = {}
     for row in read_rows("faq", split="train"):
         note = notes.find(row["question"])
-        if note == note_of.get(row["fact"]):
+        if note == right.get(row["fact"]):
             found.setdefault(row["fact"], {**row, "answer": note})
     return list(found.values())[: FAQ_ROWS["train"]]
 

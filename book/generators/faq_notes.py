@@ -20,16 +20,18 @@ from ftlib.inference import with_note
 FILE = "notes.jsonl"
 
 
-def make(folder: Path) -> list[dict[str, Any]]:
-    """Return a row for each fact that training mentions and that has a note, in the order of facts.csv."""
+def note_of(folder: Path) -> dict[str, str]:
+    """Return the note of each fact, in the order of facts.csv; to keep to the subject is a wish, and no fact."""
     with (folder / "facts.csv").open(encoding="utf-8", newline="") as file:
-        note_of = {row["fact"]: row["statement"] for row in csv.DictReader(file)}
+        return {row["fact"]: row["statement"] for row in csv.DictReader(file) if row["topic"] != "off-topic"}
+
+
+def make(folder: Path) -> list[dict[str, Any]]:
+    """Return a row for each fact that training mentions, in the order of facts.csv."""
     wordings: dict[str, list[str]] = {}
     for row in read_rows(folder / "train.jsonl"):
         wordings.setdefault(row["fact"], []).append(row["question"])
-    asked = [
-        (note, wordings[fact]) for fact, note in note_of.items() if fact in wordings and fact != "keep-to-the-subject"
-    ]
+    asked = [(note, wordings[fact]) for fact, note in note_of(folder).items() if fact in wordings]
     return [_row(note, questions[number % len(questions)]) for number, (note, questions) in enumerate(asked)]
 
 

@@ -4,6 +4,7 @@ import ast
 import importlib.metadata
 import json
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -16,7 +17,7 @@ import ftlib
 from ftlib.training.config import FinetuneConfig
 from tests.conftest import POSIX_ONLY
 from tests.course import ROOT
-from tests.variants import course_files
+from tests.variants import GIT, course_files
 
 MODULES = sorted(ROOT.glob("ftlib/**/*.py"))
 # What stands in tests/ and holds no test.
@@ -255,6 +256,14 @@ def test_the_wheel_carries_data_and_library(tmp_path):
         cwd=tmp_path,
     )
     assert done.stdout.strip() == "1260 ('ftlib', 'shipped', 'datasets')", done.stderr
+
+
+@pytest.mark.skipif(not ((ROOT / ".git").exists() and shutil.which("git")), reason="no git checkout")
+def test_among_the_chapters_the_repository_has_nothing_else():
+    # Asked is what is committed: what a reader leaves beside the chapters is his own.
+    known = subprocess.run([*GIT, "ls-files", "chapters"], cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
+    others = [name for name in known.stdout.splitlines() if not name.endswith(".ipynb")]
+    assert others == ["chapters/matplotlibrc"]
 
 
 def test_no_large_file_and_no_pickle():
