@@ -33,7 +33,7 @@ from tests.variants import COMBINED, ROOT, VARIANTS, Machine, NotHereError, Vari
 
 RESULTS = ROOT / "_build" / "machines" / "results.json"
 COUNTS = ("passed", "failed", "skipped")
-PARTS = [f"library-{number}" for number in range(1, 4)]  # each is written down when it is done
+LIBRARY = "library"
 
 
 def run(where: Machine, what: str, log: Path) -> dict[str, Any]:
@@ -66,17 +66,20 @@ def run_once(where: Machine, what: str, log: Path) -> dict[str, Any]:
 
 
 def arguments(what: str, variant: Variant) -> list[str]:
-    """Return pytest's arguments for a part of the library's tests or a chapter, as in the Makefile."""
-    if what not in PARTS:
-        patience = ["--nbval-cell-timeout", "14400", "--nbval-kernel-startup-timeout", "600"]
-        return ["-o", "addopts=-ra", "-p", "tests.quiet_chapters", "--nbval", *patience, what]
-    files = [
-        "ftlib",
-        "book",
-        *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "tests").rglob("test_*.py"))),
-    ]
-    processes = ["--numprocesses", str(variant.cores or "auto"), "--dist", "worksteal"]
-    return ["-m", "not book", *processes, "--durations", "5", *files[PARTS.index(what) :: len(PARTS)]]
+    """Return pytest's arguments for the library's tests or a chapter, as in the Makefile."""
+    if what == LIBRARY:
+        return [
+            "-m",
+            "not book",
+            "--numprocesses",
+            str(variant.cores or "auto"),
+            "--dist",
+            "worksteal",
+            "--durations",
+            "5",
+        ]
+    patience = ["--nbval-cell-timeout", "14400", "--nbval-kernel-startup-timeout", "600"]
+    return ["-o", "addopts=-ra", "-p", "tests.quiet_chapters", "--nbval", *patience, what]
 
 
 def outcome_of(report: Path) -> dict[str, Any]:
@@ -130,10 +133,10 @@ def try_variant(name: str, wanted: list[str], kept: Kept, console: Console) -> N
     kept.place.parent.mkdir(parents=True, exist_ok=True)
     try:
         with machine(VARIANTS[name]) as where:
-            for what in (what for what in wanted if what in PARTS):
-                keep(what, run(where, what, log_of(what)))
+            if LIBRARY in wanted:
+                keep(LIBRARY, run(where, LIBRARY, log_of(LIBRARY)))
             with ThreadPoolExecutor(cores) as pool:
-                jobs = {pool.submit(run, where, what, log_of(what)): what for what in wanted if what not in PARTS}
+                jobs = {pool.submit(run, where, what, log_of(what)): what for what in wanted if what != LIBRARY}
                 for job in as_completed(jobs):
                     keep(jobs[job], job.result())
     except NotHereError as reason:
@@ -156,7 +159,7 @@ def show(names: list[str], wanted: list[str], kept: Kept, console: Console) -> b
     table, failures = Table("variant", "what it changes", "library", "chapters (cells)"), []
     for name in names:
         found = {what: result for what, result in kept.results.get(name, {}).items() if what in wanted}
-        library, chapters = ([found[what] for what in found if (what in PARTS) == wants] for wants in (True, False))
+        library, chapters = ([found[what] for what in found if (what == LIBRARY) == wants] for wants in (True, False))
         table.add_row(name, VARIANTS[name].says, told(library), told(chapters))
         failures += [f"{name}: {failure}" for result in found.values() for failure in result["failures"]]
     console.print(table)
@@ -180,7 +183,7 @@ def main() -> None:
         parser.error(f"unknown variant {unknown[0]}: choose from {', '.join(VARIANTS)}")
     if chosen.chapters:
         chapters = [chapter for chapter in chapters if Path(chapter).name[:2] in chosen.chapters]
-    wanted = [] if chosen.chapters is not None and not chosen.library else [*PARTS]
+    wanted = [] if chosen.chapters is not None and not chosen.library else [LIBRARY]
     wanted += [] if chosen.library and chosen.chapters is None else chapters
     names, kept = chosen.variant or by_default, Kept(RESULTS)
     for name in names:

@@ -3,12 +3,10 @@
 import codecs
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -39,22 +37,14 @@ def a_run(where, code, tmp_path, monkeypatch):
     (tmp_path / "test_some.py").write_text(code, encoding="utf-8")
     monkeypatch.setattr(machines, "arguments", lambda *_: ["-c", os.devnull, str(tmp_path / "test_some.py")])
     monkeypatch.setattr(machines, "ROOT", tmp_path)
-    return machines.run(where, "library-1", tmp_path / "run.log")
+    return machines.run(where, machines.LIBRARY, tmp_path / "run.log")
 
 
-def test_every_part_and_every_file_is_run_once(pytestconfig):
-    given = [name for part in machines.PARTS for name in machines.arguments(part, VARIANTS["path"])]
-    files = [name for name in given if name.endswith(".py")]
-    expected = [name for name in course_files() if name.startswith("tests/") and Path(name).name.startswith("test_")]
-    assert sorted(files) == sorted(expected)
-    # The doctests, too: what make test-library finds in places that aren't tests/.
-    assert {*pytestconfig.getini("testpaths")} - {"tests"} <= {*given}
-    helpers = [name for name in course_files() if name.startswith("tests/") and name.endswith(".py")]
-    with_doctests = [
-        name for name in helpers if re.search(r"^\s*>>> ", (ROOT / name).read_text(encoding="utf-8"), re.M)
-    ]
-    assert {*with_doctests} <= {*files}
-    assert machines.arguments("library-1", VARIANTS["threads-1"])[3] == "1"
+def test_the_library_is_tested_as_by_make():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    given = machines.arguments(machines.LIBRARY, VARIANTS["threads-1"])
+    assert '-m "not book" --numprocesses $$1 --dist worksteal --durations 5\n' in makefile
+    assert given == ["-m", "not book", "--numprocesses", "1", "--dist", "worksteal", "--durations", "5"]
 
 
 def test_outcomes_are_counted_and_failures_named(tmp_path, monkeypatch):
@@ -74,9 +64,9 @@ def test_a_run_that_ends_early_has_failed(code, tmp_path, monkeypatch):
 @checkout
 def test_only_what_is_missing_of_the_same_course_runs(tmp_path, monkeypatch):
     kept = machines.Kept(tmp_path / "results.json")
-    kept.add("path", "library-1", {"passed": 1})
+    kept.add("path", "library", {"passed": 1})
     again = machines.Kept(tmp_path / "results.json")
-    assert machines.missing(again, "path", ["library-1", "library-2"]) == ["library-2"]
+    assert machines.missing(again, "path", ["library", "chapters/one.ipynb"]) == ["chapters/one.ipynb"]
     monkeypatch.setattr(machines, "course_files", lambda: course_files()[1:])
     assert machines.Kept(tmp_path / "results.json").results == {}
 
