@@ -74,9 +74,15 @@ def _added(new: str, since: str, *, needed: bool = False) -> Rename:
     return Rename(None, new, since, None, "earlier releases have nothing like it", needed=needed)
 
 
-def _setting(name: str, *, always: bool = True) -> Callable[[Any], Any]:
-    """Make a converter: a setting in a dictionary of settings, left out unless ``always`` if it is 0 or empty."""
-    return lambda value: {name: value} if value or always else None
+def _all_added(since: str, names: str) -> list[Rename]:
+    return [_added(name, since) for name in names.split()]
+
+
+def _gathered(old: str, new: str, key: str, gone: str) -> Rename:
+    """Write a row about a setting that is in a dictionary of settings now; 0 and nothing of FSDP are left out."""
+    whose, always = ("Accelerate", True) if new == "accelerator_config" else ("FSDP", False)
+    reason = f"{whose}'s settings stand together"
+    return _successor(old, new, "4.41", gone, reason, forward=lambda value: {key: value} if value or always else None)
 
 
 def _is_share(steps: Any) -> bool:
@@ -149,38 +155,10 @@ TRAINING_ARGUMENTS = (
         "losses can be asked for too",
         backward=_inputs_only,
     ),
-    _successor(
-        "dispatch_batches",
-        "accelerator_config",
-        "4.41",
-        "4.51",
-        "Accelerate's settings stand together",
-        forward=_setting("dispatch_batches"),
-    ),
-    _successor(
-        "split_batches",
-        "accelerator_config",
-        "4.41",
-        "4.51",
-        "Accelerate's settings stand together",
-        forward=_setting("split_batches"),
-    ),
-    _successor(
-        "fsdp_min_num_params",
-        "fsdp_config",
-        "4.41",
-        "5.0",
-        "FSDP's settings stand together",
-        forward=_setting("min_num_params", always=False),
-    ),
-    _successor(
-        "fsdp_transformer_layer_cls_to_wrap",
-        "fsdp_config",
-        "4.41",
-        "5.0",
-        "FSDP's settings stand together",
-        forward=_setting("transformer_layer_cls_to_wrap", always=False),
-    ),
+    _gathered("dispatch_batches", "accelerator_config", "dispatch_batches", "4.51"),
+    _gathered("split_batches", "accelerator_config", "split_batches", "4.51"),
+    _gathered("fsdp_min_num_params", "fsdp_config", "min_num_params", "5.0"),
+    _gathered("fsdp_transformer_layer_cls_to_wrap", "fsdp_config", "transformer_layer_cls_to_wrap", "5.0"),
     _switch("tpu_metrics_debug", ("debug", "tpu_metrics_debug"), "", ("4.25", "5.0"), "debug takes names"),
     _dropped(
         "logging_dir",
@@ -205,9 +183,10 @@ TRAINING_ARGUMENTS = (
         # Earlier releases have both, and each is left as it was given: at first only the old one reported a rate.
         in_new_sense=lambda _: False,
     ),
-    _dropped("fp16_backend", "5.0", _NO_APEX, idle=True),
-    _dropped("fp16_opt_level", "5.0", _NO_APEX, idle=True),
-    _dropped("half_precision_backend", "5.0", _NO_APEX, idle=True),
+    *(
+        _dropped(old, "5.0", _NO_APEX, idle=True)
+        for old in ("fp16_backend", "fp16_opt_level", "half_precision_backend")
+    ),
     _dropped("push_to_hub_organization", "5.0", "write it in front of hub_model_id: 'organization/name'"),
     _dropped("sharded_ddp", "4.41", "PyTorch's fsdp took its place"),
     _dropped("use_ipex", "4.57", "Intel's extension is retired; PyTorch holds what it did"),
@@ -218,23 +197,14 @@ TRAINING_ARGUMENTS = (
     _dropped("tp_size", "4.56", "tensor parallelism is asked for when a model is loaded: tp_plan='auto'"),
     _dropped("tpu_num_cores", "5.0", "the launcher counts the cores"),
     _dropped("use_legacy_prediction_loop", "5.0", "one evaluation loop is left", idle=True),
-    _added("average_tokens_across_devices", "4.46"),
-    _added("eval_on_start", "4.46"),
-    _added("eval_use_gather_object", "4.46"),
-    _added("torch_empty_cache_steps", "4.46"),
-    _added("use_liger_kernel", "4.46"),
-    _added("hub_revision", "4.56"),
-    _added("liger_kernel_config", "4.56"),
+    *_all_added("4.46", "average_tokens_across_devices eval_on_start eval_use_gather_object torch_empty_cache_steps"),
+    *_all_added("4.46", "use_liger_kernel"),
+    *_all_added("4.56", "hub_revision liger_kernel_config"),
     _added("parallelism_config", "4.56", needed=True),
-    _added("project", "4.57"),
-    _added("trackio_space_id", "4.57"),
-    _added("enable_jit_checkpoint", "5.0"),
-    _added("use_cache", "5.0"),
-    _added("ddp_static_graph", "5.8"),
-    _added("trackio_bucket_id", "5.8"),
-    _added("trackio_static_space_id", "5.8"),
-    _added("dataloader_in_order", "5.15"),
-    _added("dataloader_multiprocessing_context", "5.15"),
+    *_all_added("4.57", "project trackio_space_id"),
+    *_all_added("5.0", "enable_jit_checkpoint use_cache"),
+    *_all_added("5.8", "ddp_static_graph trackio_bucket_id trackio_static_space_id"),
+    *_all_added("5.15", "dataloader_in_order dataloader_multiprocessing_context"),
 )
 
 TRAINER = (TOKENIZER, COMPUTE_LOSS_FUNC, _added("optimizer_cls_and_kwargs", "4.47", needed=True))

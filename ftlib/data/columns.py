@@ -21,41 +21,15 @@ _ABOUT_MEDIA = re.compile(
 )
 _HELD_OUT = {"test", "validation", "valid", "val", "dev", "eval", "evaluation", "heldout", "held-out", "holdout"}
 
-_ASIDE = {
-    *("id", "ids", "uuid", "uid", "guid", "idx", "index", "no", "nr", "number", "key", "hash", "md5", "sha", "sha256"),
-    *("row", "row_number", "unnamed: 0", "__index_level_0__", "source", "sources", "url", "link", "dataset", "origin"),
-    *("file", "filename", "path", "license", "author", "annotator", "annotators", "user", "username", "date", "time"),
-    *(
-        "timestamp",
-        "created",
-        "created_at",
-        "updated_at",
-        "year",
-        "version",
-        "category",
-        "categories",
-        "topic",
-        "topics",
-    ),
-    *("task", "task_type", "task_name", "type", "subset", "split", "domain", "subject", "tag", "tags", "keywords"),
-    *("categories", "title", "fact", "intent", "language", "lang", "locale", "country", "difficulty", "level"),
-    *(
-        "length",
-        "turns",
-        "tokens",
-        "model",
-        "model_name",
-        "generator",
-        "meta",
-        "metadata",
-        "info",
-        "comment",
-        "note",
-        "notes",
-        "redacted",
-    ),
-    *("parallel_tool_calls", "hashed_ip", "state", "conversation_hash", "timezone"),
-}
+_ASIDE_WORDS = """
+    id ids uuid uid guid idx index no nr number key hash md5 sha sha256 row row_number __index_level_0__ source sources
+    url link dataset origin file filename path license author annotator annotators user username date time timestamp
+    created created_at updated_at year version category categories topic topics task task_type task_name type subset
+    split domain subject tag tags keywords title fact intent language lang locale country difficulty level length turns
+    tokens model model_name generator meta metadata info comment note notes redacted parallel_tool_calls hashed_ip state
+    conversation_hash timezone
+"""
+_ASIDE = {*_ASIDE_WORDS.split(), "unnamed: 0"}
 _ASIDE_ENDS = re.compile(r"(^(num|n|nb)_)|(_(id|ids|idx|index|hash|url|count|length|len|date|tokens)$)")
 
 _JUDGED = "every row counts the same: leave bad rows out beforehand, or give their messages a weight of 0"

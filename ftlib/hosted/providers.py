@@ -114,54 +114,37 @@ class Endpoint:
         return is_loopback(self.base_url)
 
 
+def _provider(name: str, base_url: str, model: str, *, url: str = "BASE_URL", **further: Any) -> Provider:
+    """Write a service down whose variables begin with its name."""
+    variables = (f"{name.upper()}_{what}" for what in ("API_KEY", url, "MODEL"))
+    return Provider(name, base_url, model, *variables, **further)
+
+
+_OPENAI, _DEEPSEEK = "gpt-6-luna", "deepseek-flash"
 PROVIDERS: dict[str, Provider] = {
     one.name: one
     for one in (
-        Provider(
-            name="openai",
-            base_url="https://api.openai.com/v1",
-            default_model="gpt-6-luna",
-            key_variable="OPENAI_API_KEY",
-            url_variable="OPENAI_BASE_URL",
-            model_variable="OPENAI_MODEL",
+        _provider(
+            "openai",
+            "https://api.openai.com/v1",
+            _OPENAI,
             limit_field="max_completion_tokens",
             prices={
-                "gpt-6-luna": Price(
-                    0.10, 0.50, "2026-11-22", "https://developers.openai.com/api/docs/models/gpt-6-luna"
-                )
+                _OPENAI: Price(0.10, 0.50, "2026-11-22", f"https://developers.openai.com/api/docs/models/{_OPENAI}")
             },
             # It reasons unless told not to, and what it thinks counts against the limit of an answer.
-            options={"gpt-6-luna": {"reasoning_effort": "none"}},
+            options={_OPENAI: {"reasoning_effort": "none"}},
         ),
-        Provider(
-            name="deepseek",
-            base_url="https://api.deepseek.com",
-            default_model="deepseek-flash",
-            key_variable="DEEPSEEK_API_KEY",
-            url_variable="DEEPSEEK_BASE_URL",
-            model_variable="DEEPSEEK_MODEL",
+        _provider(
+            "deepseek",
+            "https://api.deepseek.com",
+            _DEEPSEEK,
             # At peak hours; at others it is half.
-            prices={
-                "deepseek-flash": Price(0.30, 1.20, "2026-11-22", "https://api-docs.deepseek.com/quick_start/pricing")
-            },
-            options={"deepseek-flash": {"thinking": {"type": "disabled"}}},
+            prices={_DEEPSEEK: Price(0.30, 1.20, "2026-11-22", "https://api-docs.deepseek.com/quick_start/pricing")},
+            options={_DEEPSEEK: {"thinking": {"type": "disabled"}}},
         ),
-        Provider(
-            name="lamini",
-            base_url="https://api.lamini.ai",
-            default_model="meta-llama/Llama-2-7b-chat-hf",
-            key_variable="LAMINI_API_KEY",
-            url_variable="LAMINI_API_URL",
-            model_variable="LAMINI_MODEL",
-        ),
-        Provider(
-            name="local",
-            base_url=None,
-            default_model=None,
-            key_variable=None,
-            url_variable="FTLIB_LOCAL_URL",
-            model_variable="FTLIB_LOCAL_MODEL",
-        ),
+        _provider("lamini", "https://api.lamini.ai", "meta-llama/Llama-2-7b-chat-hf", url="API_URL"),
+        Provider("local", None, None, None, "FTLIB_LOCAL_URL", "FTLIB_LOCAL_MODEL"),
     )
 }
 """Every provider by name; prices and default models as of 2026-11-22.

@@ -11,38 +11,14 @@ from ftlib.errors import DataError
 from ftlib.text.templates import Template
 
 _IN_FRONT = (
-    "### Question:",
-    "### Instruction:",
-    "### Human:",
-    "### User:",
-    "Below is an instruction that describes a task",
-    "<|im_start|>",
-    "<|user|>",
-    "<|system|>",
-    "<|User|>",
-    "<\uff5cUser\uff5c>",
-    "<|start_header_id|>",
-    "<|start_of_role|>",
-    "<|START_OF_TURN_TOKEN|>",
-    "<start_of_turn>",
-    "[INST]",
-    "<<SYS>>",
+    *("### Question:", "### Instruction:", "### Human:", "### User:", "Below is an instruction that describes a task"),
+    *("<|im_start|>", "<|user|>", "<|system|>", "<|User|>", "<\uff5cUser\uff5c>", "<|start_header_id|>"),
+    *("<|start_of_role|>", "<|START_OF_TURN_TOKEN|>", "<start_of_turn>", "[INST]", "<<SYS>>"),
 )
 _BEHIND = (
-    "### Answer:",
-    "### Response:",
-    "### Assistant:",
-    "### Output:",
-    "<|im_start|>assistant",
-    "<|assistant|>",
-    "<|Assistant|>",
-    "<\uff5cAssistant\uff5c>",
-    "<|start_header_id|>assistant<|end_header_id|>",
-    "<|start_of_role|>assistant<|end_of_role|>",
-    "<|CHATBOT_TOKEN|>",
-    "<start_of_turn>model",
-    "[/INST]",
-    "<think>",
+    *("### Answer:", "### Response:", "### Assistant:", "### Output:", "<|im_start|>assistant", "<|assistant|>"),
+    *("<|Assistant|>", "<\uff5cAssistant\uff5c>", "<|start_header_id|>assistant<|end_header_id|>"),
+    *("<|start_of_role|>assistant<|end_of_role|>", "<|CHATBOT_TOKEN|>", "<start_of_turn>model", "[/INST]", "<think>"),
 )
 # Names alone stand in front of ordinary texts too: they count only as a pair, one where a text or a line begins (or
 # behind a sentence, as Vicuna has it) and the other where the text ends and waits.
@@ -65,14 +41,8 @@ _WAITING = re.compile(r"\n(" + _HEADING % f"{_ANSWERS}|回答" + r"|#{3,}$)\Z", 
 _TAIL = 40
 _ENDED = re.compile(r"(?:<\|(?:\w*end\w*|eot\w*|eom\w*|return)\|>|</s>|<eos>|\[\|endofturn\|\])\Z", re.IGNORECASE)
 _ENDS = (
-    "<|im_end|>",
-    "<|endoftext|>",
-    "<|eot_id|>",
-    "<|end|>",
-    "<end_of_turn>",
-    "<|END_OF_TURN_TOKEN|>",
-    "<\uff5cend\u2581of\u2581sentence\uff5c>",
-    "</s>",
+    *("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<|END_OF_TURN_TOKEN|>"),
+    *("<\uff5cend\u2581of\u2581sentence\uff5c>", "</s>"),
 )
 _BEGINNINGS = ("<s>", "<bos>", "<|begin_of_text|>", "<BOS_TOKEN>", "<\uff5cbegin\u2581of\u2581sentence\uff5c>")
 
