@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,8 +126,6 @@ def gather(
     kept = {chapter: notebook for chapter in chapters if (notebook := store.find(chapter))}
     todo = [chapter for chapter in wanted if options.fresh or chapter not in kept]
     if options.fresh:
-        from ftlib.training.kept import forget_kept_runs  # with PyTorch, which nothing else here needs
-
         forget_kept_runs()
     _say_where_from([one for one in chapters if one not in todo], kept)
     notebooks, failures = _unreadable(root, [one for one in chapters if one not in kept and one not in todo])
@@ -136,6 +135,19 @@ def gather(
             failures[chapter] = outcome.failure
             notebooks[chapter] = failed_page(outcome.notebook, outcome.failure)
     return {**kept, **notebooks}, {one: failures[one] for one in chapters if one in failures}
+
+
+def forget_kept_runs() -> None:
+    """Remove every run that was kept, so that the next call of :func:`ftlib.training.kept.train_once` trains."""
+    from ftlib.cache import locked
+    from ftlib.paths import cache_folder
+
+    shelf = cache_folder() / "runs"
+    for place in shelf.iterdir() if shelf.is_dir() else ():
+        with locked(place):
+            for folder in place.iterdir():
+                if folder.is_dir():
+                    shutil.rmtree(folder)
 
 
 def _unreadable(

@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -141,51 +141,6 @@ def write_checked(path: str | Path, text: str) -> Path:
     except OSError as error:
         raise DataError(f"{target}: can't be written ({error.strerror}): check permissions and free space") from error
     return target
-
-
-def begin_marker(section: str) -> str:
-    """Return the line of Markdown in front of a section that a program makes.
-
-    >>> begin_marker("rules")
-    '<!-- rules: begin -->'
-    """
-    return f"<!-- {section}: begin -->"
-
-
-def renewed(path: str | Path, sections: Mapping[str, str]) -> str:
-    r"""Return the text of a page with new text in each section that a program makes; the file stays as it is.
-
-    Args:
-        path: The page. A section stands between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``.
-        sections: Name and new text of each.
-
-    Raises:
-        DataError: A marker is missing, stands twice, or they stand in the wrong order.
-
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     page = Path(folder) / "page.md"
-    ...     _ = page.write_text("Above\n<!-- rules: begin -->old<!-- rules: end -->\nbelow", encoding="utf-8")
-    ...     print(renewed(page, {"rules": "new"}))
-    Above
-    <!-- rules: begin -->
-    <BLANKLINE>
-    new
-    <BLANKLINE>
-    <!-- rules: end -->
-    below
-    """
-    text = Path(path).read_text(encoding="utf-8")
-    for name, new in sections.items():
-        begin, end = begin_marker(name), f"<!-- {name}: end -->"
-        for marker in (begin, end):
-            if (times := text.count(marker)) != 1:
-                raise DataError(f"{path}: the marker {marker} stands there {times} times: it has to be there once")
-        before, _, rest = text.partition(begin)
-        _, closed, after = rest.partition(end)
-        if not closed:
-            raise DataError(f"{path}: the marker {end} stands in front of {begin}: put it behind")
-        text = f"{before}{begin}\n\n{new}\n\n{end}{after}"
-    return text
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from ftlib.data.writing import save_conversations
 from ftlib.errors import DataError, FtlibError, PromptTooLongError, ProviderError
 from ftlib.evaluation.comparison import evaluate, read_json, write_csv, write_json
 from ftlib.evaluation.page import write_html
-from ftlib.files import check_folder, check_target, renewed, write_checked, write_whole
+from ftlib.files import check_folder, check_target, write_checked, write_whole
 from ftlib.hosted.finetuning_file import write_finetuning_file
 
 ROWS = [{"question": f"Why {number}?", "answer": "So."} for number in range(3)]
@@ -306,29 +306,3 @@ def test_half_of_a_surrogate_pair_costs_no_answers(tmp_path, questions, monkeypa
     with pytest.raises(DataError, match="conversation 0 holds half of a surrogate pair"):
         write_finetuning_file([row["messages"]], tmp_path / "tune.jsonl")
     assert not (tmp_path / "tune.jsonl").exists()
-
-
-@pytest.mark.parametrize(
-    ("page", "why"),
-    [
-        ("no marker", r"<!-- a: begin --> stands there 0 times"),
-        ("<!-- a: begin -->", r"<!-- a: end --> stands there 0 times"),
-        ("<!-- a: begin --><!-- a: begin --><!-- a: end -->", r"<!-- a: begin --> stands there 2 times"),
-        ("<!-- a: begin --><!-- a: end --><!-- a: end -->", r"<!-- a: end --> stands there 2 times"),
-        ("<!-- a: end --><!-- a: begin -->", r"<!-- a: end --> stands in front of <!-- a: begin -->"),
-    ],
-)
-def test_a_section_needs_both_of_its_markers_once(tmp_path, page, why):
-    (tmp_path / "page.md").write_text(page, encoding="utf-8")
-    with pytest.raises(DataError, match=rf"page\.md: the marker {why}"):
-        renewed(tmp_path / "page.md", {"a": "new"})
-    assert (tmp_path / "page.md").read_text(encoding="utf-8") == page
-
-
-def test_sections_are_renewed_side_by_side_and_all_else_stays(tmp_path):
-    page = "0\n<!-- b: begin -->\n\nold\n\n<!-- b: end -->\n1<!-- a: begin --><!-- a: end -->2\n"
-    (tmp_path / "page.md").write_text(page, encoding="utf-8")
-    new = renewed(tmp_path / "page.md", {"a": "A", "b": "B\\1"})
-    assert new == "0\n<!-- b: begin -->\n\nB\\1\n\n<!-- b: end -->\n1<!-- a: begin -->\n\nA\n\n<!-- a: end -->2\n"
-    write_whole(tmp_path / "page.md", new)
-    assert renewed(tmp_path / "page.md", {"b": "B\\1"}) == new

@@ -1,5 +1,5 @@
 "use strict";
-// Will it fit? Works out what ftlib.estimate says, from the table that ftlib.estimate.table made (fit_table.js). Whole
+// Will it fit? Works out what ftlib.estimate says, from the table that book.fit.table made (fit_table.js). Whole
 // numbers are BigInt, so that they are equal to Python's to the byte; a test compares a few hundred.
 (() => {
   const KINDS = ["weights", "gradients", "optimizer", "activations", "logits"];

@@ -11,9 +11,10 @@ from typing import Any
 
 import typer
 
+from book.generators.sections import begin_marker, renewed
 from ftlib.cli import app
 from ftlib.cli.group import COMMANDS
-from ftlib.files import begin_marker, renewed, write_whole
+from ftlib.files import write_whole
 
 WIDTH = 70
 """Columns that the help is laid out for: what a page of the book shows without scrolling."""
@@ -57,7 +58,7 @@ def current(page: str | Path) -> str:
         page: The file; it holds one of the two, or both.
 
     Raises:
-        DataError: It holds neither, or see :func:`ftlib.files.renewed`.
+        DataError: It holds neither, or see :func:`book.generators.sections.renewed`.
     """
     text = Path(page).read_text(encoding="utf-8")
     held = [name for name in LISTINGS if begin_marker(name) in text] or [*LISTINGS]

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from book.fit.table import PRECISIONS
+from book.generators.sections import renewed
 from ftlib.estimate.cards import GPUS, fits
 from ftlib.estimate.estimation import Estimate, estimate
-from ftlib.estimate.table import PRECISIONS
-from ftlib.files import renewed, write_whole
+from ftlib.files import write_whole
 
 Settings = dict[str, Any]
 """What the page asks for, by the names of its fields."""
@@ -95,7 +96,7 @@ def current(page: str | Path) -> str:
     """Return the text of a page with the buttons and the table of today.
 
     Raises:
-        DataError: See :func:`ftlib.files.renewed`.
+        DataError: See :func:`book.generators.sections.renewed`.
     """
     return renewed(page, {"buttons": buttons(), "examples": examples()})
 

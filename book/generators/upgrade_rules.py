@@ -9,7 +9,8 @@ import re
 import sys
 from pathlib import Path
 
-from ftlib.files import renewed, write_whole
+from book.generators.sections import renewed
+from ftlib.files import write_whole
 from ftlib.upgrade.rule import Rule
 from ftlib.upgrade.rules import RULES
 
@@ -38,7 +39,7 @@ def current(page: str | Path) -> str:
     """Return the text of a page with today's rules in the section ``rules``.
 
     Raises:
-        DataError: See :func:`ftlib.files.renewed`.
+        DataError: See :func:`book.generators.sections.renewed`.
     """
     return renewed(page, {"rules": render_rules()})
 

@@ -9,9 +9,10 @@ import sys
 import textwrap
 from pathlib import Path
 
+from book.generators.sections import renewed
 from book.troubles import TROUBLES
 from book.troubles.trouble import Trouble
-from ftlib.files import renewed, write_whole
+from ftlib.files import write_whole
 
 
 def render() -> str:
@@ -23,7 +24,7 @@ def current(page: str | Path) -> str:
     """Return the text of a page with today's entries in the section ``troubles``.
 
     Raises:
-        DataError: See :func:`ftlib.files.renewed`.
+        DataError: See :func:`book.generators.sections.renewed`.
     """
     return renewed(page, {"troubles": render()})
 

@@ -16,27 +16,6 @@ from ftlib.muon import muon_and_adamw
 Optimizer = Literal["adamw", "adafactor", "sgd", "muon"]
 
 
-def update_memory(model: nn.Module, optimizer: Optimizer, tracker: MemoryTracker, *, passing: bool = True) -> None:
-    """Take two updates without a forward pass, and have the tracker measure the second.
-
-    Args:
-        model: On the meta device; its gradients stay.
-        optimizer: As in :func:`ftlib.estimate.step_memory.step_memory`.
-        tracker: A new one.
-        passing: Take the second; if not, the tracker has seen what the optimizer keeps and nothing else.
-    """
-    for tensor in itertools.chain(model.parameters(), model.buffers()):
-        tracker.label(tensor, "weights")
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    with tracker:
-        optimizers = optimizers_of(model, optimizer)
-        make_gradients(trained, tracker)
-        update(optimizers, tracker)
-        tracker.start_measuring()
-        if passing:
-            update(optimizers, tracker)
-
-
 def make_gradients(trained: Iterable[nn.Parameter], tracker: MemoryTracker) -> None:
     """Give each weight a gradient, and label it."""
     for parameter in trained:

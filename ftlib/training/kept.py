@@ -20,7 +20,7 @@ from ftlib.models.loading import check_device
 from ftlib.models.precision import INSTRUCTION_LIMITS, choose_precision
 from ftlib.models.smollm2 import NAME as SMOLLM2
 from ftlib.models.smollm2 import SHA256
-from ftlib.paths import cache_folder, library_folder, nano_folder
+from ftlib.paths import library_folder, nano_folder
 from ftlib.training.config import FinetuneConfig
 from ftlib.training.config_sections import DataSection
 from ftlib.training.job import Step
@@ -65,16 +65,6 @@ def train_once(config: FinetuneConfig, *, name: str = "run", on_step: Callable[[
         reason = f"{error.filename or place}: {error.strerror or error}"
         raise cant_write("the run is kept", _NEEDED_BYTES, reason, code=error.errno, error=TrainingError) from error
     return read_run(folder)
-
-
-def forget_kept_runs() -> None:
-    """Remove every run that was kept, so that the next call of :func:`train_once` trains."""
-    shelf = cache_folder() / "runs"
-    for place in shelf.iterdir() if shelf.is_dir() else ():
-        with locked(place):
-            for folder in place.iterdir():
-                if folder.is_dir():
-                    shutil.rmtree(folder)
 
 
 def _run_in(place: Path) -> Path | None:

@@ -7,12 +7,12 @@ from typing import get_args
 
 import pytest
 
+from book.fit.table import page_models, read_table
 from book.generators.fit_examples import DEFAULTS, EXAMPLES, buttons
 from ftlib.estimate.cards import GPUS
 from ftlib.estimate.optimizer_memory import Optimizer
-from ftlib.estimate.table import page_models, read_table
+from tests.book.worked_out import counts, peak
 from tests.course import ROOT
-from tests.estimate.worked_out import counts, peak
 
 STATIC = ROOT / "book" / "_static"
 TABLE = read_table(STATIC / "fit_table.js")

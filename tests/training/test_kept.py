@@ -5,12 +5,13 @@ import os
 
 import pytest
 
+from book.build import forget_kept_runs
 from ftlib.errors import ConfigError, DataError, TrainingError
 from ftlib.models import load_model, precision
 from ftlib.models.precision import BestPrecision
 from ftlib.training import kept
 from ftlib.training.config import FinetuneConfig
-from ftlib.training.kept import forget_kept_runs, train_once
+from ftlib.training.kept import train_once
 
 ROWS = '{"question": "Who?", "answer": "Me."}\n' * 4
 

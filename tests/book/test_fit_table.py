@@ -5,16 +5,16 @@ import itertools
 import pytest
 from transformers import GPTNeoConfig, LlamaConfig
 
+from book.fit import table
+from book.fit.formulas import PRIMES, TRACED, Sizes, continued, letters_of, value
+from book.fit.moments import Trace, highest, with_layers
 from book.generators import fit_examples
 from book.generators.fit_examples import DEFAULTS, arguments
 from ftlib.errors import DataError
-from ftlib.estimate import table
 from ftlib.estimate.cards import GPUS
 from ftlib.estimate.estimation import architecture, estimate
-from ftlib.estimate.formulas import PRIMES, TRACED, Sizes, continued, letters_of, value
-from ftlib.estimate.moments import Trace, highest, with_layers
+from tests.book.worked_out import counts, peak
 from tests.course import ROOT
-from tests.estimate.worked_out import counts, peak
 
 TABLE = table.read_table(ROOT / "book" / "_static" / "fit_table.js")
 PAGE = ROOT / "book" / "will_it_fit.md"

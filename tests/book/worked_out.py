@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from ftlib.estimate.formulas import Moment, Sizes, value
+from book.fit.formulas import Moment, Sizes, value
+from book.fit.table import PRECISIONS, setting
 from ftlib.estimate.memory_tracker import Memory, MemoryKind
-from ftlib.estimate.table import PRECISIONS, setting
 
 
 def peak(model: dict[str, Any], settings: dict[str, Any]) -> Memory:
     """Find the fullest moment of a step, the first of equals.
 
     Args:
-        model: Its part of the table (``ftlib.estimate.table.model_table``).
+        model: Its part of the table (``book.fit.table.model_table``).
         settings: As ``book.generators.fit_examples.DEFAULTS``.
 
     Raises:

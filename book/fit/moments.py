@@ -12,7 +12,7 @@ from typing import Any, get_args
 import numpy as np
 from torch import Tensor
 
-from ftlib.estimate.formulas import Formula, Moment, continued, letters_of, plus
+from book.fit.formulas import Formula, Moment, continued, letters_of, plus
 from ftlib.estimate.memory_tracker import MemoryKind, MemoryTracker
 
 MemoryChange = tuple[MemoryKind, str, int] | None

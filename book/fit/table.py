@@ -1,12 +1,12 @@
 """The table behind the page "Will it fit?": what its script needs to say the same as :func:`ftlib.estimate`.
 
-    python -m ftlib.estimate.table book/_static/fit_table.js
-    python -m ftlib.estimate.table book/_static/fit_table.js nano gpt2
+    python -m book.fit.table book/_static/fit_table.js
+    python -m book.fit.table book/_static/fit_table.js nano gpt2
 
 The second renews two models and leaves the others as they are; all of them take a quarter of an hour or more.
 
 For each model and each way to train it the table holds the few sums of which the largest is the peak
-(:mod:`ftlib.estimate.formulas`), and the operations for each token.
+(:mod:`book.fit.formulas`), and the operations for each token.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 import torch
+from torch import nn
 from transformers import PretrainedConfig
 
+from book.fit.formulas import TRACED, Formula, Moment, continued, plus
+from book.fit.moments import RecordingTracker, Trace, highest, with_layers
 from ftlib.errors import DataError
 from ftlib.estimate.cards import GPUS
 from ftlib.estimate.estimation import architecture, known_architectures
 from ftlib.estimate.flops import flops_per_token, repeated_flops_per_token
-from ftlib.estimate.formulas import TRACED, Formula, Moment, continued, plus
+from ftlib.estimate.memory_tracker import MemoryTracker
 from ftlib.estimate.meta_model import make_meta_model
-from ftlib.estimate.moments import RecordingTracker, Trace, highest, with_layers
-from ftlib.estimate.optimizer_memory import Optimizer, update_memory
+from ftlib.estimate.optimizer_memory import Optimizer, make_gradients, optimizers_of, update
 from ftlib.estimate.step_memory import Device, step_memory
 from ftlib.files import write_checked
 from ftlib.models.loading import context_length
@@ -174,7 +176,7 @@ def _step(config: PretrainedConfig, device: str, precision: str, adapters: str, 
 def _update(config: PretrainedConfig, dtype: str, adapters: str, optimizer: Optimizer) -> dict[str, Any]:
     def traced(layers: int, *, passing: bool) -> Trace:
         tracker = RecordingTracker(config.vocab_size)
-        update_memory(_model(config, dtype, adapters, layers=layers), optimizer, tracker, passing=passing)
+        _update_memory(_model(config, dtype, adapters, layers=layers), optimizer, tracker, passing=passing)
         return tracker.trace()
 
     # Weights are updated one after the other: what passes is that of the largest, and two layers have every kind.
@@ -185,6 +187,27 @@ def _update(config: PretrainedConfig, dtype: str, adapters: str, optimizer: Opti
     passing = [plus(moment.get("optimizer", {}), less) for moment in few.moments().values()]
     moments = [{**kept, "optimizer": plus(kept.get("optimizer", {}), one), "activations": _IDS} for one in passing]
     return {"kept": kept.get("optimizer", {}), "moments": highest(moments, _context(config))}
+
+
+def _update_memory(model: nn.Module, optimizer: Optimizer, tracker: MemoryTracker, *, passing: bool = True) -> None:
+    """Take two updates without a forward pass, and have the tracker measure the second.
+
+    Args:
+        model: On the meta device; its gradients stay.
+        optimizer: As in :func:`ftlib.estimate.step_memory.step_memory`.
+        tracker: A new one.
+        passing: Take the second; if not, the tracker has seen what the optimizer keeps and nothing else.
+    """
+    for tensor in itertools.chain(model.parameters(), model.buffers()):
+        tracker.label(tensor, "weights")
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with tracker:
+        optimizers = optimizers_of(model, optimizer)
+        make_gradients(trained, tracker)
+        update(optimizers, tracker)
+        tracker.start_measuring()
+        if passing:
+            update(optimizers, tracker)
 
 
 def _continued(config: PretrainedConfig, traced: Callable[[int], Trace]) -> list[Moment]:

@@ -1,0 +1,1 @@
+"""What the page "Will it fit?" is made of."""
