@@ -23,35 +23,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from ftlib.compat.api_changes import FROM_PRETRAINED, TRAINER, TRAINING_ARGUMENTS, Rename
-from ftlib.compat.installed import (
-    dtype_argument,
-    enable_checkpointing,
-    gguf_file_arguments,
-    is_before,
-    name_of,
-    no_progress_bar,
-)
-from ftlib.compat.translate import CompatError, Release, translate_arguments
+from ftlib.compat.installed import dtype_argument, is_before, name_of, no_progress_bar
+from ftlib.compat.translate import Release, translate_arguments
 from ftlib.errors import ModelError
-from ftlib.estimate.throughput import ThroughputCallback
-
-__all__ = [
-    "CompatError",
-    "CompatWarning",
-    "MendedTrainer",
-    "ThroughputCallback",
-    "as_target",
-    "dtype_argument",
-    "enable_checkpointing",
-    "floating_point_ops",
-    "gguf_file_arguments",
-    "is_before",
-    "load_best",
-    "make_trainer",
-    "pretrained_arguments",
-    "trainer_arguments",
-    "training_arguments",
-]
 
 _warned: set[str] = set()
 

@@ -16,7 +16,8 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from datasets import Dataset
 from ftlib.compat import trainer as compat
 from ftlib.compat.meta_device import autocast_on_meta
-from ftlib.compat.trainer import CompatError, CompatWarning, make_trainer, training_arguments
+from ftlib.compat.trainer import CompatWarning, make_trainer, training_arguments
+from ftlib.compat.translate import CompatError
 from ftlib.errors import ModelError
 from ftlib.estimate.estimation import estimate
 from ftlib.text.batches import pad_batch

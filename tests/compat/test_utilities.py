@@ -9,7 +9,8 @@ import transformers
 
 from datasets import Dataset
 from ftlib.compat import utilities
-from ftlib.compat.trainer import CompatError, floating_point_ops, training_arguments
+from ftlib.compat.trainer import floating_point_ops, training_arguments
+from ftlib.compat.translate import CompatError
 from ftlib.data.messages import user
 from ftlib.errors import DataError, PromptTooLongError, TruncationWarning
 from ftlib.estimate import throughput

@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM
 from trl import DPOConfig, DPOTrainer
 
 from datasets import Dataset
-from ftlib.compat.trainer import enable_checkpointing
+from ftlib.compat.installed import enable_checkpointing
 from ftlib.estimate.memory_tracker import MemoryTracker
 from ftlib.models.trainable import add_lora
 

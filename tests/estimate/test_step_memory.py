@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoConfig, GPTNeoX
 from transformers.optimization import Adafactor
 
 from benchmarks.memory import in_a_process
-from ftlib.compat.trainer import enable_checkpointing
+from ftlib.compat.installed import enable_checkpointing
 from ftlib.errors import ModelError
 from ftlib.estimate.estimation import estimate
 from ftlib.estimate.memory_tracker import MemoryTracker

@@ -99,7 +99,7 @@ def test_every_engine_takes_the_same_steps_and_leaves_a_model_that_speaks(engine
 
 def backward_flops(model, tokenizer, *, checkpointing=False):
     """Operations of one backward pass, counted."""
-    from ftlib.compat.trainer import enable_checkpointing
+    from ftlib.compat.installed import enable_checkpointing
 
     if checkpointing:
         enable_checkpointing(model)
