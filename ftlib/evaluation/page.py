@@ -13,33 +13,7 @@ from ftlib.evaluation.chosen_scores import Scores
 from ftlib.evaluation.comparison import Evaluation, compare, side_by_side
 from ftlib.evaluation.scores import Column
 from ftlib.files import write_checked
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1c2330; --soft: #5b6575; --page: #f6f7f9; --card: #fff; --line: #d9dee6;
-  --mark: #0b6bcb; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ef; --soft: #a3adbd; --page: #14171c; --card: #1d2229;
-  --line: #353c47; --mark: #6db3f8; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 76rem; padding: 1.5rem 1rem 4rem; color: var(--ink); background: var(--page);
-  font: 1rem/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.6rem; line-height: 1.2; margin: 0 0 .25rem; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; }
-p { margin: .4rem 0; } .soft { color: var(--soft); font-size: .875rem; }
-.wide { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: .5rem; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: .5rem .75rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); }
-tbody tr:last-child > * { border-bottom: 0; }
-th:first-child { text-align: left; position: sticky; left: 0; background: var(--card); }
-thead th { font-weight: 600; } tbody th { font-weight: 400; min-width: 9rem; }
-td { white-space: nowrap; } td small, th small { display: block; color: var(--soft); font-weight: 400; }
-td.best, td.sure { color: var(--mark); font-weight: 600; }
-article { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .75rem 1rem;
-  margin: .75rem 0; }
-h3 { font-size: 1rem; margin: 0 0 .5rem; overflow-wrap: anywhere; }
-.answers { display: grid; gap: .75rem 1.25rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 17rem), 1fr)); }
-.answers p { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; }
-.answers h4 { font-size: .8rem; margin: 0; color: var(--soft); } .right { border-left: 3px solid var(--mark);
-  padding-left: .6rem; }
-"""
+from ftlib.paths import assets_folder
 
 
 def write_html(evaluation: Evaluation, path: str | Path, *, title: str = "Evaluation") -> Path:
@@ -101,10 +75,11 @@ def write_comparison_html(
 
 
 def _write(path: str | Path, title: str, sections: list[str]) -> Path:
+    style = (assets_folder() / "evaluation.css").read_text(encoding="utf-8")
     head = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>\n"
+        f"<title>{escape(title)}</title><style>\n{style}</style></head><body>\n"
     )
     return write_checked(path, head + "\n".join(sections) + "\n</body></html>\n")
 

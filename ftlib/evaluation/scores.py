@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftlib.data.words import spaced
-from ftlib.evaluation.confidence import Array, Finish, Interval, PairedTest, bootstrap, mean, paired_test
+from ftlib.evaluation.confidence import Array, Finish, Interval, bootstrap, mean
 from ftlib.evaluation.metrics import bleu, check_pairs, exact_match, rouge_l
 from ftlib.evaluation.text_metrics import distinct_each, refuses, repeats
 
@@ -57,14 +57,12 @@ class Score(Column):
         each: A number for each answer.
         statistics: Predictions and references to ``(rows, k)``; default: what ``each`` gives.
         finish: Sums of these to the score of a run; default: the mean.
-        needs_references: Whether it holds answers against the right ones.
         split: Its columns, where what is better depends on the question; default: one, of all rows.
     """
 
     each: Each
     statistics: Callable[[Sequence[str], Sequence[str]], Array] | None = None
     finish: Finish = mean
-    needs_references: bool = True
     split: tuple[Column, ...] = ()
 
     @property
@@ -90,10 +88,6 @@ class Score(Column):
         Interval(value=1.0, low=1.0, high=1.0)
         """
         return bootstrap(self.rows(predictions, references), self.finish)
-
-    def compare(self, first: Sequence[str], second: Sequence[str], references: Sequence[str]) -> PairedTest:
-        """Test two runs on the same questions against each other."""
-        return paired_test(self.rows(first, references), self.rows(second, references), self.finish)
 
 
 def _bleu_counts(predictions: Sequence[str], references: Sequence[str]) -> Array:
@@ -165,9 +159,9 @@ SCORES = {
         Score("rouge_l", "ROUGE-L", (0, 1), "higher", rouge_l),
         Score("bleu", "BLEU", (0, 100), "higher", bleu, _bleu_counts, _bleu_of_counts),
         Score("exact_match", "exact match", (0, 1), "higher", exact_match),
-        Score("distinct_2", "distinct-2", (0, 1), "higher", _alone(distinct_each), needs_references=False),
-        Score("repeats", "repetition rate", (0, 1), "lower", _alone(repeats), needs_references=False),
-        Score("refuses", "refusal rate", (0, 1), "lower", _alone(refuses), needs_references=False, split=_REFUSALS),
+        Score("distinct_2", "distinct-2", (0, 1), "higher", _alone(distinct_each)),
+        Score("repeats", "repetition rate", (0, 1), "lower", _alone(repeats)),
+        Score("refuses", "refusal rate", (0, 1), "lower", _alone(refuses), split=_REFUSALS),
     )
 }
 """Every score of an evaluation by name. BLEU of one answer is smoothed; that of a run is of all answers together.

@@ -14,9 +14,12 @@ import transformers
 
 import ftlib
 from ftlib.models.trainable import ParameterCount
+from ftlib.paths import assets_folder
 from ftlib.training.checkpoints import Checkpoint
 from ftlib.training.job import Step
 from ftlib.training.speed import Speed
+
+_CARD = assets_folder() / "run_card.md"
 
 
 def summarize_run(
@@ -96,39 +99,10 @@ def run_card(
     measured = "not measured" if best.eval_loss is None else f"{best.eval_loss:.4f} {loss_unit(summary['objective'])}"
     trained = f"{summary['trainable_parameters']:,} of {summary['parameters']:,}"
     template = "template of `config.yaml`" if has_own_template else f"template `{summary['template']}`"
-    return f"""# {name}
-
-{summary["model"]}, fine-tuned on {source} ({summary["rows"]:,} rows) by the engine `{summary["engine"]}`.
-
-| | |
-|---|---|
-| parameters trained | {trained} |
-| steps | {summary["steps"]:,} |
-| highest learning rate | {summary["learning_rate"]:.3g} |
-| tokens, padding not counted | {summary["tokens"]:,} |
-| computed in | {_computed_in(summary)} |
-| tokens a second, model FLOPs utilisation | {_rate(summary)} |
-| loss of the first and the last step | {summary["first_loss"]:.4f}, {summary["last_loss"]:.4f} |
-{_reward_row(summary)}| best evaluation loss | {measured} at step {best.step} |
-| finished | {summary["finished"]} on {summary["machine"]} |
-
-The best checkpoint is `checkpoints/{best.folder.name}`, the last one `checkpoints/{last.folder.name}`. To load
-the best one, in the folder that holds this one:
-
-```python
-from ftlib import load_model
-
-model, tokenizer = load_model("{name}")
-```
-
-It was trained with the {template}: ask it with the same. `config.yaml` repeats the run:
-
-```
-ftlib train {name}/config.yaml --out another-folder
-```
-
-![Loss of each step](loss.png)
-{_reward_picture(summary)}"""
+    told: dict[str, Any] = {"measured": measured, "trained": trained, "asked_with": template, "rate": _rate(summary)}
+    told |= {"computed_in": _computed_in(summary), "reward_row": _reward_row(summary), "source": source, "name": name}
+    told |= {"reward_picture": _reward_picture(summary), "best": best.folder.name, "last": last.folder.name}
+    return _CARD.read_text(encoding="utf-8").format(**(summary | told))
 
 
 def loss_unit(objective: str) -> str:
@@ -145,7 +119,7 @@ def _reward_row(summary: dict[str, Any]) -> str:
 
 def _reward_picture(summary: dict[str, Any]) -> str:
     """Show the rewards too: GRPO's loss is about 0 at every step, and says nothing about how well it goes."""
-    return "\n![Mean reward of each step](reward.png)\n" if "first_reward" in summary else ""
+    return "\n\n![Mean reward of each step](reward.png)" if "first_reward" in summary else ""
 
 
 def _computed_in(summary: dict[str, Any]) -> str:
