@@ -7,28 +7,16 @@ import json
 import gradio as gr
 
 from ftlib.chat.session import WRITING
+from ftlib.paths import assets_folder
 
 # Gradio renders HTML in a chat even where it renders no Markdown; pre-wrap keeps the spaces of a text that is text.
-STYLE = """
-.message-content .md {white-space: pre-wrap; overflow-wrap: anywhere}
-.gradio-container {max-width: 70rem !important}
-"""
-SAVE = """(text) => {
-  if (!text) return;
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], {type: "application/jsonl"}));
-  link.download = "conversation.jsonl";
-  link.click();
-  URL.revokeObjectURL(link.href);
-}"""
-STOPPING = "() => {window.ftlibStopping = true}"
+STYLE, SAVE, MARK_STOPPED = (
+    (assets_folder() / "chat" / name).read_text(encoding="utf-8").strip()
+    for name in ("style.css", "save.js", "mark_stopped.js")
+)
 # Without Stop nothing is written back: by then the next answer may be writing into the same fields.
-MARK_STOPPED = f"""(...told) => {{
-  const stopping = window.ftlibStopping;
-  window.ftlibStopping = false;
-  const shown = (text) => stopping && text.includes({json.dumps(WRITING)});
-  return told.map((text) => shown(text) ? text.replace({json.dumps(WRITING)}, "Stopped.") : {{__type__: "update"}});
-}}"""
+MARK_STOPPED = MARK_STOPPED.replace("WRITING", json.dumps(WRITING))
+STOPPING = "() => {window.ftlibStopping = true}"
 
 
 def theme() -> gr.Theme:

@@ -24,7 +24,7 @@ from ftlib.training.hf import planned_arguments, precision_of_this_run_only
 from ftlib.training.job import STEP_TARGETS, Job, TargetLoss
 from ftlib.training.own_loss import auxiliary_weight
 from ftlib.training.randomness import random_states
-from ftlib.training.trl_steps import TRLSteps, without_recomputation
+from ftlib.training.trl_steps import TRLSteps, model_kept, without_recomputation
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -36,18 +36,13 @@ def run(job: Job) -> None:
     Raises:
         TrainingError: TRL's loss of this model is not the model's own.
     """
-    was_training, own, states = job.model.training, set(vars(job.model)), random_states()
-    with tempfile.TemporaryDirectory() as folder, precision_of_this_run_only():
+    states = random_states()
+    with tempfile.TemporaryDirectory() as folder, precision_of_this_run_only(), model_kept(job.model):
         arguments = SFTConfig(**planned_arguments(job, folder), **_further_arguments(job))
-        try:
-            with _configuration_kept(job.model):
-                trainer = _SFTTrainer(job.model, arguments, job=job, states=states)
-            _check_loss(trainer, job)
-            trainer.train()
-        finally:
-            job.model.train(was_training)
-            for added in set(vars(job.model)) - own:  # its own forward, which computes the loss, and notes
-                delattr(job.model, added)
+        with _configuration_kept(job.model):
+            trainer = _SFTTrainer(job.model, arguments, job=job, states=states)
+        _check_loss(trainer, job)
+        trainer.train()
 
 
 def _further_arguments(job: Job) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from datasets import Dataset
 from ftlib.training.hf import planned_arguments, precision_of_this_run_only
 from ftlib.training.pairs import PreferenceJob, completion_batch
 from ftlib.training.randomness import random_states
-from ftlib.training.trl_steps import TRLSteps, model_kept, without_recomputation
+from ftlib.training.trl_steps import TRLSteps, model_kept, quiet_arguments, without_recomputation
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -41,8 +41,7 @@ def trl_loss(model: PeftModel, tokenizer: PreTrainedTokenizerBase, pairs: Datase
     Taught in: chapters/14_preferences.ipynb
     """
     with tempfile.TemporaryDirectory() as folder, model_kept(model), torch.no_grad():
-        quiet: dict[str, Any] = {"output_dir": folder, "report_to": [], "disable_tqdm": True, "bf16": False}
-        arguments = DPOConfig(**quiet, use_cpu=model.device.type == "cpu", **_further_arguments(beta))
+        arguments = DPOConfig(**quiet_arguments(model, folder), **_further_arguments(beta))
         trainer = _Untokenised(model, args=arguments, train_dataset=pairs, processing_class=tokenizer)
         model.eval()
         batch = completion_batch(pairs, tokenizer.pad_token_id)

@@ -20,7 +20,7 @@ from ftlib.training.groups import GroupJob, Rewards, prompts_of
 from ftlib.training.grpo_section import GrpoSection
 from ftlib.training.hf import PlannedSteps, planned_arguments, planned_optimizer, precision_of_this_run_only
 from ftlib.training.randomness import States, random_states
-from ftlib.training.trl_steps import model_kept, without_recomputation
+from ftlib.training.trl_steps import model_kept, quiet_arguments, without_recomputation
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -97,8 +97,7 @@ def sample_groups(
     ]
     with tempfile.TemporaryDirectory() as folder, model_kept(model), torch.random.fork_rng():
         state = torch.get_rng_state()
-        quiet: dict[str, Any] = {"output_dir": folder, "report_to": [], "disable_tqdm": True, "bf16": False}
-        quiet |= {"use_cpu": model.device.type == "cpu", "remove_unused_columns": False}
+        quiet = {**quiet_arguments(model, folder), "remove_unused_columns": False}
         arguments = GRPOConfig(**quiet, **_further_arguments(settings, given, len(prompts)))
         trainer = _Tokenised(model, _for_trl(given), args=arguments, train_dataset=rows, processing_class=tokenizer)
         torch.set_rng_state(state)  # the trainer has set a seed of its own

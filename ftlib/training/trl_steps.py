@@ -75,3 +75,9 @@ def model_kept(model: PreTrainedModel | PeftModel) -> Iterator[None]:
         for module, names in zip(modules, own, strict=True):
             for added in set(vars(module)) - names:  # the forward that a trainer puts over the model's own, and notes
                 delattr(module, added)
+
+
+def quiet_arguments(model: PreTrainedModel | PeftModel, folder: str) -> dict[str, Any]:
+    """Return the arguments of a trainer that is asked for numbers alone, and not to train."""
+    on_processor = model.device.type == "cpu"
+    return {"output_dir": folder, "report_to": [], "disable_tqdm": True, "bf16": False, "use_cpu": on_processor}

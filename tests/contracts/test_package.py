@@ -241,6 +241,7 @@ def test_the_wheel_carries_data_and_library(tmp_path):
         "ftlib/assets/nano/README.md",
         "ftlib/assets/smollm2_card.md",
         "ftlib/assets/run_card.md",
+        "ftlib/assets/chat/save.js",
         "ftlib/assets/evaluation.css",
         "ftlib/assets/page/index.html",
         "ftlib/assets/talk/talk.css",
