@@ -181,10 +181,7 @@ class GroupBatches(MicroBatches):
         Raises:
             IndexError: There are no more.
         """
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        step = self.first_step + index // self.accumulation_steps
-        found = [self.prompts[number] for number in self.rows_of(step)[index % self.accumulation_steps]]
+        found = [self.prompts[number] for number in self.at(index)[1]]
         return [{"prompt": ids, "reference": text} for ids, text in found for _ in range(self.num_generations)]
 
 

@@ -222,18 +222,22 @@ class MicroBatches(torch.utils.data.Dataset[dict[str, Tensor]]):
             IndexError: There are no more.
             DataError: Its step has no targets at all.
         """
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        step = self.first_step + index // self.accumulation_steps
+        step, numbers = self.at(index)
         targets = sum(self.targets[row] for group in self.rows_of(step) for row in group)
         if targets == 0:
             raise DataError(
                 f"step {step} has no target to learn: every label of its rows {self.rows_of(step)[0][:5]} is -100: "
                 "raise max_length so that answers are not cut away, or drop these rows"
             )
-        numbers = self.rows_of(step)[index % self.accumulation_steps]
         batch = pad_batch((self.rows[number] for number in numbers), self.pad_token_id)
         return {**batch, STEP_TARGETS: torch.tensor(targets)}
+
+    def at(self, index: int) -> tuple[int, list[int]]:
+        """Return the step that a micro-batch belongs to, and its row numbers."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        step = self.first_step + index // self.accumulation_steps
+        return step, self.rows_of(step)[index % self.accumulation_steps]
 
     def rows_of(self, step: int) -> list[list[int]]:
         """Row numbers of each micro-batch of a step."""

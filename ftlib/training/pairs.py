@@ -128,10 +128,7 @@ class PairBatches(MicroBatches):
         Raises:
             IndexError: There are no more.
         """
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        step = self.first_step + index // self.accumulation_steps
-        numbers = self.rows_of(step)[index % self.accumulation_steps]
+        _, numbers = self.at(index)
         batch = completion_batch((self.rows[number] for number in numbers), self.pad_token_id)
         return {**batch, STEP_TARGETS: torch.tensor(len(numbers))}
 

@@ -8,7 +8,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -59,12 +59,7 @@ def prepare_rows(
     """
     section, is_paired = config.data, config.objective == "dpo"
     with skippable_rows():
-        splits = draw_and_split(
-            *_read(section, is_paired=is_paired),
-            max_rows=section.max_rows,
-            validation_share=section.validation_share,
-            seed=config.train.seed,
-        )
+        splits = _draw_and_split(*_read(section, is_paired=is_paired), section, config.train.seed)
         if splits[1] is not None and not section.overfit_batches:
             warn_of_leaks(*(_messages(split, is_paired=is_paired) for split in splits))
         limit = section.max_length or min(known_limit(tokenizer) or context, context)
@@ -78,7 +73,8 @@ def prepare_rows(
 
 def _read(section: DataSection, *, is_paired: bool) -> tuple[Dataset, Dataset | None]:
     read: Callable[..., Dataset] = load_preferences if is_paired else partial(load_conversations, format=section.format)
-    rows = number_rows(read(section.source, split=section.split, on_error=section.on_error))
+    rows = read(section.source, split=section.split, on_error=section.on_error)
+    rows = rows.add_column(ROW_NUMBER, range(len(rows)))  # kept when rows are shuffled, so that an error can name one
     if section.validation is None:
         return rows, None
     return rows, read(section.validation, split=section.validation_split, on_error=section.on_error)
@@ -100,52 +96,24 @@ def _tokenized(
     def made(part: Dataset, name: str) -> Dataset:
         if is_paired:
             return tokenize_pairs(tokenizer, part, template=template, max_length=limit)
-        rows = tokenize_and_cut(
-            tokenizer,
-            part,
-            template=template,
-            max_length=limit,
-            truncate=section.truncate,
-            truncation_side=section.truncation_side,
-            on_error=section.on_error,
-        )
-        return with_targets(rows, name)
+        return with_targets(_tokenize_and_cut(tokenizer, part, section, template, limit), name)
 
     rows, held_out = splits
     return made(rows, "training rows"), None if held_out is None else made(held_out, "evaluation rows")
 
 
-def number_rows(rows: Dataset) -> Dataset:
-    """Let every row keep its number when rows are drawn and shuffled, so that an error can name it."""
-    return rows.add_column(ROW_NUMBER, range(len(rows)))
-
-
-def draw_and_split(
-    rows: Dataset, held_out: Dataset | None, *, max_rows: int | None, validation_share: float, seed: int
+def _draw_and_split(
+    rows: Dataset, held_out: Dataset | None, section: DataSection, seed: int
 ) -> tuple[Dataset, Dataset | None]:
-    """Draw some rows, and hold a share of them back for evaluation unless other rows are there for that.
-
-    Args:
-        rows: All rows to train on.
-        held_out: Rows to evaluate on, where they have a source of their own.
-        max_rows: How many of the rows to draw at most; None: all.
-        validation_share: Share of the drawn rows that is held back (0 to 1).
-        seed: Of the draw and of the split.
-
-    Returns:
-        The rows to train on, and those to evaluate on, if there are any.
-
-    Raises:
-        DataError: The share leaves no row to train on.
-    """
-    if max_rows is not None and max_rows < len(rows):
-        rows = rows.shuffle(seed=seed).select(range(max_rows))
-    if held_out is not None or not round(validation_share * len(rows)):
+    """Draw some rows, and hold a share of them back for evaluation unless other rows are there for that."""
+    if section.max_rows is not None and section.max_rows < len(rows):
+        rows = rows.shuffle(seed=seed).select(range(section.max_rows))
+    if held_out is not None or not round(section.validation_share * len(rows)):
         return rows, held_out
-    if math.ceil(validation_share * len(rows)) >= len(rows):
-        told = f"data.validation_share {validation_share} of {len(rows)} rows leaves none to train on"
+    if math.ceil(section.validation_share * len(rows)) >= len(rows):
+        told = f"data.validation_share {section.validation_share} of {len(rows)} rows leaves none to train on"
         raise DataError(f"{told}: choose 0.1, say")
-    splits = rows.train_test_split(test_size=validation_share, seed=seed)
+    splits = rows.train_test_split(test_size=section.validation_share, seed=seed)
     return splits["train"], splits["test"]
 
 
@@ -214,38 +182,15 @@ def warn_of_leaks(trained_on: Sequence[Sequence[Message]], held_out: Sequence[Se
         warnings.warn(message, LeakWarning, stacklevel=4)
 
 
-def tokenize_and_cut(
-    tokenizer: PreTrainedTokenizerBase,
-    conversations: Dataset,
-    *,
-    template: Template,
-    max_length: int,
-    truncate: Literal["prompt", "end"],
-    truncation_side: Literal["left", "right"],
-    on_error: Literal["raise", "skip"],
+def _tokenize_and_cut(
+    tokenizer: PreTrainedTokenizerBase, rows: Dataset, section: DataSection, template: Template, limit: int
 ) -> Dataset:
-    """Tokenise conversations, and cut those that are too long.
-
-    Args:
-        tokenizer: The model's; it is not changed.
-        conversations: With ``messages``.
-        template: Around the messages.
-        max_length: Tokens that a row may have.
-        truncate: What a row that is too long loses: words of its questions, or whatever is at its end.
-        truncation_side: Which end of the questions is cut.
-        on_error: What a row that can't be used does.
-
-    Warns:
-        TruncationWarning: Rows were cut.
-
-    Raises:
-        DataError: A row can't be used.
-    """
-    options: dict[str, Any] = {"template": template, "on_error": on_error}
-    if truncate == "prompt":
-        options |= {"max_length": max_length, "truncation_side": truncation_side}
-        return tokenize(tokenizer, conversations, **options)
-    return _without_ends(tokenize(tokenizer, conversations, max_length=NO_LIMIT, **options), max_length)
+    """Tokenise conversations, and cut those that are too long: their prompts, or whatever is at their end."""
+    options: dict[str, Any] = {"template": template, "on_error": section.on_error}
+    if section.truncate == "prompt":
+        options |= {"max_length": limit, "truncation_side": section.truncation_side}
+        return tokenize(tokenizer, rows, **options)
+    return _without_ends(tokenize(tokenizer, rows, max_length=NO_LIMIT, **options), limit)
 
 
 def _without_ends(rows: Dataset, limit: int) -> Dataset:
