@@ -110,9 +110,17 @@ def write_whole(path: Path, content: str | bytes) -> None:
     if target.exists() and not target.is_file():  # a device or a pipe can't be replaced
         _write(target, content)
         return
+    with whole_file(target) as partial:
+        _write(partial, content)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Write a file that appears whole or not at all; yield the path to write to."""
+    target = path.resolve()
     partial = target.with_name(f".{target.name}.partial")
     try:
-        _write(partial, content)
+        yield partial
         flush(partial)
         if target.exists():
             shutil.copymode(target, partial)

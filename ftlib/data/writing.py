@@ -15,7 +15,7 @@ from ftlib.data.formats import FORMATS
 from ftlib.data.message_checks import conversation_rows
 from ftlib.data.messages import Message, RowError, clean_message
 from ftlib.errors import DataError
-from ftlib.files import check_target, flush
+from ftlib.files import check_target, whole_file
 from ftlib.nearest import one_of
 
 
@@ -42,18 +42,11 @@ def save_conversations(conversations: Iterable[Mapping[str, Any]], path: str | P
     suffix = Path(path.name.removesuffix(".gz")).suffix
     if suffix not in (".jsonl", ".json"):
         raise DataError(f"{path}: expected a name that ends with .jsonl or .json (or .gz behind it)")
-    target = path.resolve()  # a link stays a link
-    unfinished = target.with_name(target.name + ".partial")
     try:
-        with _writable(unfinished, packed=path.name.endswith(".gz")) as file:
-            count = _write_rows(file, _written(conversations, write), as_list=suffix == ".json")
-        flush(unfinished)
-        unfinished.replace(target)
+        with whole_file(path) as unfinished, _writable(unfinished, packed=path.name.endswith(".gz")) as file:
+            return _write_rows(file, _written(conversations, write), as_list=suffix == ".json")
     except OSError as error:
         raise DataError(f"{path}: can't be written ({error.strerror}): check folder and permissions") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return count
 
 
 def _written(

@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from ftlib.errors import DataError, ExportError
-from ftlib.files import check_folder, whole_folder
+from ftlib.files import check_folder, whole_file, whole_folder
 from ftlib.models.chat_model import ChatModel, load_chat_model
 from ftlib.models.loading import Dtype
 from ftlib.text.chat_template import to_jinja
@@ -58,16 +58,11 @@ def new_file(place: Path) -> Iterator[Path]:
     Raises:
         ExportError: It can't be written.
     """
-    shelf = place.with_name(f".{place.name}.partial")
     try:
-        with whole_folder(shelf) as folder:
-            yield folder / place.name
-        (shelf / place.name).rename(place)
+        with whole_file(place) as partial:
+            yield partial
     except OSError as error:
         raise write_failure(place, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            shelf.rmdir()
 
 
 def write_failure(place: Path, error: Exception) -> ExportError:
