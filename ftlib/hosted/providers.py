@@ -116,8 +116,8 @@ class Endpoint:
 
 def _provider(name: str, base_url: str, model: str, *, url: str = "BASE_URL", **further: Any) -> Provider:
     """Write a service down whose variables begin with its name."""
-    variables = (f"{name.upper()}_{what}" for what in ("API_KEY", url, "MODEL"))
-    return Provider(name, base_url, model, *variables, **further)
+    key, address, chosen = (f"{name.upper()}_{what}" for what in ("API_KEY", url, "MODEL"))
+    return Provider(name, base_url, model, key, address, chosen, **further)
 
 
 _OPENAI, _DEEPSEEK = "gpt-6-luna", "deepseek-flash"
