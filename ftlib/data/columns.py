@@ -67,7 +67,7 @@ def check_judgement(row: Mapping[str, Any], messages: Sequence[Message], read: C
         plain = str(name).lower()
         if value is None or plain in read:
             continue
-        said = plain.removeprefix("is_").removeprefix("was_")
+        said = _said(plain)
         verdict = _verdict(value) if said in _GOOD | _BAD else None
         if verdict is not None and verdict == (said in _BAD) and not weighted:
             raise RowError(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ftlib.argument_checks import at_least, checked, each
 from ftlib.data.message_checks import conversation_rows, nonempty_message_list
-from ftlib.data.messages import Message
+from ftlib.data.messages import Message, all_text
 from ftlib.data.words import comparable
 from ftlib.data.words import words as split_words
 from ftlib.errors import DataError
@@ -74,14 +74,14 @@ def find_leaks(
     """
     if not 0 < threshold <= 1:
         raise DataError(f"threshold must be above 0 and at most 1, not {threshold}")
-    taught = [shingles(_text(row["messages"])) for row in train]
+    taught = [shingles(all_text(row["messages"])) for row in train]
     holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for number, own in enumerate(taught):
         for shingle in own:
             holders[shingle].append(number)
     leaks = []
     for number, row in enumerate(test):
-        own = shingles(_text(row["messages"]))
+        own = shingles(all_text(row["messages"]))
         shared = Counter(other for shingle in own for other in holders.get(shingle, ()))
         likest = max(shared, key=lambda other: (shared[other] / len(own | taught[other]), -other), default=None)
         if likest is not None and jaccard(own, taught[likest]) >= threshold:
@@ -94,14 +94,10 @@ def same_prompts(
     conversations: Iterable[Sequence[Message]], train: Iterable[int], test: Iterable[int]
 ) -> list[tuple[int, int]]:
     """Pairs ``(test row, training row)`` whose prompts say the same (:func:`ftlib.data.words.comparable`)."""
-    prompts = [comparable(_text(messages[:-1])) for messages in conversations]
+    prompts = [comparable(all_text(messages[:-1])) for messages in conversations]
     train, test = list(train), list(test)
     for row in (*train, *test):
         if not isinstance(row, Integral) or not 0 <= row < len(prompts):
             raise DataError(f"there is no row {row!r}: there are {len(prompts)}, and the first is 0")
     taught = {prompts[row]: row for row in reversed(train)}
     return [(row, taught[prompts[row]]) for row in test if prompts[row] in taught]
-
-
-def _text(messages: Sequence[Message]) -> str:
-    return "\n".join(message["content"] or "" for message in messages)

@@ -150,6 +150,11 @@ def loaded_json(text: str) -> Any:
     return found
 
 
+def all_text(messages: Sequence[Mapping[str, Any]]) -> str:
+    """Return what all messages say, a line for each."""
+    return "\n".join(message["content"] or "" for message in messages)
+
+
 def check_messages(messages: Any) -> None:
     """See that something is a list of messages, each with a known role and with text (or None: a tool is called).
 

@@ -11,7 +11,7 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from ftlib.argument_checks import checked
 from ftlib.data.message_checks import message_list
-from ftlib.data.messages import Message
+from ftlib.data.messages import Message, all_text
 
 REMEDIES = {
     "duplicate": "the same conversation again: delete all but one; it would count twice, or stand in train and test",
@@ -47,7 +47,7 @@ def text_faults(messages: Sequence[Message]) -> Iterator[str]:
     >>> list(text_faults([{"role": "user", "content": "What is a cafÃ©?<br>"}]))
     ['broken encoding', 'HTML']
     """
-    text = "\n".join(message["content"] or "" for message in messages)
+    text = all_text(messages)
     if is_bad(text):
         yield "broken encoding"
     if "\ufffd" in text:
@@ -69,7 +69,7 @@ def language_of(messages: Sequence[Message]) -> str:
     >>> language_of([{"role": "user", "content": text}])
     'de'
     """
-    text = "\n".join(message["content"] or "" for message in messages)
+    text = all_text(messages)
     if len(text) < _LEAST_WORDS * 4 or (text.isascii() and len(text.split()) < _LEAST_WORDS):
         return ""
     code, certainty = _identifier().classify(text)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ftlib.data.messages import Message
+from ftlib.data.messages import all_text
 from ftlib.data.preferences import Preference
 from ftlib.data.words import comparable
 from ftlib.text.summary import Spread, spread
@@ -63,7 +63,7 @@ def summarize_preferences(
     pairs: Counter[tuple[str, ...]] = Counter()
     longer: Counter[int] = Counter()
     for row in rows:
-        texts = {name: _text(row[name]) for name in counts}  # type: ignore[literal-required]
+        texts = {name: all_text(row[name]) for name in counts}  # type: ignore[literal-required]
         lengths = {name: len(text.split()) for name, text in texts.items()}
         for name, length in lengths.items():
             counts[name][length] += 1
@@ -74,7 +74,7 @@ def summarize_preferences(
     for (prompt, *_), times in pairs.items():
         prompts[prompt] += times
     total = max(1, longer.total())
-    known = None if held_out is None else {comparable(_text(row["prompt"])) for row in held_out}
+    known = None if held_out is None else {comparable(all_text(row["prompt"])) for row in held_out}
     return PreferenceSummary(
         rows=longer.total(),
         words={name: spread(found) for name, found in counts.items()},
@@ -87,7 +87,3 @@ def summarize_preferences(
         ),
         leaked=None if known is None else sum(times for prompt, times in prompts.items() if prompt in known),
     )
-
-
-def _text(messages: Sequence[Message]) -> str:
-    return "\n".join(message["content"] or "" for message in messages)
