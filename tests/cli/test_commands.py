@@ -144,11 +144,14 @@ def test_ctrl_c_leaves_no_half_written_file(tmp_path):
     # A shell starts background jobs deaf to Ctrl-C, and they pass that on: listen again.
     listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, encoding="utf-8", preexec_fn=listen)
-    assert process.stdout.readline() == "held\n"
-    assert out.with_name("out.jsonl.partial").exists()
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=HUNG_SECONDS)
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, encoding="utf-8", preexec_fn=listen) as process:
+        try:
+            assert process.stdout.readline() == "held\n"
+            assert out.with_name(".out.jsonl.partial").exists()
+            process.send_signal(signal.SIGINT)
+            _, error = process.communicate(timeout=HUNG_SECONDS)
+        finally:
+            process.kill()
     assert process.returncode == 130, error
     assert error == "ftlib: stopped; nothing was left half-written\n"
     assert [found.name for found in tmp_path.iterdir()] == ["rows.jsonl"]
