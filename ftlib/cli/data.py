@@ -67,6 +67,7 @@ def data(
     Of preference rows (prompt, chosen, rejected) it says how long both answers are, and what stands twice.
     """
     from ftlib.cli import progress
+    from ftlib.cli.output import counted
     from ftlib.data.preferences import first_is_preference
     from ftlib.data.reading import iter_conversations
     from ftlib.data.sources import source_file
@@ -88,15 +89,15 @@ def data(
             source, format=format, split=split, on_error="skip" if skip else "raise", on_bytes=on_bytes
         )
         shown: list[list[Message]] = []
-        counted = _keep_first(count(conversations), show, shown)
+        passed_on = _keep_first(count(conversations), show, shown)
         if convert is not None:
-            rows = ({"messages": messages} for messages in counted)
+            rows = ({"messages": messages} for messages in passed_on)
             written = save_conversations(rows, convert[1], format=convert[0])
             found: dict[str, Any] = {"format": name, "rows": written}
             found |= {"written_to": str(convert[1]), "written_as": convert[0]}
-            said = f"{written:,} rows of {name} written to {convert[1]} as {convert[0]}."
+            said = f"{counted(written, 'row')} of {name} written to {convert[1]} as {convert[0]}."
         else:
-            summary = _summary(counted, name, tokenizer if tokens else None, template, context, batch_size)
+            summary = _summary(passed_on, name, tokenizer if tokens else None, template, context, batch_size)
             found = summary.as_dict()
     if as_json:
         typer.echo(json.dumps(found | {"unusable": unusable}))

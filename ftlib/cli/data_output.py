@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from ftlib.cli.output import number_table, plain_console, safe_text
+from ftlib.cli.output import counted, number_table, plain_console, safe_text
 
 if TYPE_CHECKING:
     from ftlib.data.messages import Message
@@ -24,7 +24,8 @@ def print_summary(source: str, summary: DataSummary, shown: Sequence[Sequence[Me
     console = plain_console()
     language = f", most of them in the language {summary.language!r}" if summary.language else ""
     console.print(
-        f"[bold]{safe_text(source)}[/bold]: {summary.rows:,} rows of the format {safe_text(summary.format)}{language}"
+        f"[bold]{safe_text(source)}[/bold]: {counted(summary.rows, 'row')} of the format {safe_text(summary.format)}"
+        + language
     )
     turns = summary.turns
     console.print(f"Messages in a row: {turns.least} to {turns.greatest}, median {turns.median}")
@@ -35,7 +36,7 @@ def print_summary(source: str, summary: DataSummary, shown: Sequence[Sequence[Me
             f"Rows that end without an answer: {summary.unanswered:,} (what follows the last one isn't learnt)"
         )
     for extra, rows in summary.extras.items():
-        console.print(f"With {extra}: {rows:,} rows")
+        console.print(f"With {extra}: {counted(rows, 'row')}")
     table = number_table("role", "messages", "fewest words", "median", "most")
     for role, words in summary.words.items():
         numbers = (summary.messages[role], words.least, words.median, words.greatest)

@@ -34,6 +34,15 @@ def safe_text(text: str) -> str:
     return escape(printable(text))
 
 
+def counted(number: int, thing: str) -> str:
+    """Say how many of a thing there are.
+
+    >>> counted(1, "row"), counted(1260, "row")
+    ('1 row', '1,260 rows')
+    """
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def print_run(folder: str, summary: Mapping[str, Any]) -> None:
     """Print what a run of ``ftlib train`` came to."""
     console = plain_console()
@@ -116,7 +125,7 @@ def print_upgrade(reports: Sequence[UpgradedFile], *, fix: bool) -> None:
     done = (
         f"{changed} rewritten" if fix else f"{sum(bool(report.diff) for report in reports)} could be rewritten (--fix)"
     )
-    console.print(f"{len(reports)} files: {done}, {left} with something left to do")
+    console.print(f"{counted(len(reports), 'file')}: {done}, {left} with something left to do")
 
 
 def _print_diff(console: Console, diff: str) -> None:
@@ -150,7 +159,7 @@ def print_evaluation(found: Evaluation, show: int) -> None:
             if any(cells):
                 table.add_row(f"{column.title} ({column.better})", *cells)
         console.print(table)
-        console.print(f"{run['questions'].iloc[0]:,} questions; in brackets the 95 % interval.")
+        console.print(f"{counted(run['questions'].iloc[0], 'question')}; in brackets the 95 % interval.")
     for model, note in notes.items():
         if note:
             console.print(f"{safe_text(model)}: {safe_text(note)}")

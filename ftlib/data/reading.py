@@ -220,8 +220,11 @@ def _detect(sample: list[RawRow], source: Any) -> str:
     known = {place: names for place, names in found.items() if names}
     if not known:
         place, value = sample[0]
-        fields = ", ".join(map(repr, value)) if isinstance(value, Mapping) else type(value).__name__
-        if isinstance(value, Mapping) and {"chosen", "rejected"} <= {str(name).lower() for name in value}:
+        if not isinstance(value, Mapping):
+            wanted = 'a row is an object such as {"question": "...", "answer": "..."}'
+            raise DataError(f"{place}: {wanted}, and here stands {type(value).__name__}")
+        fields = ", ".join(map(repr, value))
+        if {"chosen", "rejected"} <= {str(name).lower() for name in value}:
             raise DataError(f"{place}: {_PREFERENCES}; found the fields {fields}")
         raise DataError(
             f"{place}: no known format has these fields: {fields}; choose one with format= ({', '.join(FORMATS)}), or "

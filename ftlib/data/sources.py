@@ -53,6 +53,8 @@ def dataset_path(path_or_name: str | Path, *, split: str | None = None) -> Path:
             f"data set {str(path_or_name)!r} has no split {split!r}: it has {', '.join(splits)}"
             + and_ask(split, splits)
         )
+    if path.is_dir():
+        raise DataError(f"{path_or_name}: is a folder: name a file in it")
     names = sorted(entry.name for entry in shipped_datasets().iterdir() if entry.is_dir())
     raise DataError(
         f"{path_or_name}: no such file, and no shipped data set of that name (shipped: {', '.join(names)})"

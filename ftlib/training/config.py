@@ -195,11 +195,12 @@ def read_yaml(path: str | Path) -> Mapping[str, Any]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not YAML: not UTF-8 text ({error.reason})") from error
     try:
-        values = load_yaml(text) or {}
+        values = load_yaml(text)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{path}: expected sections such as 'train:', found {type(values).__name__}")
+        found = "nothing (a file with {} alone has every default)" if values is None else type(values).__name__
+        raise ConfigError(f"{path}: expected sections such as 'train:', found {found}")
     return values
 
 

@@ -28,6 +28,8 @@ def explain(error: ValidationError, top: type[BaseModel], source: str) -> str:
         elif fault["type"] == "literal_error" and not _is_secret(path):
             choices = [one.strip("'") for one in re.split(r", | or ", fault["ctx"]["expected"])]
             lines.append(f"{where}: unknown {fault['input']!r}; {one_of(fault['input'], choices)}")
+        elif fault["type"] == "model_type":
+            lines.append(f"{where}: is a section: keys such as '{_fields_at(top, path)[0]}:' stand below it")
         elif isinstance(fault["input"], str | int | float) and not _is_secret(path):
             lines.append(f"{where}: {message} (found {fault['input']!r})")
         else:  # a whole section is long, and may hold a key

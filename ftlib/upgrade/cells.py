@@ -46,12 +46,13 @@ def read_cells(text: str) -> list[Cell]:
     'x = 1'
     """
     try:
-        json.loads(text)
+        read = json.loads(text)
     except ValueError as error:
         raise DataError(f"it is no notebook: {error}") from error
-    top = {name: (start, end) for name, start, end in _members(text, 0)}
-    if "cells" not in top:
+    found = read.get("cells") if isinstance(read, dict) else None
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise DataError("it has no list of cells: open it in Jupyter and save it, which brings it to format 4")
+    top = {name: (start, end) for name, start, end in _members(text, 0)}
     metadata = json.loads(text[slice(*top["metadata"])]) if "metadata" in top else {}
     told = metadata.get("language_info") if isinstance(metadata, dict) else None
     language = str(told.get("name", "python") if isinstance(told, dict) else "python").lower()
