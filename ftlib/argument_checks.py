@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import collections.abc
 import functools
 import inspect
@@ -143,19 +144,36 @@ def held(function: Callable[..., Any], rules: Mapping[str, ArgumentRule], **valu
     found = {}
     for name, value in values.items():
         place, rule = f"{function.__name__}: {name}", rules.get(name)
-        if name in hints and rule is not unchecked:
+        if name in hints and rule not in _INSTEAD:
             _check(place, value, hints[name])
-        found[name] = rule(place, value) if rule and value is not None else value
+        found[name] = rule(place, value) if rule and (value is not None or rule is a_model) else value
     return found
+
+
+class _Names(dict[str, Any]):
+    """What names in annotations mean; anything where only a type checker imports them."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._known = {**vars(builtins), **function.__globals__}
+
+    def __missing__(self, name: str) -> Any:
+        return self._known.get(name, Any)
 
 
 @functools.cache
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    return typing.get_type_hints(function)
+    return typing.get_type_hints(function, localns=_Names(inspect.unwrap(function)))
 
 
 def unchecked(name: str, value: Any) -> Any:
     """Leave an argument to the function, which says better what is wrong with it."""
+    return value
+
+
+def a_model(name: str, value: Any) -> Any:
+    """Allow a model, one with adapters around it, too."""
+    if not callable(getattr(value, "named_parameters", None)):
+        raise refusal(name, "a model, such as load_model returns", value)
     return value
 
 
@@ -167,6 +185,12 @@ def at_least(least: float) -> ArgumentRule:
 def above(least: float) -> ArgumentRule:
     """Return a rule for numbers: more than this one, and finite."""
     return _number(f"above {least}", lambda value: value > least)
+
+
+def whole(name: str, value: Any) -> Any:
+    """Allow whole numbers."""
+    _check(name, value, int)
+    return value
 
 
 def _number(expected: str, allows: Callable[[Any], bool]) -> ArgumentRule:
@@ -240,6 +264,8 @@ def refusal(name: str, expected: str, value: Any) -> DataError:
 def _check(name: str, value: Any, wanted: Any) -> None:
     if not _fits(value, wanted):
         raise refusal(name, _wording(wanted), value)
+    if _fits(value, int) and abs(value) >= _TOO_LARGE:
+        raise refusal(name, "a number of 64 bits", value)
     inner = typing.get_args(wanted)
     is_table = hasattr(value, "column_names") or not hasattr(value, "__len__")
     if typing.get_origin(wanted) in _MANY and inner and not is_table:
@@ -287,6 +313,8 @@ def _wording(wanted: Any) -> str:
     return _PLAIN.get(kind) or f"a {getattr(kind, '__name__', kind)}"
 
 
+_INSTEAD = (unchecked, a_model, text)
+"""Rules that hold in the place of the annotation."""
 _PLAIN: dict[Any, str] = {
     type(None): "None",
     int: "a whole number",

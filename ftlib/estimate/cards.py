@@ -11,6 +11,7 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
+from ftlib.argument_checks import checked
 from ftlib.errors import ModelError
 from ftlib.estimate.estimation import Estimate, PlannedPrecision, architecture, estimate
 from ftlib.estimate.objectives import ROWS_EACH
@@ -95,6 +96,7 @@ class Suggestion:
     need: Estimate
 
 
+@checked()
 def gpu(name: str) -> GPU:
     """Find a card by its name, or by the name that CUDA gives it.
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
+from ftlib.argument_checks import checked, text, unchecked
 from ftlib.errors import ModelError
 from ftlib.estimate.estimate_checks import (
     check_choices,
@@ -129,6 +130,11 @@ def known_architectures() -> list[str]:
     return list(_known())
 
 
+@checked(
+    model=unchecked,
+    **dict.fromkeys(("dtype", "weights", "precision", "optimizer", "device", "objective"), text),
+    frozen=unchecked,
+)
 @gradients_on()
 def estimate(
     model: str | Path | PretrainedConfig,
@@ -222,7 +228,7 @@ def estimate(
     passes = Passes.of(meta_model, objective, has_adapters=lora_rank is not None, reference=reference)
     if lora_rank is not None:
         with torch.device("meta"):
-            targets = lora_targets or "attention"
+            targets = lora_targets if len(lora_targets) else "attention"
             add_lora(meta_model, rank=lora_rank, targets=targets, upper_layers=lora_upper_layers)  # in place
     freeze_named(meta_model, frozen)
     row = checked_length(context_length(meta_model), length)

@@ -15,7 +15,7 @@ import torch
 from rouge_score.rouge_scorer import RougeScorer
 from torch import Tensor, nn
 
-from ftlib.argument_checks import at_least, checked
+from ftlib.argument_checks import a_model, at_least, checked
 from ftlib.data.words import comparable, spaced, words
 from ftlib.errors import DataError, MissingExtraError
 from ftlib.models.gradients import evaluation_mode
@@ -56,6 +56,7 @@ def summed_target_loss(model: PreTrainedModel | PeftModel, batch: dict[str, Tens
     return nn.functional.cross_entropy(logits.float(), targets, reduction="sum"), len(targets)
 
 
+@checked(model=a_model)
 @torch.no_grad()
 def answer_loss(model: PreTrainedModel | PeftModel, batches: Iterable[dict[str, Tensor]]) -> float:
     """Mean loss over all target tokens of some batches, in nats per token (0 and up; lower is better).
@@ -81,6 +82,7 @@ def answer_loss(model: PreTrainedModel | PeftModel, batches: Iterable[dict[str, 
     return total / count
 
 
+@checked(model=a_model)
 @torch.no_grad()
 def token_accuracy(model: PreTrainedModel | PeftModel, batches: Iterable[dict[str, Tensor]]) -> float:
     """Share of the target tokens that are the likeliest next token (0 to 1; higher is better).

@@ -98,15 +98,15 @@ class Chooser:
             self._generator = torch.Generator(device).manual_seed(sampling.seed)
         self._steps = LogitsProcessorList()
         if sampling.repetition_penalty != 1:
-            self._steps.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
+            self._steps.append(RepetitionPenaltyLogitsProcessor(float(sampling.repetition_penalty)))
         if no_repeat_ngram_size:
             self._steps.append(NoRepeatNGramLogitsProcessor(no_repeat_ngram_size))
         if self.draws and sampling.temperature != 1:
-            self._steps.append(TemperatureLogitsWarper(sampling.temperature))
+            self._steps.append(TemperatureLogitsWarper(float(sampling.temperature)))
         if self.draws and sampling.top_k:
             self._steps.append(TopKLogitsWarper(sampling.top_k))
         if self.draws and sampling.top_p < 1:
-            self._steps.append(TopPLogitsWarper(sampling.top_p))
+            self._steps.append(TopPLogitsWarper(float(sampling.top_p)))
 
     def __call__(self, ids: torch.LongTensor, scores: torch.FloatTensor) -> Tensor:
         """Choose from scores ``(rows, vocabulary)`` behind ids ``(rows, seq)``; return ids ``(rows,)``."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ftlib.argument_checks import each
+from ftlib.argument_checks import a_model, checked, each, unchecked
 from ftlib.data.message_checks import question
 from ftlib.data.messages import Message, user
 from ftlib.errors import ConfigError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 
+@checked(model=a_model)
 def generate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -69,6 +70,7 @@ def generate(
     Raises:
         PromptTooLongError: A prompt and its answer don't fit into the model's context.
         ConfigError: A number is out of its range.
+        DataError: An argument is of another kind, such as a tokenizer in the model's place.
 
     Taught in: chapters/02_what_a_language_model_is.ipynb
     """
@@ -78,6 +80,7 @@ def generate(
     return _texts(model, tokenizer, encoded, sampling, ends=ends, limit=max_new_tokens, size=batch_size, told=on_done)
 
 
+@checked(model=a_model, questions=unchecked)
 def answer(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -100,7 +103,8 @@ def answer(
     model to end its turn, and what the template writes behind an answer is taken off.
 
     Raises:
-        DataError: The questions aren't a list of texts and conversations, or the template has no place for a message.
+        DataError: The questions aren't a list of texts and conversations, the template has no place for a message, or
+            an argument is of another kind.
 
     Taught in: chapters/08_training_pythia_70m.ipynb
     """
@@ -112,6 +116,7 @@ def answer(
     return [answer_in(text, template.end_marker) for text in texts]
 
 
+@checked(model=a_model, questions=unchecked)
 def check_questions(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -131,6 +136,7 @@ def check_questions(
     check_lengths(asked, context_length(model), max_new_tokens)
 
 
+@checked(model=a_model)
 def stream(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -168,7 +174,7 @@ def stream(
         PromptTooLongError: The prompt and its answer don't fit into the model's context;
             :func:`ftlib.inference.context.fit_history` helps.
         ConfigError: A number is out of its range.
-        DataError: The template has no place for a message of the conversation.
+        DataError: The template has no place for a message of the conversation, or an argument is of another kind.
     """
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
     template = template or template_of(tokenizer)
@@ -179,6 +185,7 @@ def stream(
     return text_chunks(tokenizer, tokens, template.end_marker, should_stop or (lambda: False))
 
 
+@checked(model=a_model)
 def inference(
     text: str,
     model: PreTrainedModel,
@@ -205,6 +212,7 @@ def inference(
 
     Raises:
         PromptTooLongError: Even without a question the prompt is too long.
+        DataError: An argument is of another kind.
 
     Taught in: chapters/17_tutorial_of_2023.ipynb
     """

@@ -22,6 +22,7 @@ from transformers import (
 )
 from transformers.utils import GENERATION_CONFIG_NAME
 
+from ftlib.argument_checks import a_model, checked, text, unchecked
 from ftlib.compat.installed import dtype_argument, no_progress_bar, text_config
 from ftlib.errors import DataError, ModelError
 from ftlib.files import check_folder
@@ -48,6 +49,7 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 """Types that weights can be held in."""
 
 
+@checked(name=unchecked, device=text, dtype=text)
 def load_model(
     name: str | Path = "auto", *, device: str | None = None, dtype: Dtype = "float32", trainable: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -149,6 +151,7 @@ def quiet_peft() -> Iterator[None]:
         yield
 
 
+@checked(model=a_model)
 def save_model(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> Path:
     """Write model and tokenizer into a folder that :func:`load_model` reads; weights as safetensors.
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import warnings
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
+
+from ftlib.errors import ConfigError
+from ftlib.nearest import one_of
 
 INSTRUCTION_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 """Variables that hold oneDNN, which multiplies matrices on processors, down to less than there is."""
@@ -60,9 +63,14 @@ def choose_precision(wanted: WantedPrecision, device: torch.device | str) -> Pre
     Returns:
         As asked. On a processor, which has no float16, bfloat16 in its place, with a warning.
 
+    Raises:
+        ConfigError: There is no such precision.
+
     >>> choose_precision("mixed", "cpu")
     'bfloat16'
     """
+    if wanted not in (known := get_args(WantedPrecision)):
+        raise ConfigError(f"unknown precision {wanted!r}; {one_of(wanted, known)}")
     device = torch.device(device)
     if wanted == "auto":
         return best_precision(device).name

@@ -14,7 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from ftlib.argument_checks import each, renamed_argument, text
+from ftlib.argument_checks import a_model, checked, each, renamed_argument, text, unchecked, whole
 from ftlib.errors import ModelError
 from ftlib.models.adapter_coverage import warn_of_left_out, weights_wanted
 from ftlib.models.loading import quiet_peft
@@ -32,6 +32,7 @@ class ParameterCount(NamedTuple):
     trainable: int
 
 
+@checked(model=a_model)
 def count_parameters(model: nn.Module) -> dict[str, ParameterCount]:
     """Count the weights in each kind of module of a model, and in all together (``"all"``).
 
@@ -86,6 +87,7 @@ def blocks(model: nn.Module) -> tuple[str, int]:
 
 
 @renamed_argument("parts", "modules")
+@checked(model=a_model, modules=unchecked, keep_layers=each(whole), patterns=unchecked)
 def freeze(
     model: nn.Module,
     modules: Sequence[ModuleKind] = (),
@@ -168,6 +170,7 @@ def linear_layers(model: nn.Module, where: Literal["attention", "blocks"] = "att
     return [name for name in names if where == "blocks" or module_kind(model, f"{name}.weight") == "attention"]
 
 
+@checked(model=a_model)
 def add_lora(
     model: PreTrainedModel,
     *,
@@ -208,11 +211,12 @@ def add_lora(
     if rank < 1:
         raise ModelError(f"the rank must be at least 1, not {rank}")
     chosen = linear_layers(model, targets) if isinstance(targets, str) else _named_linear(model, targets)  # type: ignore[arg-type]
+    in_blocks = isinstance(targets, str) and targets == "blocks"
     chosen = _in_upper(model, chosen, upper_layers)
     if not chosen:
         there = sorted({name.rsplit(".", 1)[1] for name in linear_layers(model, "blocks")})
         raise ModelError(f"{type(model).__name__} has no linear layers in its {targets}; it has {', '.join(there)}")
-    wanted = weights_wanted(model, chosen, experts_in=f"{blocks(model)[0]}." if targets == "blocks" else None)
+    wanted = weights_wanted(model, chosen, experts_in=f"{blocks(model)[0]}." if in_blocks else None)
     wanted = {name: wanted[name] for name in _in_upper(model, list(wanted), upper_layers)}
     transposed = isinstance(model.get_submodule(chosen[0]), Conv1D)
     config = LoraConfig(
@@ -246,6 +250,7 @@ def _in_upper(model: nn.Module, names: list[str], count: int | None) -> list[str
     return [name for name in names if name.startswith(allowed)]
 
 
+@checked(model=a_model)
 def merge_lora(model: PreTrainedModel) -> PreTrainedModel:
     """Add the low-rank pairs into the matrices they stand beside, and return the plain model.
 
@@ -267,7 +272,7 @@ def _checked(model: nn.Module, kinds: Sequence[ModuleKind], names: Sequence[str]
 
 
 def _in_layers(model: nn.Module, layers: Sequence[int], names: Sequence[str]) -> Iterator[str]:
-    if not layers:
+    if not len(layers):
         return
     prefix, count = blocks(model)
     for layer in layers:
@@ -279,7 +284,7 @@ def _in_layers(model: nn.Module, layers: Sequence[int], names: Sequence[str]) ->
 def _named_linear(model: nn.Module, wanted: Sequence[str]) -> list[str]:
     found = []
     everywhere = linear_layers(model, "blocks")
-    for name in wanted:
+    for name in each(text)("targets", wanted):
         matched = [full for full in everywhere if full == name or full.endswith(f".{name}")]
         if not matched:
             leaves = sorted({full.rsplit(".", 1)[1] for full in everywhere})

@@ -18,17 +18,22 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 
-def check_rows(rows: Dataset, **positive: int) -> None:
+def check_rows(rows: Dataset, name: str = "rows", **positive: int) -> None:
     """Refuse rows and numbers that no engine could work with.
+
+    Args:
+        rows: Tokenised rows (:func:`ftlib.tokenize`).
+        name: What a message calls them.
+        positive: Numbers that must be at least 1.
 
     Raises:
         DataError: There are no rows, a column is missing, or a number is below 1.
     """
     if not len(rows):
-        raise DataError("no rows to train on: check the file or the split")
+        raise DataError(f"there are no {name}: check the file or the split")
     missing = {"input_ids", "labels"} - set(rows.column_names)
     if missing:
-        raise DataError(f"rows lack the columns {sorted(missing)}: make them with ftlib.tokenize")
+        raise DataError(f"{name} lack the columns {sorted(missing)}: make them with ftlib.tokenize")
     for name, value in positive.items():
         if value < 1:
             raise DataError(f"{name} must be at least 1, not {value}")

@@ -13,7 +13,7 @@ from torch.amp import GradScaler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from datasets import Dataset
-from ftlib.argument_checks import tokenizer_before_data
+from ftlib.argument_checks import a_model, at_least, checked, text, tokenizer_before_data
 from ftlib.models.gradients import gradients_on
 from ftlib.models.precision import WantedPrecision, choose_precision
 from ftlib.spare_memory import sparing_memory
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 @tokenizer_before_data(1, gone={"pad_token_id": "the tokenizer says which token fills the batches"})
+@checked(model=a_model, learning_rate=at_least(0), optimizer=text, precision=text)
 @gradients_on()
 @sparing_memory()
 def finetune(
@@ -78,7 +79,7 @@ def finetune(
 
     Raises:
         DataError: There are no rows, the model can't read them, or an argument can't be used.
-        ConfigError: The optimizer is unknown, or SGD without a learning rate.
+        ConfigError: The optimizer or the precision is unknown, or SGD without a learning rate.
         TrainingError: The loss is no number any more.
 
     Taught in: chapters/08_training_pythia_70m.ipynb
@@ -86,7 +87,8 @@ def finetune(
     check_rows(rows, max_steps=max_steps, batch_size=batch_size, accumulation_steps=accumulation_steps)
     rows = with_targets(rows)
     check_fit(model, rows)
-    if eval_rows:
+    if eval_rows is not None:
+        check_rows(eval_rows, "evaluation rows")
         eval_rows = with_targets(eval_rows, "evaluation rows")
         check_fit(model, eval_rows, "evaluation row")
     pad_token_id = padding(tokenizer)

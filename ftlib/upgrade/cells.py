@@ -200,10 +200,7 @@ def _magic_in(line: str, *, continued: bool) -> tuple[str, str]:
 
 def _members(text: str, start: int) -> Iterator[tuple[str, int, int]]:
     # Name, begin and end of each value of the JSON object that begins at start.
-    at = _skip(text, start)
-    if text[at : at + 1] != "{":
-        raise DataError("it is no notebook: JSON with a list of cells was expected")
-    at = _skip(text, at + 1)
+    at = _skip(text, _skip(text, start) + 1)
     while text[at] != "}":
         name, at = _DECODER.raw_decode(text, at)
         begin = _skip(text, _skip(text, at) + 1)

@@ -1,5 +1,6 @@
-"""Whatever is given to the functions of the data's road: they work, or say in one error of ftlib what they expected."""
+"""Whatever is given to the functions of the data's road and the model's: they work, or one error tells why not."""
 
+import copy
 import inspect
 import json
 import math
@@ -19,16 +20,22 @@ from ftlib.data import quality
 from ftlib.data.formats import read_whole_row
 from ftlib.data.messages import assistant, user
 from ftlib.errors import DataError, FtlibError
-from ftlib.estimate import estimate
+from ftlib.estimate import cards, estimate, estimation
+from ftlib.estimate.cards import gpu
 from ftlib.evaluation import comparison as evaluation
 from ftlib.evaluation import confidence as intervals
 from ftlib.evaluation import json_answers, likelihood, metrics, text_metrics
 from ftlib.hosted import ask, finetuning_file, lamini_finetuning
-from ftlib.inference.generation import answer, check_questions, generate
+from ftlib.inference import generation
+from ftlib.inference.decoding import Sampling
+from ftlib.inference.generation import answer, check_questions, generate, inference, stream
+from ftlib.models import loading, trainable
 from ftlib.models.chat_model import load_chat_models
-from ftlib.models.trainable import freeze
+from ftlib.models.loading import load_model, save_model
+from ftlib.models.trainable import add_lora, count_parameters, freeze, merge_lora
 from ftlib.text import batches, encoding, summary, templates, tokenization
 from ftlib.text.templates import QUESTION_ANSWER
+from ftlib.training.loop import finetune
 
 ROWS = [{"messages": [user(f"Why {number}?"), assistant("So.")]} for number in range(12)]
 MESSAGES = ROWS[0]["messages"]
@@ -145,21 +152,81 @@ def calls(tmp_path_factory, tiny_tokenizer, _tiny_model):
             | {"retries": 0, "concurrency": 1, "api_key": "sk-none", "options": None}
             | {"model": None, "base_url": "http://127.0.0.1:9/v1", "system": None, "price": None},
         ),
+        *_calls_with_a_model(folder, tiny_tokenizer, _tiny_model),
     ]
 
 
-NUMBER_OF_CALLS = 57
+class Fresh:
+    """Stands for a copy of a model, made anew for every call: these functions change it."""
+
+    def __init__(self, model):
+        self.model = model
+
+
+def _calls_with_a_model(folder, tokenizer, model):
+    both, sampling = {"model": model, "tokenizer": tokenizer}, vars(Sampling())
+    rows = tokenization.tokenize(tokenizer, data.to_conversations(PAIRS), template=QUESTION_ANSWER)
+    given = list(batches.padded_batches(rows, 2, pad_token_id=tokenizer.pad_token_id))
+    template = {"template": QUESTION_ANSWER, "max_new_tokens": 1}
+    return [
+        (generate, both | {"prompts": ["a"], "batch_size": 2, "max_new_tokens": 1} | sampling),
+        (answer, both | {"questions": ["a"], "batch_size": 2} | template | sampling),
+        (check_questions, both | {"questions": ["a"]} | template),
+        (stream, both | {"messages": "a"} | template | sampling),
+        (
+            inference,
+            both | {"text": "a", "max_input_tokens": 30, "max_output_tokens": 1, "template": QUESTION_ANSWER},
+        ),
+        (
+            finetune,
+            {"model": Fresh(model), "tokenizer": tokenizer, "rows": rows, "eval_rows": rows, "max_steps": 1}
+            | {"learning_rate": 1e-3, "batch_size": 1, "accumulation_steps": 1, "warmup_steps": 0, "seed": 0}
+            | {"optimizer": "adamw", "weight_decay": 0.0, "max_gradient_norm": 1.0, "precision": "float32"},
+        ),
+        (
+            estimate,
+            {"model": "nano", "length": 8, "accumulation_steps": 1, "steps": 1, "dtype": "float32", "weights": None}
+            | {
+                "precision": "float32",
+                "optimizer": "adamw",
+                "lora_rank": 2,
+                "lora_targets": "blocks",
+                "lora_upper_layers": 1,
+            }
+            | {"frozen": (), "target_share": 0.5, "device": "cpu", "objective": "sft"},
+        ),
+        (load_model, {"name": "nano", "device": "cpu", "dtype": "float32", "trainable": False}),
+        (save_model, both | {"folder": folder / "saved"}),
+        (count_parameters, {"model": model}),
+        (freeze, {"model": Fresh(model), "modules": ("embeddings",), "keep_layers": (0,), "patterns": ()}),
+        (
+            add_lora,
+            {"model": Fresh(model), "rank": 2, "alpha": 4.0, "dropout": 0.0, "targets": "blocks", "upper_layers": 1}
+            | {"seed": 0},
+        ),
+        (merge_lora, {"model": Fresh(model)}),
+        (gpu, {"name": "T4"}),
+        (metrics.answer_loss, {"model": model, "batches": given}),
+        (metrics.token_accuracy, {"model": model, "batches": given}),
+    ]
+
+
+NUMBER_OF_CALLS = 73
 
 
 NOT_REPLACED = {("bootstrap", "resamples"), ("paired_test", "resamples"), ("answer_statistics", "model")}
 NOT_REPLACED |= {
     ("iter_conversations", "on_bytes"),
     ("check_finetuning_file", "count_tokens"),
+    ("answer_loss", "batches"),
+    ("token_accuracy", "batches"),
 }  # whose errors are theirs
 
 
 def run_all(function, arguments):
-    found = function(**arguments)
+    found = function(
+        **{name: copy.deepcopy(one.model) if isinstance(one, Fresh) else one for name, one in arguments.items()}
+    )
     if inspect.isgenerator(found):
         list(found)
     if isinstance(found, tuple) and len(found) == 2 and inspect.isgenerator(found[1]):
@@ -192,7 +259,7 @@ def test_a_bad_argument_gives_an_error_of_ftlib_or_none(calls, number, tmp_path,
 def test_every_function_with_checks_is_called_here(calls):
     called = {function.__name__ for function, _ in calls} | {"train_at_lamini", "get_lamini_job"}
     modules = (batches, data, encoding, evaluation, finetuning_file, intervals, lamini_finetuning, leakage, likelihood)
-    modules += (json_answers,)
+    modules += (json_answers, cards, estimation, generation, loading, trainable)
     modules += (metrics, quality, summary, templates, text_metrics, tokenization)
     for module in modules:
         for name, function in inspect.getmembers(module, inspect.isfunction):

@@ -304,3 +304,18 @@ def test_a_turn_of_nobody_says_what_is_missing(tmp_path, field):
     (tmp_path / "a.jsonl").write_text(json.dumps(turn) + "\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"conversation\[0\]: nothing says who speaks: expected 'role'"):
         load_conversations(tmp_path / "a.jsonl")
+
+
+def test_a_folder_is_told_from_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(DataError, match="is a folder: name a file in it"):
+        read_rows(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[1, 2, 3]", '["a"]', "[[1]]"])
+def test_rows_that_are_no_objects_are_told(tmp_path, text):
+    path = tmp_path / "rows.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(
+        DataError, match=r"rows.json, line 1 \(byte 1\): a row is an object such as .*, and here stands"
+    ):
+        load_conversations(path)

@@ -5,7 +5,7 @@ import torch
 
 from ftlib.data.messages import Message, assistant, user
 from ftlib.data.reading import read_rows
-from ftlib.errors import ConfigError, PromptTooLongError, TruncationWarning
+from ftlib.errors import ConfigError, DataError, PromptTooLongError, TruncationWarning
 from ftlib.inference.context import count_prompt_tokens, fit_history
 from ftlib.inference.generation import answer, generate, inference, stream
 from ftlib.models.loading import load_model
@@ -94,6 +94,23 @@ def test_progress_is_told_after_each_batch(tiny_model, tiny_tokenizer):
     told = []
     generate(tiny_model, tiny_tokenizer, PROMPTS, max_new_tokens=2, batch_size=3, on_done=lambda *n: told.append(n))
     assert told == [(3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize("name", ["temperature", "repetition_penalty", "top_p"])
+def test_a_whole_number_is_a_number(tiny_model, tiny_tokenizer, name):
+    settings = {"max_new_tokens": 4, "temperature": 1.5, "seed": 3}
+    number = 1 if name == "top_p" else 2
+    whole, broken = settings | {name: number}, settings | {name: float(number)}
+    assert generate(tiny_model, tiny_tokenizer, PROMPTS, **whole) == generate(
+        tiny_model, tiny_tokenizer, PROMPTS, **broken
+    )
+
+
+def test_model_and_tokenizer_in_the_wrong_order_are_told_apart(tiny_model, tiny_tokenizer):
+    with pytest.raises(DataError, match="answer: model must be a model, such as load_model returns, not"):
+        answer(tiny_tokenizer, tiny_model, ["Why?"])
+    with pytest.raises(DataError, match="generate: tokenizer must be a PreTrainedTokenizerBase, not None"):
+        generate(tiny_model, None, ["Why?"])
 
 
 @pytest.mark.parametrize("name", [{"batch_size": 0}, {"max_new_tokens": 0}, {"top_p": 2.0}])

@@ -156,3 +156,22 @@ def test_a_number_that_ends_nowhere_is_refused(key, value):
 def test_a_key_in_the_wrong_section_is_told_where_it_stands(key, meant):
     with pytest.raises(ConfigError, match=f"unknown key '{key.partition('.epochs')[0]}'; did you mean '{meant}'"):
         FinetuneConfig.from_yaml("faq", changes=[f"{key}=1"])
+
+
+@pytest.mark.parametrize("text", ["", "# all of it is commented out\n", "---\n"])
+def test_a_file_that_says_nothing_is_not_taken_for_the_defaults(tmp_path, text):
+    path = tmp_path / "empty.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"empty\.yaml: expected sections such as 'train:', found nothing"):
+        FinetuneConfig.from_yaml(path)
+    path.write_text("{}", encoding="utf-8")
+    assert FinetuneConfig.from_yaml(path) == FinetuneConfig()
+
+
+@pytest.mark.parametrize("section", ["model", "model.lora", "train"])
+@pytest.mark.parametrize("value", ["nano", 5, [1]])
+def test_a_value_in_the_place_of_a_section_is_told(section, value):
+    outer, _, inner = section.partition(".")
+    values = {outer: {inner: value} if inner else value}
+    with pytest.raises(ConfigError, match=rf"{section}: is a section: keys such as '\w+:' stand below it"):
+        FinetuneConfig.from_dict(values)

@@ -81,10 +81,21 @@ def test_the_first_loss_is_about_ln_of_the_vocabulary(tiny_model, tiny_tokenizer
 def test_bad_arguments_are_named(tiny_model, tiny_tokenizer, rows):
     with pytest.raises(DataError, match="max_steps must be at least 1, not 0"):
         finetune(tiny_model, tiny_tokenizer, rows, max_steps=0)
-    with pytest.raises(DataError, match="no rows to train on"):
+    with pytest.raises(DataError, match="there are no rows: check the file"):
         finetune(tiny_model, tiny_tokenizer, rows.select([]), max_steps=1)
     with pytest.raises(DataError, match=r"lack the columns \['labels'\]"):
         finetune(tiny_model, tiny_tokenizer, rows.remove_columns("labels"), max_steps=1)
+    with pytest.raises(DataError, match="learning_rate must be at least 0, not -1"):
+        finetune(tiny_model, tiny_tokenizer, rows, max_steps=1, learning_rate=-1)
+    with pytest.raises(ConfigError, match=r"unknown precision 'bf16'; expected one of float32, .* 'bfloat16'"):
+        finetune(tiny_model, tiny_tokenizer, rows, max_steps=1, precision="bf16")
+
+
+def test_rows_to_measure_on_are_held_to_the_same(tiny_model, tiny_tokenizer, rows):
+    with pytest.raises(DataError, match="there are no evaluation rows"):
+        finetune(tiny_model, tiny_tokenizer, rows, max_steps=1, eval_rows=rows.select([]))
+    with pytest.raises(DataError, match=r"evaluation rows lack the columns \['labels'\]"):
+        finetune(tiny_model, tiny_tokenizer, rows, max_steps=1, eval_rows=rows.remove_columns("labels"))
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])

@@ -156,7 +156,7 @@ def test_a_new_import_goes_below_the_title():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[]", "JSON with a list of cells"),
+        ("[]", "it has no list of cells"),
         ('{"worksheets": []}', "brings it to format 4"),
         ('{"cells": [], "metadata": {"language_info": {"name": "R"}}}', "its language is r"),
     ],
@@ -174,3 +174,9 @@ def test_any_source_can_be_written_into_a_notebook(source, indent, as_list):
     new = json.loads(write_cells(text, read_cells(text), {1: source}))
     assert "".join(new["cells"][0]["source"]) == source
     assert new["cells"][0]["outputs"] == []
+
+
+@pytest.mark.parametrize("text", ['{"cells": 3}', '{"cells": "x"}', '{"cells": [1]}', "[]", "3", "{}"])
+def test_a_notebook_without_a_list_of_cells_is_refused_in_words(text):
+    with pytest.raises(DataError, match="it has no list of cells: open it in Jupyter and save it"):
+        read_cells(text)
