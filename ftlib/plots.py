@@ -15,11 +15,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import Tensor
 
+from ftlib.argument_checks import checked
+
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _PROMPT, _TARGET, _PADDING = "#56B4E9", "#E69F00", "#D9D9D9"
 
 
+@checked()
 def plot_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x: str, y: str) -> Figure:
     """Draw one line for each named ``(xs, ys)`` pair; colour and marker both tell them apart.
 
@@ -40,6 +43,7 @@ def plot_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], *
     return figure
 
 
+@checked()
 def plot_batch(batch: Mapping[str, Tensor], texts: Sequence[Sequence[str]] | None = None) -> Figure:
     """Draw a batch as a grid: a row for each example, a cell for each token: prompt, target or padding.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
-from ftlib.argument_checks import checked
+from ftlib.argument_checks import checked, each, refusal, unchecked
 from ftlib.errors import ModelError
 from ftlib.estimate.estimation import Estimate, PlannedPrecision, architecture, estimate
 from ftlib.estimate.objectives import ROWS_EACH
@@ -111,6 +111,7 @@ def gpu(name: str) -> GPU:
     raise ModelError(f"no card named {name!r} in the table: {one_of(name, [card.name for card in GPUS])}")
 
 
+@checked()
 def fits(need: Estimate, card: GPU) -> bool:
     """Whether a run's peak memory fits on a card, with memory left for CUDA itself.
 
@@ -122,6 +123,13 @@ def fits(need: Estimate, card: GPU) -> bool:
     return need.peak.total <= card.usable_bytes
 
 
+def _a_card(name: str, value: Any) -> Any:
+    if not isinstance(value, GPU):
+        raise refusal(name, "a card, such as gpu('T4')", value)
+    return value
+
+
+@checked(model=unchecked, cards=each(_a_card))
 def suggest(model: str | Path | PretrainedConfig, cards: Sequence[GPU], **arguments: Any) -> list[Suggestion | None]:
     """Find for each card the changes that make a run fit and do the least harm.
 

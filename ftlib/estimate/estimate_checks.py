@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, get_args
 
+from ftlib.argument_checks import checked, text, unchecked
 from ftlib.errors import ModelError
 from ftlib.models.loading import NO_CONTEXT_LIMIT
 from ftlib.nearest import one_of
 
 _LONGEST_BY_DEFAULT = 2048
+
+
+def _some(name: str, value: str | Sequence[str]) -> str | Sequence[str]:
+    return value if len(value) else "attention"
+
+
+names_are_text = checked(
+    model=unchecked,
+    frozen=unchecked,
+    lora_targets=_some,
+    **dict.fromkeys(("dtype", "weights", "precision", "optimizer", "device", "objective"), text),
+)
+"""Checks the arguments of :func:`ftlib.estimate.estimate`; which names there are is said by what takes them."""
 
 
 def check_positive(**positive: int) -> None:

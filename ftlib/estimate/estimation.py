@@ -11,7 +11,6 @@ from typing import Any, Literal
 import torch
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
-from ftlib.argument_checks import checked, text, unchecked
 from ftlib.errors import ModelError
 from ftlib.estimate.estimate_checks import (
     check_choices,
@@ -19,6 +18,7 @@ from ftlib.estimate.estimate_checks import (
     checked_generated,
     checked_length,
     checked_share,
+    names_are_text,
 )
 from ftlib.estimate.flops import flops_per_token, forward_flops_per_token, multiplied, repeated_flops_per_token
 from ftlib.estimate.generation_memory import generation_memory
@@ -28,11 +28,10 @@ from ftlib.estimate.objectives import Objective, Passes
 from ftlib.estimate.optimizer_memory import Optimizer
 from ftlib.estimate.quantized import Weights, quantize
 from ftlib.estimate.step_memory import Device, step_memory
+from ftlib.models import smollm2
 from ftlib.models.gradients import gradients_on
 from ftlib.models.loading import context_length
 from ftlib.models.names import resolve_name
-from ftlib.models.smollm2 import HUB_ID as SMOLLM2_HUB_ID
-from ftlib.models.smollm2 import NAME as SMOLLM2
 from ftlib.models.trainable import add_lora, freeze_named
 from ftlib.nearest import nearest
 from ftlib.paths import architectures_file
@@ -102,7 +101,7 @@ def architecture(name: str | Path) -> PretrainedConfig:
     Taught in: chapters/08_training_pythia_70m.ipynb
     """
     known = _known()
-    named = SMOLLM2_HUB_ID if str(name) == SMOLLM2 else str(name)  # what it needs is known without its packages
+    named = smollm2.HUB_ID if str(name) == smollm2.NAME else str(name)  # what it needs is known without its packages
     if named in known:
         config: PretrainedConfig = AutoConfig.for_model(**known[named])
         return config
@@ -130,11 +129,7 @@ def known_architectures() -> list[str]:
     return list(_known())
 
 
-@checked(
-    model=unchecked,
-    **dict.fromkeys(("dtype", "weights", "precision", "optimizer", "device", "objective"), text),
-    frozen=unchecked,
-)
+@names_are_text
 @gradients_on()
 def estimate(
     model: str | Path | PretrainedConfig,
@@ -228,8 +223,7 @@ def estimate(
     passes = Passes.of(meta_model, objective, has_adapters=lora_rank is not None, reference=reference)
     if lora_rank is not None:
         with torch.device("meta"):
-            targets = lora_targets if len(lora_targets) else "attention"
-            add_lora(meta_model, rank=lora_rank, targets=targets, upper_layers=lora_upper_layers)  # in place
+            add_lora(meta_model, rank=lora_rank, targets=lora_targets, upper_layers=lora_upper_layers)  # in place
     freeze_named(meta_model, frozen)
     row = checked_length(context_length(meta_model), length)
     new = checked_generated(objective, generated, row)

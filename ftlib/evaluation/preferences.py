@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ftlib.argument_checks import a_model, checked
 from ftlib.errors import DataError, ModelError
 from ftlib.models.gradients import evaluation_mode
 from ftlib.text.row_maker import IGNORED
@@ -102,6 +103,7 @@ def adapters_off(model: PreTrainedModel | PeftModel) -> contextlib.AbstractConte
     return without
 
 
+@checked(model=a_model)
 @torch.no_grad()
 def preference_scores(
     model: PreTrainedModel | PeftModel, batches: Iterable[dict[str, Tensor]], *, beta: float = 0.1

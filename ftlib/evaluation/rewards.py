@@ -12,6 +12,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from ftlib.argument_checks import checked, each, text
 from ftlib.errors import DataError
 from ftlib.evaluation.json_answers import MATCH, VALID, make_json_scores, read_object
 from ftlib.evaluation.scores import SCORES, Score
@@ -42,6 +43,7 @@ def reward_names() -> list[str]:
     return [VALID, MATCH, FIELDS, "json_<field>_match", *TEXT_REWARDS]
 
 
+@checked(names=each(text), references=each(text))
 def choose_rewards(names: Sequence[str], references: Sequence[str]) -> dict[str, Reward]:
     """Return the rewards that were asked for, by name, each 0 to 1 (``bleu``: 0 to 100); higher is better.
 
@@ -98,6 +100,7 @@ def summed_rewards(rewards: Mapping[str, Sequence[float]], weights: Sequence[flo
     return [sum(weight * one for weight, one in zip(weights, row, strict=True)) for row in rows]
 
 
+@checked()
 def group_advantages(rewards: Tensor, scale: RewardScale = "group") -> Tensor:
     """Return how much better each answer is than the mean of its group, in standard deviations.
 

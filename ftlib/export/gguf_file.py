@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from ftlib.argument_checks import checked, text, unchecked
 from ftlib.errors import ExportError, MissingExtraError
 from ftlib.export.gguf_families import Array, Family, family_of, frequency_factors, usable_context
 from ftlib.export.gguf_vocabulary import vocabulary
@@ -29,6 +30,7 @@ _KINDS = {"f16": "MOSTLY_F16", "q8_0": "MOSTLY_Q8_0", "q4_0": "MOSTLY_Q4_0"}
 _SUFFIXES = (".weight", ".bias")
 
 
+@checked(name=unchecked, quantization=text)
 def export_gguf(name: str, file: str | Path, *, quantization: Quantization = "f16") -> Path:
     """Write a model into a GGUF file: weights, tokenizer, chat template, and the tokens that end a text.
 

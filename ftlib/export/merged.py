@@ -7,12 +7,14 @@ from pathlib import Path
 
 from transformers import GenerationConfig
 
+from ftlib.argument_checks import checked, text, unchecked
 from ftlib.export.targets import load_merged, new_folder, new_place
 from ftlib.models.chat_model import ChatModel
 from ftlib.models.loading import Dtype, save_quietly
 from ftlib.text.ends import set_ends
 
 
+@checked(name=unchecked, dtype=text)
 def export_merged(name: str, folder: str | Path, *, dtype: Dtype = "float32") -> Path:
     """Write a model into a folder that any program reads which knows transformers' format.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ftlib.argument_checks import checked, text, unchecked
 from ftlib.export.gguf_families import usable_context
 from ftlib.export.gguf_file import Quantization, check_quantization, gguf_package, write_gguf
 from ftlib.export.go_template import go_template
@@ -15,6 +16,7 @@ from ftlib.text.ends import end_ids
 GGUF_WEIGHTS, MODELFILE = "model.gguf", "Modelfile"
 
 
+@checked(name=unchecked, quantization=text)
 def export_ollama(name: str, folder: str | Path, *, quantization: Quantization = "f16") -> Path:
     """Write a folder in which ``ollama create NAME -f Modelfile`` makes a model.
 

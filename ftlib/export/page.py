@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME
 
+from ftlib.argument_checks import checked, unchecked
 from ftlib.errors import ExportError
 from ftlib.export.page_model import ADAPTER_WEIGHTS, TOKENIZER_FILE, publish
 from ftlib.export.page_section import talk_section
@@ -40,6 +41,7 @@ class PageSource(NamedTuple):
     tuned: str | None
 
 
+@checked(name=unchecked)
 def export_page(name: str, folder: str | Path, *, questions: Iterable[str] = (), max_new_tokens: int = 64) -> Path:
     """Write a folder with a page on which anybody can ask a model, and see what it said before it was tuned.
 

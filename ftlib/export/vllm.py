@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from ftlib.argument_checks import checked, text, unchecked
 from ftlib.export.merged import write_folder
 from ftlib.export.targets import export_name, load_merged, new_folder, new_place
 from ftlib.models.loading import Dtype, context_length
@@ -13,6 +14,7 @@ from ftlib.models.loading import Dtype, context_length
 VLLM_CONFIG = "vllm.yaml"
 
 
+@checked(name=unchecked, dtype=text)
 def export_vllm(name: str, folder: str | Path, *, dtype: Dtype = "bfloat16") -> Path:
     """Write a folder in which ``vllm serve --config vllm.yaml`` serves the model over OpenAI's protocol.
 

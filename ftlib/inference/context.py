@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from ftlib.argument_checks import tokenizer_before_data
+from ftlib.argument_checks import checked
 from ftlib.data.messages import Message, user
 from ftlib.errors import ConfigError, PromptTooLongError, TruncationWarning
+from ftlib.old_calls import tokenizer_before_data
 from ftlib.text.chat_template import template_of
 from ftlib.text.templates import Template
 from ftlib.text.tokenization import encode_prompts, encode_segments
@@ -70,6 +71,7 @@ def _prompt_length(text: str, tokenizer: PreTrainedTokenizerBase, template: Temp
 
 
 @tokenizer_before_data(0)
+@checked()
 def count_prompt_tokens(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, template: Template | None = None
 ) -> int:
@@ -79,6 +81,7 @@ def count_prompt_tokens(
 
 
 @tokenizer_before_data(0)
+@checked()
 def fit_history(
     tokenizer: PreTrainedTokenizerBase,
     messages: Sequence[Message],

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ftlib.argument_checks import a_model, checked
 from ftlib.errors import ModelError
 
 if TYPE_CHECKING:
@@ -220,6 +221,7 @@ class _Product(torch.autograd.Function):
         return gradient @ ctx.layer.matrix(gradient.dtype), None
 
 
+@checked(model=a_model)
 def quantize_4bit(model: PreTrainedModel) -> int:
     """Pack the linear layers of a model into NF4, in place, as the base of QLoRA; then :func:`ftlib.add_lora` it.
 

@@ -14,12 +14,13 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from ftlib.argument_checks import a_model, checked, each, renamed_argument, text, unchecked, whole
+from ftlib.argument_checks import a_model, checked, each, text, unchecked, whole
 from ftlib.errors import ModelError
 from ftlib.models.adapter_coverage import warn_of_left_out, weights_wanted
 from ftlib.models.loading import quiet_peft
 from ftlib.models.quantized import unpack_4bit
 from ftlib.nearest import and_ask, one_of
+from ftlib.old_calls import renamed_argument
 
 ModuleKind = Literal["embeddings", "norms", "attention", "feed_forward", "other"]
 MODULE_KINDS: tuple[ModuleKind, ...] = get_args(ModuleKind)

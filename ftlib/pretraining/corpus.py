@@ -22,8 +22,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from ftlib.argument_checks import tokenizer_before_data
 from ftlib.errors import DataError
+from ftlib.old_calls import tokenizer_before_data
 
 END_OF_TEXT, PADDING = "<|endoftext|>", "<|padding|>"
 

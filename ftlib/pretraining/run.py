@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
-from ftlib.argument_checks import tokenizer_before_data
 from ftlib.errors import DataError, ModelError
 from ftlib.files import read_note, write_whole
 from ftlib.models.loading import load_model
 from ftlib.models.precision import best_precision
 from ftlib.muon import muon_and_adamw
+from ftlib.old_calls import tokenizer_before_data
 from ftlib.pretraining.recipe import Recipe
 from ftlib.training.checkpoints import Checkpoint, checkpoints, load_state, prune, save_checkpoint
 from ftlib.training.job import check_finite

@@ -14,6 +14,7 @@ from typing import Any
 from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from ftlib.argument_checks import checked
 from ftlib.data.messages import Message
 from ftlib.data.tool_calls import odd_arguments, with_arguments, with_json_arguments
 from ftlib.errors import DataError
@@ -176,6 +177,7 @@ def _refused(error: Exception) -> DataError:
     return DataError(f"the tokenizer's chat template refuses the conversation: {error}")
 
 
+@checked()
 def named_template(tokenizer: PreTrainedTokenizerBase, name: str) -> Template:
     """Return a template by the name that a configuration gives it.
 
@@ -195,6 +197,7 @@ def named_template(tokenizer: PreTrainedTokenizerBase, name: str) -> Template:
     return ChatTemplate(tokenizer) if name == "tokenizer" else get_template(name)
 
 
+@checked()
 def template_of(tokenizer: PreTrainedTokenizerBase) -> Template:
     """Return the template that a tokenizer's model was trained with, as far as the tokenizer tells.
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from ftlib.argument_checks import checked, each, one_text, tokenizer_before_data
+from ftlib.argument_checks import checked, each, one_text
 from ftlib.errors import DataError
+from ftlib.old_calls import tokenizer_before_data
 from ftlib.text.special_tokens import as_it_was, marker_tokens, opening_ids
 from ftlib.text.templates import OwnBeginning, Segment
 

@@ -18,11 +18,12 @@ from datasets.utils import are_progress_bars_disabled, disable_progress_bars, en
 from transformers import PreTrainedTokenizerBase
 
 from datasets import Dataset
-from ftlib.argument_checks import at_least, checked, refusal, tokenizer_before_data
+from ftlib.argument_checks import at_least, checked, refusal
 from ftlib.data.leaks import same_prompts
 from ftlib.data.messages import Message
 from ftlib.data.reading import load_conversations
 from ftlib.errors import DataError, LeakWarning, TruncationWarning
+from ftlib.old_calls import tokenizer_before_data
 from ftlib.text.chat_template import template_of
 from ftlib.text.encoding import Encoder
 from ftlib.text.encoding import encode_prompts as encode_prompts

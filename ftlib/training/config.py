@@ -9,6 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import ValidationError, model_validator
 
+from ftlib.argument_checks import checked, each, text
 from ftlib.errors import ConfigError
 from ftlib.estimate.objectives import Objective
 from ftlib.nearest import beside, did_you_mean
@@ -158,6 +159,7 @@ class FinetuneConfig(Section):
             raise ConfigError(explain(error, cls, source)) from None
 
     @classmethod
+    @checked(changes=each(text))
     def from_yaml(cls, path: str | Path, *, changes: Sequence[str] = ()) -> FinetuneConfig:
         """Read a YAML file with this library's keys (:func:`ftlib.training.sft_yaml.read_config` knows others too).
 

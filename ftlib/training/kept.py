@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from ftlib.argument_checks import checked
 from ftlib.cache import cant_write, locked, writable_cache
 from ftlib.data.sources import dataset_path
 from ftlib.errors import ConfigError, TrainingError
@@ -34,6 +35,7 @@ _NEEDED_BYTES = 100_000_000
 _RESUMES = "training_state.safetensors"  # of a checkpoint: by far the most of it, and only for a run that goes on
 
 
+@checked()
 def train_once(config: FinetuneConfig, *, name: str = "run", on_step: Callable[[Step, int], None] | None = None) -> Run:
     """Train as a configuration says, or return the run of this very training that was kept.
 

@@ -13,9 +13,10 @@ from torch.amp import GradScaler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from datasets import Dataset
-from ftlib.argument_checks import a_model, at_least, checked, text, tokenizer_before_data
+from ftlib.argument_checks import a_model, at_least, checked, text
 from ftlib.models.gradients import gradients_on
 from ftlib.models.precision import WantedPrecision, choose_precision
+from ftlib.old_calls import tokenizer_before_data
 from ftlib.spare_memory import sparing_memory
 from ftlib.text.special_tokens import padding
 from ftlib.training.checks import check_fit, check_rows, with_targets

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from ftlib.argument_checks import a_model, at_least, checked, text
 from ftlib.errors import ConfigError
 from ftlib.muon import muon_and_adamw
 from ftlib.nearest import one_of
@@ -20,6 +21,7 @@ _RATE_OF_LARGE_MODELS = 2e-5
 _ADAPTERS_LEARN_FASTER = 10
 
 
+@checked(model=a_model, name=text, learning_rate=at_least(0))
 def make_optimizer(
     model: nn.Module,
     name: OptimizerName = "adamw",

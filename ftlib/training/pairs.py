@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from datasets import Dataset
+from ftlib.argument_checks import checked
 from ftlib.data.preferences import SIDES
 from ftlib.errors import DataError, DroppedRowsWarning
 from ftlib.evaluation.preferences import preference_scores
@@ -38,6 +39,7 @@ class PreferenceJob(Job):
     beta: float
 
 
+@checked()
 def tokenize_pairs(
     tokenizer: PreTrainedTokenizerBase, rows: Dataset, *, template: Template, max_length: int = NO_LIMIT
 ) -> Dataset:
@@ -98,6 +100,7 @@ def pair_batch(rows: Iterable[Mapping[str, Any]], pad_token_id: int) -> dict[str
     return pad_batch([*chosen, *rejected], pad_token_id)
 
 
+@checked()
 def pair_batches(pairs: Dataset, size: int, *, pad_token_id: int) -> list[dict[str, Tensor]]:
     """Stack all pairs, so many in a batch, in order.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ftlib.argument_checks import checked
 from ftlib.errors import ConfigError, DataError, TrainingError
 from ftlib.evaluation.rewards import Reward
 from ftlib.files import check_folder, read_note, write_whole
@@ -63,6 +64,7 @@ class Run:
     last: Checkpoint
 
 
+@checked()
 @gradients_on()
 @sparing_memory()
 def train(

@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from datasets import Dataset
 from ftlib import data
@@ -21,12 +22,14 @@ from ftlib.data.formats import read_whole_row
 from ftlib.data.messages import assistant, user
 from ftlib.errors import DataError, FtlibError
 from ftlib.estimate import cards, estimate, estimation
-from ftlib.estimate.cards import gpu
+from ftlib.estimate.cards import fits, gpu, suggest
 from ftlib.evaluation import comparison as evaluation
 from ftlib.evaluation import confidence as intervals
 from ftlib.evaluation import json_answers, likelihood, metrics, text_metrics
+from ftlib.evaluation.rewards import choose_rewards, group_advantages
 from ftlib.hosted import ask, finetuning_file, lamini_finetuning
 from ftlib.inference import generation
+from ftlib.inference.context import count_prompt_tokens
 from ftlib.inference.decoding import Sampling
 from ftlib.inference.generation import answer, check_questions, generate, inference, stream
 from ftlib.models import loading, trainable
@@ -34,8 +37,13 @@ from ftlib.models.chat_model import load_chat_models
 from ftlib.models.loading import load_model, save_model
 from ftlib.models.trainable import add_lora, count_parameters, freeze, merge_lora
 from ftlib.text import batches, encoding, summary, templates, tokenization
+from ftlib.text.chat_template import named_template
 from ftlib.text.templates import QUESTION_ANSWER
+from ftlib.training.config import FinetuneConfig
+from ftlib.training.kept import train_once
 from ftlib.training.loop import finetune
+from ftlib.training.optimizers import make_optimizer
+from ftlib.training.run import train
 
 ROWS = [{"messages": [user(f"Why {number}?"), assistant("So.")]} for number in range(12)]
 MESSAGES = ROWS[0]["messages"]
@@ -206,12 +214,20 @@ def _calls_with_a_model(folder, tokenizer, model):
         ),
         (merge_lora, {"model": Fresh(model)}),
         (gpu, {"name": "T4"}),
+        (fits, {"need": estimate("nano", length=8), "card": gpu("T4")}),
+        (suggest, {"model": "nano", "cards": [gpu("T4")]}),
+        (FinetuneConfig.from_yaml, {"path": "faq", "changes": ["train.seed=1"]}),
+        (choose_rewards, {"names": ["json_valid"], "references": ["{}"]}),
+        (group_advantages, {"rewards": torch.eye(2), "scale": "group"}),
+        (make_optimizer, {"model": model, "name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.0}),
+        (named_template, {"tokenizer": tokenizer, "name": "auto"}),
+        (count_prompt_tokens, {"tokenizer": tokenizer, "messages": MESSAGES[:1], "template": QUESTION_ANSWER}),
         (metrics.answer_loss, {"model": model, "batches": given}),
         (metrics.token_accuracy, {"model": model, "batches": given}),
     ]
 
 
-NUMBER_OF_CALLS = 73
+NUMBER_OF_CALLS = 81
 
 
 NOT_REPLACED = {("bootstrap", "resamples"), ("paired_test", "resamples"), ("answer_statistics", "model")}
@@ -327,3 +343,9 @@ def test_one_text_is_not_taken_for_a_list_of_letters(tiny_model, tiny_tokenizer)
 def test_a_chat_takes_one_model_without_a_list():
     (chat_model,) = load_chat_models("nano", device="cpu")
     assert load_chat_models(chat_model) == [chat_model]
+
+
+@pytest.mark.parametrize("function", [train, train_once])
+def test_a_name_is_no_configuration(function):
+    with pytest.raises(DataError, match=f"{function.__name__}: config must be a FinetuneConfig, not 'faq'"):
+        function("faq")

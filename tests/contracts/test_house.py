@@ -34,6 +34,7 @@ LAYERS = [
         "loopback",
         "muon",
         "nearest",
+        "old_calls",
         "paths",
         "plots",
     },
