@@ -75,7 +75,7 @@ def held(function: Callable[..., Any], rules: Mapping[str, ArgumentRule], **valu
         place, rule = f"{function.__name__}: {name}", rules.get(name)
         if name in hints and rule not in _INSTEAD:
             _check(place, value, hints[name])
-        found[name] = rule(place, value) if rule and (value is not None or rule is a_model) else value
+        found[name] = rule(place, value) if rule and (value is not None or rule in (a_model, a_tokenizer)) else value
     return found
 
 
@@ -106,6 +106,13 @@ def a_model(name: str, value: Any) -> Any:
     return value
 
 
+def a_tokenizer(name: str, value: Any) -> Any:
+    """Allow a tokenizer, or what stands for one where only its padding token is asked for."""
+    if not hasattr(value, "pad_token_id"):
+        raise refusal(name, "a tokenizer, such as load_model returns", value)
+    return value
+
+
 def at_least(least: float) -> ArgumentRule:
     """Return a rule for numbers: this one or more, and finite."""
     return _number(f"at least {least}", lambda value: value >= least)
@@ -124,7 +131,7 @@ def whole(name: str, value: Any) -> Any:
 
 def _number(expected: str, allows: Callable[[Any], bool]) -> ArgumentRule:
     def rule(name: str, value: Any) -> Any:
-        if not _fits(value, float) or not math.isfinite(value) or abs(value) >= _TOO_LARGE or not allows(value):
+        if not _fits(value, float) or not math.isfinite(value) or _is_too_long(value) or not allows(value):
             raise refusal(name, expected, value)
         return value
 
@@ -193,7 +200,7 @@ def refusal(name: str, expected: str, value: Any) -> DataError:
 def _check(name: str, value: Any, wanted: Any) -> None:
     if not _fits(value, wanted):
         raise refusal(name, _wording(wanted), value)
-    if _fits(value, int) and abs(value) >= _TOO_LARGE:
+    if _is_too_long(value):
         raise refusal(name, "a number of 64 bits", value)
     inner = typing.get_args(wanted)
     is_table = hasattr(value, "column_names") or not hasattr(value, "__len__")
@@ -202,6 +209,11 @@ def _check(name: str, value: Any, wanted: Any) -> None:
         for number, one in enumerate(value if kind in (str, int, float, dict, collections.abc.Mapping) else ()):
             if not _fits(one, kind):
                 raise refusal(f"{name}, number {number} (from 0)", _wording(inner[0]), one)
+
+
+def _is_too_long(value: Any) -> bool:
+    """Whether this is a whole number that doesn't fit into 64 bits."""
+    return _fits(value, int) and abs(value) >= _TOO_LARGE
 
 
 def _fits(value: Any, wanted: Any) -> bool:
@@ -242,7 +254,7 @@ def _wording(wanted: Any) -> str:
     return _PLAIN.get(kind) or f"a {getattr(kind, '__name__', kind)}"
 
 
-_INSTEAD = (unchecked, a_model, text)
+_INSTEAD = (unchecked, a_model, a_tokenizer, text)
 """Rules that hold in the place of the annotation."""
 _PLAIN: dict[Any, str] = {
     type(None): "None",

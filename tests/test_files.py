@@ -269,7 +269,7 @@ def test_what_cannot_be_written_is_shown_and_the_other_files_are_written(questio
         shown = evaluated(monkeypatch, "--out", "x.json", "--csv", "x.csv")
     assert isinstance(shown.exception, DataError)
     assert "x.json: can't be written" in str(shown.exception)
-    assert "1 questions" in shown.stdout
+    assert "1 question;" in shown.stdout
     assert "So." in (questions / "x.csv").read_text(encoding="utf-8")
 
 

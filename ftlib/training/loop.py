@@ -13,7 +13,7 @@ from torch.amp import GradScaler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from datasets import Dataset
-from ftlib.argument_checks import a_model, at_least, checked, text
+from ftlib.argument_checks import a_model, a_tokenizer, at_least, checked, text
 from ftlib.models.gradients import gradients_on
 from ftlib.models.precision import WantedPrecision, choose_precision
 from ftlib.old_calls import tokenizer_before_data
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @tokenizer_before_data(1, gone={"pad_token_id": "the tokenizer says which token fills the batches"})
-@checked(model=a_model, learning_rate=at_least(0), optimizer=text, precision=text)
+@checked(model=a_model, tokenizer=a_tokenizer, learning_rate=at_least(0), optimizer=text, precision=text)
 @gradients_on()
 @sparing_memory()
 def finetune(
