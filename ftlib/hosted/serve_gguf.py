@@ -29,7 +29,8 @@ def serve(file: str, name: str, port: int, device: str, adapter: str | None = No
     if adapter is not None:
         settings.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(adapter, 1.0)]
     server = xllamacpp.Server(settings)  # it answers from threads of its own
-    print(f"running on {server.listening_address}", flush=True)  # noqa: T201 (that is how the address is told)
+    # In one piece: a line of the server's own log could come between what print writes and its line break.
+    os.write(sys.stdout.fileno(), f"\nrunning on {server.listening_address}\n".encode())
     threading.Event().wait()
 
 
